@@ -1,0 +1,102 @@
+"""Files that appear whole or not at all, and locks the kernel releases at any death.
+
+Every room writes through here. What is written (schemas, formats) belongs to the rooms.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from distracted_pipeline.errors import DistractedError
+
+_TEMPORARY = ".part"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in `path`'s folder; publish it as `path` if the block succeeds.
+
+    The bytes are flushed to disk before the rename, so a crash leaves the old file or the new one.
+
+    Raises:
+        DistractedError: The disk is full or read-only; the temporary file is removed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DistractedError(
+            f"cannot create {path.parent}: {error.strerror}. Make it writable or set DISTRACTED_DATA."
+        ) from error
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise DistractedError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or make the folder writable, then run the command again; "
+            "what was finished is kept."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the given order."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def sweep_temporaries(folder: Path) -> int:
+    """Remove temporaries that a killed writer left in `folder`; return how many.
+
+    Call it only while holding the folder's lock: a live writer's file looks the same.
+    """
+    stale = list(folder.glob(f".*{_TEMPORARY}")) if folder.is_dir() else []
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+@contextmanager
+def locked(path: Path, *, what: str, timeout: float = -1) -> Iterator[None]:
+    """Hold the lock file `path` for the duration of the block.
+
+    Args:
+        path: Lock file; its folder is created. The kernel releases it when the process dies.
+        what: What is protected, for the message.
+        timeout: Seconds to wait for another holder; -1 waits for ever.
+
+    Raises:
+        DistractedError: Another process still holds it after `timeout` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=timeout):
+            yield
+    except Timeout as error:
+        raise DistractedError(
+            f"{what} is being written by another process (lock {path}). Wait for it to end, then run the command again."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder; the rename is durable enough there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,183 @@
+"""Where things live and which models are used, read once from the environment.
+
+Belongs here: every `DISTRACTED_*` variable and every path derived from the data root.
+Does not belong here: options of one op (device, batch size: `orchestration.compute`), options of
+one variant (`variants`), and anything that touches the data itself.
+
+Precedence, highest first: process environment, `.env` in the working directory,
+`<data root>/settings.env` (models that belong to that data, as the demo's do), defaults.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from distracted_pipeline.vocabulary import SUBJECTS
+
+DEFAULT_DATA = "data"
+DEMO_DATA = "data/demo"
+DEFAULT_BACKBONE = "google/efficientnet-b3"
+DEFAULT_SEGMENTER = "facebook/mask2former-swin-base-coco-panoptic"
+DEFAULT_BASELINE = "top_only"
+
+FOLDER_PREFIX = "folder:"
+DATA_SETTINGS_FILE = "settings.env"
+RAW_CSV = "driver_imgs_list.csv"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One data root and the models that work on it.
+
+    Attributes:
+        data: The data root, absolute. Raw data lies in it as Kaggle ships it; everything derived too.
+        backbone: Hugging Face id or local folder of the image classifier that variants build on.
+        segmenter: Hugging Face id or local folder of a segmentation model, or `folder:PATH` for masks
+            that exist already (PATH relative to the data root).
+        variants_file: The user's own variant catalogue, merged over the shipped one.
+        baseline: Variant that every other one is compared with.
+        synthetic: True where the frames are drawn, not photographed; reports say so.
+        notes: What a reader should know about how these settings came about.
+    """
+
+    data: Path
+    backbone: str = DEFAULT_BACKBONE
+    segmenter: str = DEFAULT_SEGMENTER
+    variants_file: Path | None = None
+    baseline: str = DEFAULT_BASELINE
+    synthetic: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def csv(self) -> Path:
+        """Kaggle's `subject,classname,img` list."""
+        return self.data / RAW_CSV
+
+    @property
+    def manifest(self) -> Path:
+        """One row per image, written by `images`."""
+        return self.data / "images.parquet"
+
+    @property
+    def subjects_file(self) -> Path:
+        """One subject a line: the partitions of `subject_masks` and `features`."""
+        return self.data / "subjects.txt"
+
+    @property
+    def masks(self) -> Path:
+        """Mask caches, one folder per fingerprint."""
+        return self.data / "masks"
+
+    @property
+    def features(self) -> Path:
+        """Backbone taps, one folder per fingerprint."""
+        return self.data / "features"
+
+    @property
+    def models(self) -> Path:
+        """Trained variants: `<variant>/<fold>/`."""
+        return self.data / "models"
+
+    @property
+    def predictions(self) -> Path:
+        """Held-out probabilities: `<variant>/<fold>.parquet`."""
+        return self.data / "predictions"
+
+    @property
+    def evaluation(self) -> Path:
+        """Class-wise tables and CAMs."""
+        return self.data / "evaluation"
+
+    @property
+    def reports(self) -> Path:
+        """Static sites: `<report_id>/index.html` and `latest`."""
+        return self.data / "reports"
+
+    @property
+    def submissions(self) -> Path:
+        """Kaggle CSVs, one per variant."""
+        return self.data / "submissions"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Tracking store; `cd <data> && mlflow ui` finds the same file."""
+        return f"sqlite:///{self.data / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Artifacts of the tracking store."""
+        return self.data / "mlartifacts"
+
+    def subjects(self) -> list[str]:
+        """Return the subjects that ingest found, else Kaggle's 26 drivers.
+
+        Standard library only: this runs whenever Dagster loads the definitions.
+        """
+        try:
+            lines = self.subjects_file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return list(SUBJECTS)
+        return [line.strip() for line in lines if line.strip()] or list(SUBJECTS)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | None = None) -> Settings:
+    """Return the settings in force in this process.
+
+    Args:
+        environ: Stands in for `os.environ`, for tests.
+        data: Data root that overrides every other source (the CLI's `--data`).
+
+    Raises:
+        DistractedError: Never; a missing data root is for `images` to report, with the remedy.
+    """
+    env = dict(os.environ if environ is None else environ)
+    for key, value in dotenv_values(".env").items():
+        if value is not None:
+            env.setdefault(key, value)
+    root, notes = _data_root(env, data)
+    for key, value in dotenv_values(root / DATA_SETTINGS_FILE).items():
+        if value is not None:
+            env.setdefault(key, value)
+    variants = env.get("DISTRACTED_VARIANTS", "").strip()
+    return Settings(
+        data=root,
+        backbone=_model(env.get("DISTRACTED_BACKBONE", "") or DEFAULT_BACKBONE, root),
+        segmenter=_model(env.get("DISTRACTED_SEGMENTER", "") or DEFAULT_SEGMENTER, root),
+        variants_file=Path(variants).expanduser().resolve() if variants else None,
+        baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
+        synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",
+        notes=notes,
+    )
+
+
+def has_data(root: Path) -> bool:
+    """Tell whether a data root holds raw data (folder, csv or zip) or a manifest."""
+    return (
+        (root / "imgs").is_dir()
+        or (root / RAW_CSV).is_file()
+        or (root / "images.parquet").is_file()
+        or any(root.glob("*.zip"))
+    )
+
+
+def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, tuple[str, ...]]:
+    chosen = data or env.get("DISTRACTED_DATA", "").strip()
+    if chosen:
+        return Path(chosen).expanduser().resolve(), ()
+    if not has_data(Path(DEFAULT_DATA)) and has_data(Path(DEMO_DATA)):
+        note = f"{DEFAULT_DATA}/ holds no images yet, so this works on the demo in {DEMO_DATA}/ (set DISTRACTED_DATA to choose)"
+        return Path(DEMO_DATA).resolve(), (note,)
+    return Path(DEFAULT_DATA).resolve(), ()
+
+
+def _model(name: str, root: Path) -> str:
+    """Make local folders absolute (relative to the data root, then the working directory); keep hub ids."""
+    prefix = FOLDER_PREFIX if name.startswith(FOLDER_PREFIX) else ""
+    bare = name.removeprefix(FOLDER_PREFIX)
+    for candidate in (root / bare, Path(bare).expanduser()):
+        if candidate.is_dir():
+            return f"{prefix}{candidate.resolve()}"
+    return name

@@ -1,0 +1,80 @@
+"""Fixtures shared by every room: a tiny Kaggle tree, drawn, never photographed."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+# Before torch or Dagster load: tests use little, talk to nobody, and never see the developer's own data.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+for _name in [
+    name for name in os.environ if name.startswith("DISTRACTED_") and not name.startswith("DISTRACTED_TEST_")
+]:
+    del os.environ[_name]
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.vocabulary import CLASS_IDS
+
+DRIVERS = ("p002", "p012", "p014", "p015", "p026", "p041", "p047", "p081")
+"""Eight of Kaggle's drivers: four of the seed's train part, two of dev, two of test."""
+
+
+def draw_frame(driver: int, klass: int, frame: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """Return a frame whose colours tell the driver and whose bright square tells the class."""
+    width, height = size
+    rng = np.random.default_rng([driver, klass, frame])
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = rng.integers(0, 12, (height, width, 1), dtype=np.uint8)
+    pixels[:, :, driver % 3] += np.uint8(40 + 12 * (driver % 8))
+    x, y = width * (klass % 5) // 5, height * (klass // 5) // 2
+    pixels[y : y + height // 3, x : x + width // 6] = 240
+    return Image.fromarray(pixels)
+
+
+def write_kaggle_tree(
+    root: Path,
+    drivers: Sequence[str] = DRIVERS,
+    frames: int = 2,
+    test_frames: int = 3,
+    size: tuple[int, int] = (64, 48),
+) -> Path:
+    """Write `imgs/train/c*/`, `imgs/test/` and `driver_imgs_list.csv` under `root`; return `root`."""
+    number = 0
+    rows = []
+    for d, driver in enumerate(drivers):
+        for k, classname in enumerate(CLASS_IDS):
+            for f in range(frames):
+                number += 1
+                img = f"img_{number}.jpg"
+                path = root / "imgs" / "train" / classname / img
+                path.parent.mkdir(parents=True, exist_ok=True)
+                draw_frame(d, k, f, size).save(path, quality=92)
+                rows.append((driver, classname, img))
+    for f in range(test_frames):
+        path = root / "imgs" / "test" / f"img_{900_000 + f}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_frame(99, f % 10, f, size).save(path, quality=92)
+    with (root / "driver_imgs_list.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("subject", "classname", "img"))
+        writer.writerows(rows)
+    return root
+
+
+@pytest.fixture()
+def kaggle_tree(tmp_path: Path) -> Path:
+    """A fresh raw data root of 160 labelled and 3 unlabelled frames, free to be damaged."""
+    return write_kaggle_tree(tmp_path / "data")
+
+
+@pytest.fixture()
+def settings(kaggle_tree: Path) -> Settings:
+    """Settings over a fresh raw data root; nothing ingested yet."""
+    return Settings(data=kaggle_tree)
