@@ -37,12 +37,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise DistractedError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or make the folder writable, then run the command again; "
-            "what was finished is kept."
+            f"cannot write {path}: {error.strerror or error}. Free some space or make the folder writable, "
+            "then run the command again; what was finished is kept."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -168,7 +168,7 @@ def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, t
     if chosen:
         return Path(chosen).expanduser().resolve(), ()
     if not has_data(Path(DEFAULT_DATA)) and has_data(Path(DEMO_DATA)):
-        note = f"{DEFAULT_DATA}/ holds no images yet, so this works on the demo in {DEMO_DATA}/ (set DISTRACTED_DATA to choose)"
+        note = f"{DEFAULT_DATA}/ holds no images yet: working on the demo in {DEMO_DATA}/ (DISTRACTED_DATA chooses)"
         return Path(DEMO_DATA).resolve(), (note,)
     return Path(DEFAULT_DATA).resolve(), ()
 

@@ -68,13 +68,13 @@ def write_kaggle_tree(
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def kaggle_tree(tmp_path: Path) -> Path:
     """A fresh raw data root of 160 labelled and 3 unlabelled frames, free to be damaged."""
     return write_kaggle_tree(tmp_path / "data")
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(kaggle_tree: Path) -> Settings:
     """Settings over a fresh raw data root; nothing ingested yet."""
     return Settings(data=kaggle_tree)

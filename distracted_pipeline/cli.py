@@ -1,0 +1,205 @@
+"""`distracted`: what a person types. Parses options and prints; the rooms and `orchestration` do the work.
+
+Heavy imports stay inside the commands: `distracted --help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distracted_pipeline import __version__
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
+
+
+class _Group(click.Group):
+    """Shows errors a person can mend as one message, and makes Ctrl-C an ordinary end."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DistractedError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("\nStopped. What was finished is kept; the same command goes on from there.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="distracted")
+@click.option("--data", type=click.Path(path_type=Path), help="Data root; default DISTRACTED_DATA, else data/.")
+@click.pass_context
+def main(ctx: click.Context, data: Path | None) -> None:
+    """What does each technique do to the accuracy of each class of distracted driving?
+
+    Ten minutes: `distracted demo`. Own data: put Kaggle's zip or its unpacked tree into data/, then `distracted run`.
+    """
+    if data is not None:
+        # The assets, and every process Dagster starts, read the data root from the environment.
+        os.environ["DISTRACTED_DATA"] = str(data.expanduser().resolve())
+    ctx.obj = data
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    for note in settings.notes:
+        click.echo(f"note: {note}", err=True)
+    return settings
+
+
+@main.command()
+@click.option("--drivers", default=14, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
+@click.option("--frames", default=8, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the drawing.")
+@click.pass_obj
+def demo(data: Path | None, drivers: int, frames: int, seed: int) -> None:
+    """Draw a small data set with a planted effect and run the whole chain on it."""
+    from distracted_pipeline.demo.prepare import prepare_demo
+
+    root = (data or Path(DEMO_DATA)).expanduser().resolve()
+    os.environ["DISTRACTED_DATA"] = str(root)
+    click.echo(f"demo data in {_short(root)}")
+    prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=_indented)
+    settings = load_settings()
+    _run(settings, (), ())
+    click.echo("next:")
+    click.echo("  distracted ui              the asset graph, the runs, MLflow and the report in a browser")
+    click.echo("  distracted doctor          what is there, what is missing for the real data")
+    click.echo("  distracted run             after putting Kaggle's zip or tree into data/")
+
+
+@main.command()
+@click.option("--variant", "variants", multiple=True, help="Only this variant (repeatable).")
+@click.option("--fold", "folds", multiple=True, help="Only this fold: seed, 0 ... 4 (repeatable).")
+def run(variants: tuple[str, ...], folds: tuple[str, ...]) -> None:
+    """Make everything that is missing, in one process; kill it and run it again as you like."""
+    _run(_settings(), variants, folds)
+
+
+def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...]) -> None:
+    from distracted_pipeline.orchestration.pipeline import run_missing
+    from distracted_pipeline.progress import duration
+
+    summary = run_missing(settings, variants=variants, folds=folds, log=click.echo)
+    click.echo()
+    for label, reason in summary.failed.items():
+        click.secho(f"failed: {label}: {reason}", fg="red", err=True)
+    click.echo(f"{summary.done} steps in {duration(summary.seconds)}, {len(summary.failed)} failed")
+    if summary.report:
+        from distracted_pipeline.evaluation.tables import headline
+
+        click.echo(headline(settings))
+        click.echo(f"report: {summary.report.resolve().as_uri()}   (or `distracted report open`)")
+    if summary.failed:
+        sys.exit(1)
+
+
+@main.command()
+def doctor() -> None:
+    """Say what is there, what is missing, and what to type next."""
+    from distracted_pipeline.doctor import examine
+
+    click.echo(examine(_settings()))
+
+
+@main.command()
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--model-name", default=None, help="Backbone; default DISTRACTED_BACKBONE.")
+@click.option(
+    "--adapters", default="[3]", show_default=True, help="Base blocks that get an adapter, e.g. [3] or [2,5]."
+)
+@click.option("--top-lr", default=2.0, show_default=True)
+@click.option("--top-decay", default=0.0, show_default=True)
+@click.option("--body-lr", default=0.0, show_default=True)
+@click.option("--body-decay", default=0.0, show_default=True)
+@click.option("--gamma", default=1.0, show_default=True, help="Factor of the learning rates after each epoch.")
+@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's weight."
+)
+@click.option("--checkpoint", default=None, help="Name of a trained variant whose body to start from.")
+@click.option("--fold", default="seed", show_default=True, help="seed, 0 ... 4")
+@click.option(
+    "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
+)
+def train(from_json: Path | None, fold: str, **options: Any) -> None:
+    """Train one model from the seed project's options: adapters, else body-lr, else masks."""
+    from distracted_pipeline.training.sweep import train_from_json, train_from_options
+
+    settings = _settings()
+    if from_json:
+        train_from_json(settings, from_json, fold=fold, log=click.echo)
+    else:
+        train_from_options(settings, fold=fold, log=click.echo, **options)
+
+
+@main.group()
+def report() -> None:
+    """Look at the report."""
+
+
+@report.command("open")
+def report_open() -> None:
+    """Open the latest report in the browser, straight from disk."""
+    page = _latest_report(_settings())
+    click.echo(page.as_uri())
+    click.launch(page.as_uri())
+
+
+@report.command("serve")
+@click.option("--port", default=8000, show_default=True)
+def report_serve(port: int) -> None:
+    """Serve the reports on this machine only."""
+    from distracted_pipeline.reports.serve import serve
+
+    settings = _settings()
+    _latest_report(settings)
+    serve(settings.reports, port=port, log=click.echo)
+
+
+def _latest_report(settings: Settings) -> Path:
+    page = settings.reports / "latest" / "index.html"
+    if not page.exists():
+        raise DistractedError(f"no report in {settings.reports} yet. Type `distracted run` (or `distracted demo`).")
+    return page.resolve()
+
+
+@main.command()
+@click.option(
+    "--port", default=3000, show_default=True, help="Dagster's port; MLflow and the report take the next two."
+)
+def ui(port: int) -> None:
+    """Start Dagster, MLflow and the report server on this machine; one Ctrl-C ends all three."""
+    from distracted_pipeline.orchestration.servers import serve_all
+
+    serve_all(_settings(), port=port, log=click.echo)
+
+
+@main.command()
+def setup() -> None:
+    """Prepare this folder and this virtual environment for bare `dagster` commands."""
+    from distracted_pipeline.orchestration.activation import write_exports
+    from distracted_pipeline.orchestration.instance import dagster_home, prepare_home
+
+    home = dagster_home()
+    prepare_home(home)
+    scripts = write_exports(home)
+    click.echo(f"Dagster's history: {_short(home)}")
+    click.echo(
+        f"activation exports: {', '.join(s.name for s in scripts) or 'none (no activate script beside this interpreter)'}"
+    )
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+_indented: Callable[[str], None] = lambda line: click.echo(f"    {line}")  # noqa: E731
+
+
+if __name__ == "__main__":
+    main()

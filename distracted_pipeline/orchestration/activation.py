@@ -1,0 +1,62 @@
+"""Writes the two exports that bare Dagster commands need into the virtual environment's activate scripts.
+
+`dagster asset materialize --select masks` reads neither pyproject.toml nor workspace.yaml, and looks for
+its module before it reads `.env`; so the variable must be in the shell already.
+"""
+
+import sys
+from pathlib import Path
+
+MODULE_VARIABLE = "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME"
+"""Scopes the module to that one command; DAGSTER_MODULE_NAME would break `dagster dev`."""
+
+MODULE = "distracted_pipeline.definitions"
+
+_BEGIN = "distracted_pipeline: begin"
+_END = "distracted_pipeline: end"
+
+
+def write_exports(home: Path, scripts: Path | None = None) -> list[Path]:
+    """Add or refresh the exports in every activate script found; return the scripts that now carry them.
+
+    Args:
+        home: Dagster home that activation falls back to; one already in the shell's environment wins.
+        scripts: Folder of the activate scripts; the running interpreter's own by default.
+    """
+    folder = scripts or Path(sys.prefix) / ("Scripts" if sys.platform == "win32" else "bin")
+    written = []
+    for name, lines in _exports(home).items():
+        script = folder / name
+        if script.is_file():
+            comment = "::" if name.endswith(".bat") else "#"
+            block = "\n".join([f"{comment} {_BEGIN}", *lines, f"{comment} {_END}"])
+            script.write_text(
+                f"{_without_block(script.read_text(encoding='utf-8'), comment).rstrip()}\n\n{block}\n", encoding="utf-8"
+            )
+            written.append(script)
+    return written
+
+
+def _exports(home: Path) -> dict[str, list[str]]:
+    return {
+        "activate": [f'export {MODULE_VARIABLE}="{MODULE}"', f'export DAGSTER_HOME="${{DAGSTER_HOME:-{home}}}"'],
+        "activate.fish": [
+            f'set -gx {MODULE_VARIABLE} "{MODULE}"',
+            f'set -q DAGSTER_HOME; or set -gx DAGSTER_HOME "{home}"',
+        ],
+        "activate.csh": [
+            f'setenv {MODULE_VARIABLE} "{MODULE}"',
+            f'if (! $?DAGSTER_HOME) setenv DAGSTER_HOME "{home}"',
+        ],
+        "Activate.ps1": [
+            f'$env:{MODULE_VARIABLE} = "{MODULE}"',
+            f'if (-not $env:DAGSTER_HOME) {{ $env:DAGSTER_HOME = "{home}" }}',
+        ],
+        "activate.bat": [f'set "{MODULE_VARIABLE}={MODULE}"', f'if not defined DAGSTER_HOME set "DAGSTER_HOME={home}"'],
+    }
+
+
+def _without_block(text: str, comment: str) -> str:
+    before, begin, rest = text.partition(f"{comment} {_BEGIN}")
+    _, _, after = rest.partition(f"{comment} {_END}\n")
+    return before + after if begin else text

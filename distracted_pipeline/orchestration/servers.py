@@ -1,0 +1,95 @@
+"""`distracted ui`: Dagster, MLflow and the report server as three children of one command.
+
+All listen on loopback only. Serving reports itself is `reports.serve`.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.orchestration.instance import dagster_home, prepare_home
+from distracted_pipeline.settings import Settings
+
+HOST = "127.0.0.1"
+GRACE_S = 10.0
+
+
+def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) -> None:
+    """Run the three servers until Ctrl-C, or until one of them ends by itself.
+
+    Raises:
+        DistractedError: A port is taken, or a server ended by itself.
+    """
+    for candidate in range(port, port + 3):
+        _require_free(candidate)
+    prepare_home(dagster_home())
+    environment = {**os.environ, "DISTRACTED_DATA": str(settings.data), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    python = sys.executable
+    commands = {
+        "Dagster": [
+            python,
+            "-m",
+            "dagster",
+            "dev",
+            "-h",
+            HOST,
+            "-p",
+            str(port),
+            "-m",
+            "distracted_pipeline.definitions",
+        ],
+        "MLflow": [
+            *(python, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port + 1), "--workers", "1"),
+            *("--backend-store-uri", settings.mlflow_uri),
+            *("--default-artifact-root", settings.mlflow_artifacts.as_uri()),
+        ],
+        "report": [python, "-m", "distracted_pipeline.cli", "report", "serve", "--port", str(port + 2)],
+    }
+    if not (settings.reports / "latest" / "index.html").exists():
+        del commands["report"]
+        log("no report yet: type `distracted run` in another terminal, then start this again to see it")
+    children = {name: subprocess.Popen(command, env=environment) for name, command in commands.items()}
+    try:
+        for offset, name in enumerate(commands):
+            log(f"{name:8} http://{HOST}:{port + offset}")
+        log("Ctrl-C ends all of them")
+        while True:
+            for name, child in children.items():
+                if child.poll() is not None:
+                    raise DistractedError(
+                        f"{name} ended with exit code {child.returncode}; its last lines above say why."
+                    )
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        log("stopping")
+    finally:
+        _stop(list(children.values()))
+
+
+def _stop(children: list["subprocess.Popen[bytes]"]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
+    deadline = time.monotonic() + GRACE_S
+    for child in children:
+        try:
+            child.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise DistractedError(
+                f"port {port} on {HOST} is taken ({error.strerror}). Type `distracted ui --port {port + 10}`."
+            ) from error

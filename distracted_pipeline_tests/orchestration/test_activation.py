@@ -1,0 +1,45 @@
+"""`distracted setup` puts two exports into the environment's own activate scripts."""
+
+import subprocess
+from pathlib import Path
+
+from distracted_pipeline.orchestration.activation import MODULE, MODULE_VARIABLE, write_exports
+
+
+def _scripts(tmp_path: Path) -> Path:
+    for name in ("activate", "activate.fish", "Activate.ps1"):
+        (tmp_path / name).write_text("# made by venv\n")
+    return tmp_path
+
+
+def test_a_shell_that_activates_gets_both_variables(tmp_path: Path) -> None:
+    home = tmp_path / "my home"
+    write_exports(home, _scripts(tmp_path))
+    shown = subprocess.run(
+        ["sh", "-c", f'. ./activate; echo "${MODULE_VARIABLE}|$DAGSTER_HOME"'],
+        cwd=tmp_path, env={}, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == f"{MODULE}|{home}\n"
+
+
+def test_a_home_already_in_the_shell_wins(tmp_path: Path) -> None:
+    write_exports(tmp_path / "home", _scripts(tmp_path))
+    command = ["sh", "-c", '. ./activate; echo "$DAGSTER_HOME"']
+    shown = subprocess.run(
+        command, cwd=tmp_path, env={"DAGSTER_HOME": "/mine"}, text=True, capture_output=True, check=True
+    )
+    assert shown.stdout == "/mine\n"
+
+
+def test_running_it_again_replaces_its_own_lines_only(tmp_path: Path) -> None:
+    scripts = _scripts(tmp_path)
+    write_exports(tmp_path / "first", scripts)
+    assert [p.name for p in write_exports(tmp_path / "second", scripts)] == [
+        "activate",
+        "activate.fish",
+        "Activate.ps1",
+    ]
+    text = (scripts / "activate").read_text()
+    assert text.startswith("# made by venv\n")
+    assert "first" not in text
+    assert text.count(MODULE_VARIABLE) == 1

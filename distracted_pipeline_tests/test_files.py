@@ -1,0 +1,69 @@
+"""Files appear whole or not at all; locks name what they protect."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import atomic_path, locked, sweep_temporaries, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    target = tmp_path / "table.txt"
+    write_text(target, "old")
+    with pytest.raises(ValueError, match="boom"), atomic_path(target) as temporary:
+        temporary.write_text("half of the n")
+        raise ValueError("boom")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_nothing_is_visible_under_the_final_name_before_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "table.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+
+
+def test_a_disk_error_names_the_file_and_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match=r"table\.txt.*No space left"), atomic_path(tmp_path / "table.txt"):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "masks").write_text("")
+    with pytest.raises(DistractedError, match="cannot create"):
+        write_json(tmp_path / "masks" / "index.json", {})
+
+
+def test_sweeping_removes_temporaries_only(tmp_path: Path) -> None:
+    (tmp_path / ".table.txt.4242.part").write_text("left by a killed writer")
+    write_text(tmp_path / "table.txt", "whole")
+    assert sweep_temporaries(tmp_path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_a_held_lock_is_reported_with_what_it_protects(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "p002.lock", what="masks of p002"),
+        pytest.raises(DistractedError, match=r"masks of p002.*p002\.lock"),
+        locked(tmp_path / "p002.lock", what="masks of p002", timeout=0.01),
+    ):
+        pass
+
+
+def _die_holding(path: Path) -> None:
+    with locked(path, what="x"):
+        os._exit(9)
+
+
+def test_a_dead_process_holds_no_lock(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=_die_holding, args=(tmp_path / "a.lock",))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 9
+    with locked(tmp_path / "a.lock", what="x", timeout=1):
+        pass

@@ -1,0 +1,62 @@
+"""Where settings come from, and which source wins."""
+
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.settings import DEFAULT_BACKBONE, DEFAULT_SEGMENTER, load_settings
+from distracted_pipeline.vocabulary import SUBJECTS
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_are_the_seeds_models_in_data(tmp_path: Path) -> None:
+    settings = load_settings({})
+    assert settings.data == tmp_path / "data"
+    assert (settings.backbone, settings.segmenter) == (DEFAULT_BACKBONE, DEFAULT_SEGMENTER)
+    assert settings.notes == ()
+
+
+def test_environment_beats_dotenv_beats_the_data_roots_own_file(tmp_path: Path) -> None:
+    root = tmp_path / "elsewhere"
+    root.mkdir()
+    (root / "settings.env").write_text(
+        "DISTRACTED_BACKBONE=of/data\nDISTRACTED_SEGMENTER=of/data\nDISTRACTED_BASELINE=of_data\n"
+    )
+    (tmp_path / ".env").write_text("DISTRACTED_BACKBONE=of/dotenv\nDISTRACTED_SEGMENTER=of/dotenv\n")
+    settings = load_settings({"DISTRACTED_DATA": str(root), "DISTRACTED_BACKBONE": "of/environment"})
+    assert (settings.backbone, settings.segmenter, settings.baseline) == ("of/environment", "of/dotenv", "of_data")
+
+
+def test_the_data_argument_beats_the_environment(tmp_path: Path) -> None:
+    assert load_settings({"DISTRACTED_DATA": "a"}, data="b").data == tmp_path / "b"
+
+
+def test_a_demo_stands_in_for_an_empty_data_folder_and_says_so(tmp_path: Path) -> None:
+    demo = tmp_path / "data" / "demo"
+    demo.mkdir(parents=True)
+    (demo / "driver_imgs_list.csv").write_text("subject,classname,img\n")
+    settings = load_settings({})
+    assert settings.data == demo
+    assert "demo" in settings.notes[0]
+    (tmp_path / "data" / "state-farm.zip").write_bytes(b"")
+    assert load_settings({}).data == tmp_path / "data"
+
+
+def test_a_model_folder_is_found_relative_to_the_data_root(tmp_path: Path) -> None:
+    (tmp_path / "data" / "backbones" / "tiny").mkdir(parents=True)
+    (tmp_path / "data" / "label_maps").mkdir()
+    settings = load_settings({"DISTRACTED_BACKBONE": "backbones/tiny", "DISTRACTED_SEGMENTER": "folder:label_maps"})
+    assert settings.backbone == str(tmp_path / "data" / "backbones" / "tiny")
+    assert settings.segmenter == f"folder:{tmp_path / 'data' / 'label_maps'}"
+
+
+def test_subjects_are_those_ingest_wrote_else_kaggles_26(tmp_path: Path) -> None:
+    settings = load_settings({})
+    assert settings.subjects() == list(SUBJECTS)
+    settings.data.mkdir()
+    settings.subjects_file.write_text("x1\nx2\n")
+    assert settings.subjects() == ["x1", "x2"]
