@@ -1,0 +1,197 @@
+"""Bytes of an image -> checked pixels.
+
+One place decides what is a usable JPEG, for the manifest and for every later reader. Resizing and
+normalising belong to the models' rooms.
+"""
+
+import io
+import struct
+import threading
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from distracted_pipeline.images.archive import MAX_BYTES, SEPARATOR, Archive
+from distracted_pipeline.images.problems import ImageProblem
+
+MAX_PIXELS: Final = 50_000_000
+"""Larger images are refused before any pixel is decoded: Kaggle's have 307,200."""
+
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIGNATURES: Final = {
+    b"\x89PNG": "a PNG",
+    b"GIF8": "a GIF",
+    b"RIFF": "a WebP or another RIFF file",
+    b"BM": "a BMP",
+    b"PK\x03\x04": "a zip",
+    b"%PDF": "a PDF",
+}
+
+
+class ImageReader:
+    """Reads images by their manifest path, from folders and zip archives alike, from any thread.
+
+    Args:
+        data_root: What the paths are relative to.
+    """
+
+    def __init__(self, data_root: Path) -> None:
+        self._root = data_root
+        self._archives: dict[str, Archive] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def bytes(self, path: str) -> bytes:
+        """Return the file's bytes as stored.
+
+        Raises:
+            ImageProblem: The file is missing, unreadable or larger than `MAX_BYTES`.
+            DistractedError: Its zip cannot be opened.
+        """
+        archive, separator, member = path.partition(SEPARATOR)
+        _check_inside(archive, path)
+        if separator:
+            return self._archive(archive).read(member)
+        try:
+            with (self._root / archive).open("rb") as handle:
+                data = handle.read(MAX_BYTES + 1)
+        except FileNotFoundError as error:
+            raise ImageProblem(path, "no file", "there is no such file") from error
+        except OSError as error:
+            raise ImageProblem(path, "unreadable", f"reading failed ({error.strerror or error})") from error
+        if len(data) > MAX_BYTES:
+            raise ImageProblem(path, "too large", f"the file is larger than {MAX_BYTES // 2**20} MiB")
+        return data
+
+    def rgb(self, path: str) -> np.ndarray:
+        """Return the upright image, uint8 `[height, width, 3]`.
+
+        Raises:
+            ImageProblem: As `bytes`, or the content is no complete JPEG.
+        """
+        return decode_rgb(self.bytes(path), path)
+
+    def use(self, archive: Archive) -> None:
+        """Read members of an archive that is open already through it; closes with this reader."""
+        self._archives[archive.shown] = archive
+
+    def close(self) -> None:
+        """Close every open file."""
+        with self._lock:
+            while self._archives:
+                self._archives.popitem()[1].close()
+
+    def _archive(self, name: str) -> Archive:
+        with self._lock:
+            if name not in self._archives:
+                self._archives[name] = Archive(self._root / name, name)
+            return self._archives[name]
+
+
+def decode_rgb(data: bytes, where: str) -> np.ndarray:
+    """Return the upright pixels of a JPEG, uint8 `[height, width, 3]`, whatever its colour mode.
+
+    Args:
+        data: The file's bytes.
+        where: Its path, for messages.
+
+    Raises:
+        ImageProblem: Empty, no JPEG, truncated, damaged, or more than `MAX_PIXELS`.
+    """
+    image = _open(data, where)
+    _load(image, data, where)
+    upright = _UPRIGHT.get(_orientation(image))
+    rgb = image.convert("RGB")
+    return np.array(rgb.transpose(upright) if upright is not None else rgb)
+
+
+def verify(data: bytes, where: str) -> tuple[int, int]:
+    """Return width and height of the upright image after decoding all of it, as cheaply as that can be done.
+
+    An eighth of the size in grey skips most of the arithmetic, yet every coded bit is still read, so
+    truncation is found.
+
+    Raises:
+        ImageProblem: As `decode_rgb`.
+    """
+    image = _open(data, where)
+    width, height = image.size
+    orientation = _orientation(image)
+    image.draft("L", (max(1, width // 8), max(1, height // 8)))
+    _load(image, data, where)
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _open(data: bytes, where: str) -> JpegImageFile:
+    """Parse the header only. Not `Image.open`: that tries every format and warns about sizes refused here anyway."""
+    if not data:
+        raise ImageProblem(where, "empty file", "the file is empty")
+    if not data.startswith(b"\xff\xd8"):
+        raise ImageProblem(where, "not a JPEG", f"the file is {_kind(data)}, not a JPEG")
+    try:
+        image = JpegImageFile(io.BytesIO(data))
+    except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error) as error:
+        # What Pillow raises for a header that ends early or contradicts itself.
+        status = "truncated" if b"\xff\xda" not in data else "damaged"
+        raise ImageProblem(where, status, f"the JPEG header cannot be read ({error or 'it ends early'})") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageProblem(
+            where, "too large", f"{width}x{height} pixels are more than {MAX_PIXELS // 10**6} megapixels"
+        )
+    return image
+
+
+def _load(image: JpegImageFile, data: bytes, where: str) -> None:
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError, IndexError, struct.error) as error:
+        status = "truncated" if "truncated" in str(error) else "damaged"
+        raise ImageProblem(where, status, f"the pixels cannot be decoded ({error})") from error
+    # Coded data cannot hold either marker, so the last end-of-image must follow the last start-of-scan.
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise ImageProblem(where, "truncated", "the end of the JPEG is missing")
+
+
+def _orientation(image: JpegImageFile) -> int:
+    if "exif" not in image.info:
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except (SyntaxError, OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return 1  # damaged EXIF says nothing about orientation; the pixels are as good as any
+
+
+def _kind(data: bytes) -> str:
+    start = data[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page (a failed download?)"
+    if not data.strip(b"\0"):
+        return "all zeros"
+    return next((name for mark, name in _SIGNATURES.items() if data.startswith(mark)), "something else")
+
+
+def _check_inside(file: str, path: str) -> None:
+    pure = PurePosixPath(file)
+    if "\0" in path or pure.is_absolute() or ".." in pure.parts or Path(file).is_absolute():
+        raise ImageProblem(path, "unsafe image name", "the path leaves the data root")

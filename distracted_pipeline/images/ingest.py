@@ -1,0 +1,263 @@
+"""Raw data -> checked manifest, list of subjects, list of problems.
+
+Every file is read, hashed and decoded once; what has not changed since the last ingest is not read again.
+A bad image keeps its row, with the reason as its status, so that nothing disappears unseen.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import locked, sweep_temporaries, write_json, write_text
+from distracted_pipeline.images.decode import ImageReader, verify
+from distracted_pipeline.images.labels import read_labels
+from distracted_pipeline.images.manifest import NO_FOLD, labelled, read_manifest, read_source_key, write_manifest
+from distracted_pipeline.images.names import TEST_PREFIX
+from distracted_pipeline.images.problems import OK, ImageProblem, Problem
+from distracted_pipeline.images.rows import Row, as_table, deal, join, judge_content, twins
+from distracted_pipeline.images.source import Frame, Source, find_source
+from distracted_pipeline.images.state import Content, read_state, write_state
+from distracted_pipeline.progress import Progress, duration
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.vocabulary import SUBJECTS
+
+MAX_BAD_SHARE: Final = 0.01
+"""Share of bad images, among the labelled or among the unlabelled ones, that is still accepted."""
+
+PROBLEMS_NAME: Final = "images_problems.json"
+
+_VERSION: Final = "1"
+"""Raise it when the same raw data would make another manifest."""
+
+_CHUNK: Final = 32
+_SHOWN_PER_KIND: Final = 3
+
+Log = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest found.
+
+    Attributes:
+        table: The manifest.
+        counts: `labelled`, `unlabelled`, `drivers`, `classes` (usable), `bad` (rows that are not), `read`, `unchanged`.
+        problems: Everything that is wrong, also where the image stays usable.
+        notes: Choices a reader should know about.
+        bad_share: The larger of the shares of bad rows among labelled and among unlabelled images.
+        max_bad_share: The limit for it.
+        seconds: Wall time.
+    """
+
+    table: pa.Table
+    counts: dict[str, int]
+    problems: list[Problem]
+    notes: list[str]
+    bad_share: float
+    max_bad_share: float
+    seconds: float
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether so few images are bad that results stand for the data set."""
+        return self.bad_share <= self.max_bad_share
+
+
+def ingest(settings: Settings, *, log: Log = print, max_bad_share: float = MAX_BAD_SHARE) -> IngestResult:
+    """Write `images.parquet`, `subjects.txt` and `images_problems.json` from the raw data in the data root.
+
+    Args:
+        settings: Names the data root.
+        log: Receives progress, notes and problems.
+        max_bad_share: Limit that the result reports on; bad images never stop the ingest.
+
+    Raises:
+        DistractedError: No data root, no images, no csv or a column of it missing, or not one usable labelled image.
+    """
+    start = time.monotonic()
+    lock = settings.data / ".images.lock"
+    with closing(find_source(settings.data)) as source, locked(lock, what=f"the manifest {settings.manifest}"):
+        sweep_temporaries(settings.data)
+        key = _source_key(source)
+        known = _unchanged(settings, key)
+        if known is not None:
+            (table, problems), read = known, 0
+        else:
+            table, problems, read = _build(settings, source, key, log)
+    good = labelled(table)
+    counts = {
+        "labelled": len(good),
+        "unlabelled": int(pc.sum(pc.equal(table["status"], OK)).as_py()) - len(good),
+        "drivers": len(pc.unique(good["subject"])),
+        "classes": len(pc.unique(good["classname"])),
+        "bad": int(pc.sum(pc.not_equal(table["status"], OK)).as_py()),
+        "read": read,
+        "unchanged": len(source.frames) - read,
+    }
+    notes = [*source.notes, *_foreign_drivers(good)]
+    result = IngestResult(
+        table, counts, problems, notes, bad_share(table), max_bad_share, seconds=time.monotonic() - start
+    )
+    _say(result, settings.data, log)
+    return result
+
+
+def read_problems(settings: Settings) -> list[Problem]:
+    """Return what the last ingest found wrong; empty before the first one."""
+    try:
+        entries = json.loads((settings.data / PROBLEMS_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [Problem(**entry) for entry in entries]
+
+
+def bad_share(table: pa.Table) -> float:
+    """Return the larger of the shares of bad rows among the labelled and among the unlabelled images."""
+    bad = pc.not_equal(table["status"], OK).to_numpy()
+    unlabelled = pc.and_(pc.equal(table["classname"], ""), pc.starts_with(table["subject"], TEST_PREFIX)).to_numpy()
+    return max(float(np.mean(bad[part])) if part.any() else 0.0 for part in (unlabelled, ~unlabelled))
+
+
+def _build(settings: Settings, source: Source, key: str, log: Log) -> tuple[pa.Table, list[Problem], int]:
+    """Write everything anew; return the manifest, the problems, and how many files were read."""
+    labels, problems = read_labels(source.csv, source.csv_name)
+    rows, found = join(labels, source.frames, source.csv_name)
+    read = _look_into(rows, source, settings.data, log)
+    problems += [*source.problems, *found, *judge_content(rows), *twins(rows)]
+    problems.sort(key=lambda p: (p.where, p.row or 0, p.status))
+    deal(rows, labels, _earlier_folds(settings))
+    write_json(settings.data / PROBLEMS_NAME, [asdict(p) for p in problems])
+    if not any(row.usable for row in rows):
+        raise DistractedError(
+            f"{settings.data}: not one of {len(rows):,} images can be used. {' '.join(map(str, problems[:3]))} "
+            f"{settings.data / PROBLEMS_NAME} lists all {len(problems):,} problems; mend them, then: distracted run"
+        )
+    subjects = sorted({row.subject for row in rows if row.status == OK})
+    write_text(settings.subjects_file, "".join(f"{subject}\n" for subject in subjects))
+    # What a permission or a disk hid may appear without any change that the key would show.
+    hidden = any(row.content.status == "unreadable" for row in rows)
+    table = as_table(rows)
+    write_manifest(settings, table, "" if hidden else key)
+    return table, problems, read
+
+
+def _source_key(source: Source) -> str:
+    """Return a digest of all that the manifest depends on."""
+    digest = hashlib.sha256(f"{_VERSION}\n{source.csv_name}\n".encode())
+    digest.update(hashlib.sha256(source.csv).digest())
+    for frame in source.frames:
+        digest.update(f"{frame.path}\n{frame.stamp}\n".encode("utf-8", "surrogateescape"))
+    for problem in source.problems:
+        digest.update(f"{problem}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _unchanged(settings: Settings, key: str) -> tuple[pa.Table, list[Problem]] | None:
+    """Return manifest and problems as they are if they were made from the same raw data."""
+    files = (settings.manifest, settings.subjects_file, settings.data / PROBLEMS_NAME)
+    if not all(path.is_file() for path in files) or read_source_key(settings) != key:
+        return None
+    return read_manifest(settings), read_problems(settings)
+
+
+def _look_into(rows: list[Row], source: Source, root: Path, log: Log) -> int:
+    """Fill in every row's content, from the state where the file is unchanged; return how many files were read."""
+    before = read_state(root)
+    fresh: list[tuple[Row, Frame]] = []
+    seen: dict[str, tuple[str, Content]] = {}
+    for row in rows:
+        if row.frame is None:
+            continue
+        known = before.get(row.frame.path)
+        if known is not None and known[0] == row.frame.stamp:
+            row.content = known[1]
+            seen[row.frame.path] = known
+        else:
+            fresh.append((row, row.frame))
+    progress = Progress(len(fresh), "images", log)
+    with ImageReader(root) as reader:
+        if source.archive is not None:
+            reader.use(source.archive)
+        chunks = [fresh[i : i + _CHUNK] for i in range(0, len(fresh), _CHUNK)]
+        pool = ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 1))
+        try:
+            for future in as_completed([pool.submit(_look, reader, chunk) for chunk in chunks]):
+                progress.advance(future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the chunks at hand, not for all of them
+    seen |= {frame.path: (frame.stamp, row.content) for row, frame in fresh if row.content.status != "unreadable"}
+    if seen != before:
+        write_state(root, seen)
+    return len(fresh)
+
+
+def _look(reader: ImageReader, chunk: list[tuple[Row, Frame]]) -> int:
+    for row, frame in chunk:
+        row.content = _content(reader, frame)
+    return len(chunk)
+
+
+def _content(reader: ImageReader, frame: Frame) -> Content:
+    if frame.bytes < 0:
+        return Content(status="unreadable", what="it is no regular file, or a link to nowhere")
+    sha256 = ""
+    try:
+        data = reader.bytes(frame.path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        width, height = verify(data, frame.path)
+    except ImageProblem as error:
+        return Content(sha256=sha256, status=error.status, what=error.what)
+    return Content(width, height, sha256)
+
+
+def _earlier_folds(settings: Settings) -> dict[str, int]:
+    try:
+        table = read_manifest(settings)
+    except DistractedError:
+        return {}  # none yet, or one that this ingest replaces
+    pairs = set(zip(table["subject"].to_pylist(), table["fold"].to_pylist(), strict=True))
+    return {subject: fold for subject, fold in sorted(pairs) if fold != NO_FOLD}
+
+
+def _foreign_drivers(good: pa.Table) -> list[str]:
+    pairs = set(zip(good["subject"].to_pylist(), good["split"].to_pylist(), strict=True))
+    foreign = sorted((part, subject) for subject, part in pairs if subject not in SUBJECTS)
+    if not foreign:
+        return []
+    parts = {part: ", ".join(s for p, s in foreign if p == part) for part, _ in foreign}
+    dealt = "; ".join(f"{part}: {names}" for part, names in parts.items())
+    return [f"{len(foreign)} drivers are not Kaggle's; the fold 'seed' deals them by their names ({dealt})"]
+
+
+def _say(result: IngestResult, root: Path, log: Log) -> None:
+    counts = result.counts
+    for note in result.notes:
+        log(f"note: {note}")
+    for status, count in Counter(p.status for p in result.problems).most_common():
+        for p in [p for p in result.problems if p.status == status][:_SHOWN_PER_KIND]:
+            log(f"problem: {p}")
+        if count > _SHOWN_PER_KIND:
+            log(f"problem: {count - _SHOWN_PER_KIND:,} more of '{status}' in {root / PROBLEMS_NAME}")
+    log(
+        f"{counts['labelled']:,} labelled images of {counts['drivers']} drivers in {counts['classes']} classes, "
+        f"{counts['unlabelled']:,} unlabelled, {counts['bad']:,} bad ({result.bad_share:.2%}); "
+        f"{counts['read']:,} read, {counts['unchanged']:,} unchanged, {duration(result.seconds)}"
+    )
+    if not result.acceptable:
+        log(
+            f"{result.bad_share:.2%} of the images are bad, more than {result.max_bad_share:.0%}: results would not "
+            f"stand for the data set. Mend what {root / PROBLEMS_NAME} lists, then: distracted run"
+        )

@@ -1,0 +1,89 @@
+"""The manifest `images.parquet`: one row per image, good or bad, and the views that later stages read.
+
+How it comes about is `ingest`'s business; who is held out is `folds`'.
+"""
+
+import hashlib
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import atomic_path
+from distracted_pipeline.images.problems import OK
+from distracted_pipeline.settings import Settings
+
+SCHEMA: Final = pa.schema(
+    [
+        ("img", pa.string()),  # file name: what an image is known by everywhere
+        ("subject", pa.string()),  # driver, or test-000 … for unlabelled images
+        ("classname", pa.string()),  # c0 … c9, empty for unlabelled images
+        ("split", pa.string()),  # train, dev, test: the seed's; empty for unlabelled and bad images
+        ("fold", pa.int8()),  # driver-disjoint fold, -1 for unlabelled and bad images
+        ("path", pa.string()),  # relative to the data root, archive.zip::member in a zip, empty without a file
+        ("bytes", pa.int64()),
+        ("width", pa.int32()),  # of the upright image, 0 where it cannot be decoded
+        ("height", pa.int32()),
+        ("sha256", pa.string()),  # of the file's bytes, empty where it cannot be read
+        ("status", pa.string()),  # ok, or why the image cannot be used
+    ]
+)
+
+NO_FOLD: Final = -1
+
+_SOURCE_KEY: Final = b"distracted_source"
+
+
+def read_manifest(settings: Settings) -> pa.Table:
+    """Return the manifest, bad rows included, in its order: subject, classname, img.
+
+    Raises:
+        DistractedError: There is none yet, or it is not one of this version's.
+    """
+    path = settings.manifest
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise DistractedError(f"{path} does not exist yet. Write it with: distracted run") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DistractedError(f"{path} cannot be read ({error}). Delete it, then: distracted run") from error
+    if table.schema.names != SCHEMA.names:
+        raise DistractedError(f"{path} has other columns than this version writes. Delete it, then: distracted run")
+    return table.cast(SCHEMA)
+
+
+def labelled(table: pa.Table) -> pa.Table:
+    """Return the usable images with a class, in the manifest's order: the table that fold rows index."""
+    return table.filter(pc.and_(pc.equal(table["status"], OK), pc.not_equal(table["classname"], "")))
+
+
+def of_subject(table: pa.Table, subject: str) -> pa.Table:
+    """Return the usable images of one driver, or of one shard of unlabelled images, in the manifest's order."""
+    return table.filter(pc.and_(pc.equal(table["status"], OK), pc.equal(table["subject"], subject)))
+
+
+def data_fingerprint(table: pa.Table) -> str:
+    """Return 12 hex digits that change with the usable images of `table`, their drivers, classes or bytes."""
+    usable = table.filter(pc.equal(table["status"], OK))
+    columns = [usable[name].to_pylist() for name in ("img", "subject", "classname", "sha256")]
+    digest = hashlib.sha256()
+    for row in sorted(zip(*columns, strict=True)):
+        digest.update("\0".join(row).encode() + b"\n")
+    return digest.hexdigest()[:12]
+
+
+def write_manifest(settings: Settings, table: pa.Table, source_key: str) -> None:
+    """Publish the manifest, with the digest of the raw data that it describes."""
+    with atomic_path(settings.manifest) as temporary:
+        pq.write_table(table.replace_schema_metadata({_SOURCE_KEY: source_key.encode()}), temporary)
+
+
+def read_source_key(settings: Settings) -> str:
+    """Return the digest of the raw data that the manifest describes; empty where there is none."""
+    try:
+        metadata = pq.read_schema(settings.manifest).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return ""  # absent or damaged: whoever asks writes it anew
+    return bytes(metadata.get(_SOURCE_KEY, b"")).decode()

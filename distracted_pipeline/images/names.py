@@ -1,0 +1,29 @@
+"""Names that are safe as files, folders and partitions, and how unsafe ones are shown."""
+
+import re
+from typing import Final
+
+TEST_PREFIX: Final = "test-"
+"""Subjects with this prefix are shards of unlabelled images."""
+
+_MAX_LENGTH: Final = 200
+# A colon separates archive and member, a backslash folders on Windows; lone surrogates are undecodable bytes.
+_UNSAFE: Final = re.compile(r"[/\\:\x00-\x1f\x7f\ud800-\udfff]")
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|$)){0,63}")
+
+
+def is_plain_file_name(name: str) -> bool:
+    """Tell whether a name can be a file's on any system: no folders, control characters or undecodable bytes."""
+    return name not in ("", ".", "..") and len(name) <= _MAX_LENGTH and not _UNSAFE.search(name)
+
+
+def is_subject_name(name: str) -> bool:
+    """Tell whether a driver's name can also name a folder and a Dagster partition."""
+    return _SUBJECT.fullmatch(name) is not None and not name.lower().startswith(TEST_PREFIX)
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and undecodable bytes escaped, cut to a readable length."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"
