@@ -1,0 +1,103 @@
+"""Dagster assets of the evaluation: `class_accuracy` over everything predicted, `gradcam` per variant.
+
+What is computed lives in this folder's other modules; here is only what Dagster shows of it.
+"""
+
+import warnings
+
+import dagster as dg
+
+from distracted_pipeline.orchestration.compute import LIGHT, TRAIN, DeviceConfig
+from distracted_pipeline.orchestration.failures import user_errors_as_failures
+from distracted_pipeline.orchestration.partitions import variant_partitions
+from distracted_pipeline.settings import load_settings
+
+_OWNERS = ["team:distracted"]
+_GROUP = "evaluation"
+
+with warnings.catch_warnings():  # Dagster calls the mapping beta: once would do, but every command would repeat it
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    _FOLDS_OF_VARIANT = dg.MultiToSingleDimensionPartitionMapping("variant")
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"python", "parquet"},
+    owners=_OWNERS,
+    code_version="1",
+    op_tags=LIGHT.op_tags(),
+    deps=[dg.AssetDep("predictions", partition_mapping=dg.AllPartitionMapping())],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "every_variant_predicted", asset="class_accuracy", description="No variant lacks predictions."
+        ),
+        dg.AssetCheckSpec(
+            "predictions_usable", asset="class_accuracy", description="No NaN, no other data, no leaked rows."
+        ),
+    ],
+)
+def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Recall, precision and F1 of each class by variant, and what each variant changed, tested over drivers."""
+    from distracted_pipeline.evaluation.shown import class_accuracy_metadata
+    from distracted_pipeline.evaluation.tables import class_accuracy as compute
+
+    with user_errors_as_failures():
+        result = compute(load_settings(), log=context.log.info)
+    return dg.MaterializeResult(
+        metadata=class_accuracy_metadata(result),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="every_variant_predicted",
+                passed=not result.missing,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="\n".join(result.missing) or "every variant of the catalogue, every fold",
+            ),
+            dg.AssetCheckResult(
+                check_name="predictions_usable",
+                passed=not result.rejected,
+                description="\n".join(result.rejected) or "every prediction file fits the manifest",
+            ),
+        ],
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"torch", "parquet"},
+    owners=_OWNERS,
+    code_version="1",
+    op_tags=TRAIN.op_tags(),
+    partitions_def=variant_partitions,
+    deps=[
+        dg.AssetDep("trained_model", partition_mapping=_FOLDS_OF_VARIANT),
+        dg.AssetDep("predictions", partition_mapping=_FOLDS_OF_VARIANT),
+        "masks",
+    ],
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "cams_not_all_zero", asset="gradcam", description="Under a tenth of the CAMs are zero everywhere."
+        )
+    ],
+)
+def gradcam(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """Grad-CAMs of right and confused predictions, and how much of each falls on person, phone and the rest."""
+    from distracted_pipeline.evaluation.gradcam import gradcam_variant
+    from distracted_pipeline.evaluation.shown import gradcam_metadata
+
+    settings = load_settings()
+    with user_errors_as_failures():
+        result = gradcam_variant(settings, context.partition_key, device=config.device, log=context.log.info)
+        metadata = gradcam_metadata(settings, result)
+    share = float(metadata["all_zero_share"])
+    return dg.MaterializeResult(
+        metadata=metadata,
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="cams_not_all_zero",
+                passed=share < 0.1,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{share:.0%} of {result.rows.num_rows} CAMs are zero everywhere",
+            )
+        ],
+    )

@@ -1,0 +1,203 @@
+"""Class-wise numbers and how sure one can be of them, with the driver as the unit.
+
+Images of one driver are near-duplicates, so every interval and test here treats drivers, not images, as
+independent. Plain functions of NumPy arrays; which tables they fill is `tables`. Undefined values are NaN.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MIN_DRIVERS = 6
+"""Fewer drivers cannot reach p < .05: with five, the smallest two-sided p of a swap test is 2 / 2^5."""
+
+DRAWS = 19_999
+ALPHA = 0.05
+_KAGGLE_CLIP = 1e-15
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return the quotient, NaN where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def support(matrix: np.ndarray) -> np.ndarray:
+    """Return images per true class, [..., 10], from counts [..., true, predicted]."""
+    return matrix.sum(-1)
+
+
+def hits(matrix: np.ndarray) -> np.ndarray:
+    """Return rightly classified images per class, [..., 10]."""
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def recall(matrix: np.ndarray) -> np.ndarray:
+    """Return the class-wise accuracy, [..., 10]; NaN for an absent class."""
+    return ratio(hits(matrix), support(matrix))
+
+
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """Return the share of a predicted class that is right, [..., 10]; NaN if absent or never predicted."""
+    return np.where(support(matrix) > 0, ratio(hits(matrix), matrix.sum(-2)), np.nan)
+
+
+def f1(matrix: np.ndarray) -> np.ndarray:
+    """Return the harmonic mean of precision and recall, [..., 10]; NaN for an absent class."""
+    return np.where(support(matrix) > 0, ratio(2 * hits(matrix), support(matrix) + matrix.sum(-2)), np.nan)
+
+
+def mean_present(values: np.ndarray) -> float:
+    """Return the mean over the classes that are there; NaN if none is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def korn_graubard(driver_hits: np.ndarray, driver_n: np.ndarray, level: float = 1 - ALPHA) -> np.ndarray:
+    """Return the Korn-Graubard interval of a recall whose images are clustered by driver.
+
+    Clopper-Pearson with the effective sample size that the spread between drivers implies (Korn and Graubard,
+    Survey Methodology 24, 1998), corrected for the K-1 degrees of freedom of that spread. Where every image is
+    right, or every one wrong, drivers show no spread to estimate it from, and each counts as one observation.
+
+    Args:
+        driver_hits: Right images, [..., driver].
+        driver_n: Images, same shape; drivers with 0 do not count.
+        level: Confidence level.
+
+    Returns:
+        Low and high, [..., 2]; NaN with fewer than two drivers.
+    """
+    from scipy import stats
+
+    drivers = (driver_n > 0).sum(-1)
+    n = driver_n.sum(-1).astype(float)
+    p = ratio(driver_hits.sum(-1), n)
+    residual = driver_hits - np.nan_to_num(p)[..., None] * driver_n
+    variance = ratio(drivers, drivers - 1) * ratio((residual**2).sum(-1), n**2)
+    tail = (1 + level) / 2
+    with np.errstate(invalid="ignore"):
+        correction = (stats.t.ppf(tail, np.maximum(n - 1, 1)) / stats.t.ppf(tail, np.maximum(drivers - 1, 1))) ** 2
+        effective = np.minimum(ratio(p * (1 - p), variance) * correction, n)
+        effective = np.where((p == 0) | (p == 1), drivers, effective)
+        # No spread at all between drivers that are not perfect: nothing speaks against the images' own number.
+        effective = np.where(np.isnan(effective) & (drivers > 1), n, effective)
+        right = p * effective
+        low = np.where(p == 0, 0.0, stats.beta.ppf(1 - tail, right, effective - right + 1))
+        high = np.where(p == 1, 1.0, stats.beta.ppf(tail, right + 1, effective - right))
+    defined = (drivers > 1)[..., None]
+    return np.where(defined, np.stack([low, high], -1), np.nan)
+
+
+def delta_interval(
+    hits_a: np.ndarray, n_a: np.ndarray, hits_b: np.ndarray, n_b: np.ndarray, level: float = 1 - ALPHA
+) -> np.ndarray:
+    """Return the interval of recall(a) - recall(b), a t interval over drivers with K-1 degrees of freedom.
+
+    Args:
+        hits_a: Right images of the variant, [..., driver].
+        n_a: Images of the variant, same shape.
+        hits_b: Right images of the baseline on the same drivers.
+        n_b: Images of the baseline.
+        level: Confidence level.
+
+    Returns:
+        Low and high, [..., 2], within -1 and 1; NaN with fewer than two drivers.
+    """
+    from scipy import stats
+
+    drivers = ((n_a > 0) & (n_b > 0)).sum(-1)
+    (mean_a, residual_a), (mean_b, residual_b) = _linearised(hits_a, n_a), _linearised(hits_b, n_b)
+    delta, residual = mean_a - mean_b, residual_a - residual_b
+    spread = np.sqrt(ratio(drivers, drivers - 1) * (residual**2).sum(-1))
+    half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * spread
+    interval = np.clip(np.stack([delta - half, delta + half], -1), -1, 1)
+    return np.where((drivers > 1)[..., None], interval, np.nan)
+
+
+def _linearised(driver_hits: np.ndarray, driver_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a recall, [...], and how much each driver pulls at it, [..., driver]."""
+    total = driver_n.sum(-1, keepdims=True)
+    mean = ratio(driver_hits.sum(-1, keepdims=True), total)
+    return mean[..., 0], ratio(driver_hits - np.nan_to_num(mean) * driver_n, total)
+
+
+def swap_signs(drivers: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Return which drivers a draw swaps: float64 [draw, driver] of 1 (stays) and -1 (swapped).
+
+    A driver's column follows from the sorted names, so the order in which drivers are given changes nothing.
+    """
+    signs = np.random.default_rng(seed).integers(0, 2, (draws, len(drivers)), dtype=np.int8)
+    rank = np.argsort(np.argsort(np.array(drivers, dtype=str)))
+    return signs[:, rank].astype(np.float64) * 2 - 1
+
+
+def swap_test(
+    hits_a: np.ndarray, n_a: np.ndarray, hits_b: np.ndarray, n_b: np.ndarray, signs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Test whether two variants' recalls differ, by swapping all images of a driver between them at once.
+
+    Two-sided; p = (1 + hits) / (draws + 1). Under the null hypothesis a driver's two results are exchangeable,
+    and swapping whole drivers keeps whatever its near-duplicate images have in common.
+
+    Args:
+        hits_a: Right images of the variant, [..., class, driver]; drivers that lack either variant are all 0.
+        n_a: Images of the variant, same shape.
+        hits_b: Right images of the baseline, same shape.
+        n_b: Images of the baseline, same shape.
+        signs: Draws from `swap_signs`, [draw, driver].
+
+    Returns:
+        p per class, [..., class], and p of the mean over the present classes, [...].
+        NaN under `MIN_DRIVERS` drivers: not testable.
+    """
+    shape, draws = hits_a.shape[:-1], len(signs)
+    with_class = ((n_a > 0) & (n_b > 0)).sum(-1)
+    with_any = ((n_a.sum(-2) > 0) & (n_b.sum(-2) > 0)).sum(-1)
+    p, p_mean = np.full(shape, np.nan), np.full(shape[:-1], np.nan)
+    for index in np.ndindex(shape[:-1]):  # one variant at a time bounds the memory: [draw, class] four times
+        a_hits, a_n, b_hits, b_n = (x[index].astype(float) for x in (hits_a, n_a, hits_b, n_b))
+        observed = ratio(a_hits.sum(-1), a_n.sum(-1)) - ratio(b_hits.sum(-1), b_n.sum(-1))
+        moved_hits, moved_n = signs @ (a_hits - b_hits).T, signs @ (a_n - b_n).T
+        all_hits, all_n = (a_hits + b_hits).sum(-1), (a_n + b_n).sum(-1)
+        drawn = ratio(all_hits + moved_hits, all_n + moved_n) - ratio(all_hits - moved_hits, all_n - moved_n)
+        p[index] = _two_sided(drawn, observed, draws)
+        present = np.isfinite(observed)
+        p_mean[index] = _two_sided(drawn[:, present].sum(1), observed[present].sum(), draws)
+    return np.where(with_class >= MIN_DRIVERS, p, np.nan), np.where(with_any >= MIN_DRIVERS, p_mean, np.nan)
+
+
+def _two_sided(drawn: np.ndarray, observed: np.ndarray, draws: int) -> np.ndarray:
+    # Rounding must not decide ties: a draw that swaps every driver is exactly as extreme as what was seen.
+    return (1 + (~(np.abs(drawn) < np.abs(observed) - 1e-9)).sum(0)) / (draws + 1)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return Holm-adjusted p of the values that are not NaN, [class]; the others stay NaN."""
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.full(p.shape, np.nan)
+    tested = np.isfinite(p)
+    if tested.any():
+        adjusted[tested] = multipletests(p[tested], method="holm")[1]
+    return adjusted
+
+
+def log_loss(probabilities: np.ndarray, true: np.ndarray) -> float:
+    """Return the multi-class log loss as Kaggle scores it: rows rescaled to sum 1, then clipped at 1e-15.
+
+    Args:
+        probabilities: [N, 10].
+        true: Class positions, [N].
+    """
+    rows = probabilities.astype(float)
+    of_true = rows[np.arange(len(true)), true] / rows.sum(1)
+    return float(-np.log(np.clip(of_true, _KAGGLE_CLIP, 1 - _KAGGLE_CLIP)).mean())
+
+
+def calibration_error(probabilities: np.ndarray, true: np.ndarray, bins: int = 15) -> float:
+    """Return the expected calibration error of the top class, over bins of equal width (Guo et al. 2017)."""
+    confidence = probabilities.max(1).astype(float)
+    right = probabilities.argmax(1) == true
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(bin_of, weights=right - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(true))

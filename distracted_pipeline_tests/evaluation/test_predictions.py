@@ -1,0 +1,159 @@
+"""What a prediction file must be to count, and what is said about one that does not."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predictions import (
+    SCHEMA,
+    predictions_path,
+    read_predictions,
+    write_predictions,
+)
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.evaluation.fakes import held_out, make_root, predict, right, table
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Settings:
+    return make_root(tmp_path / "data")
+
+
+def rewrite(path: Path, column: str, values: list, meta: dict | None = None) -> None:
+    """Replace one column of a prediction file behind the writer's back."""
+    old = pq.read_table(path)
+    field = old.schema.field(column)
+    new = old.set_column(old.column_names.index(column), field, pa.array(values, field.type))
+    pq.write_table(new.cast(SCHEMA).replace_schema_metadata({**old.schema.metadata, **(meta or {})}), path)
+
+
+def test_what_was_written_is_read_back_in_manifest_order(root: Settings) -> None:
+    images = held_out(root, "2")
+    shuffled = np.random.default_rng(0).permutation(images.num_rows)
+    write_predictions(root, "base", "2", table(images, right(images)).take(pa.array(shuffled)))
+    part = read_predictions(root).parts["base", "2"]
+    assert part.img.tolist() == images["img"].to_pylist()
+    assert (part.predicted == part.true).all()
+    assert part.probabilities.dtype == np.float32
+    assert part.probabilities.max(1) == pytest.approx(0.91)
+
+
+def test_missing_variants_and_folds_are_named(root: Settings) -> None:
+    predict(root, "base", ["0", "1", "seed"])
+    found = read_predictions(root)
+    assert found.missing == ["base: no predictions for folds 2, 3, 4", "other: no predictions yet"]
+    assert found.absent_folds("base", "oof") == ["2", "3", "4"]
+    assert found.absent_folds("base", "dev") == []
+
+
+def test_a_fold_without_drivers_is_not_missing(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "few", drivers=("p0", "p1", "p2"))
+    predict(root, "base", ["0", "1", "2", "seed"])
+    assert read_predictions(root, ["base"]).missing == []
+
+
+def test_dev_and_test_rows_come_from_the_seed_fold(root: Settings) -> None:
+    predict(root, "base")
+    (part,) = read_predictions(root).of("base", "dev")
+    assert part.fold == "seed"
+    assert set(part.subject[part.rows("dev")]) == {"p000", "p005", "p010"}
+    assert set(part.subject[part.rows("test")]) == {"p001", "p006", "p011"}
+    assert not part.rows("oof").any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_is_refused_when_written_and_left_out_when_read(root: Settings, bad: float) -> None:
+    images = held_out(root, "0")
+    good = table(images, right(images))
+    values = good["p_c3"].to_pylist()
+    values[4] = bad
+    with pytest.raises(DistractedError, match=r"NaN or infinite .* nothing was written"):
+        write_predictions(root, "base", "0", good.set_column(6, "p_c3", pa.array(values, pa.float32())))
+    assert not predictions_path(root, "base", "0").exists()
+    predict(root, "base")
+    rewrite(predictions_path(root, "base", "0"), "p_c3", values)
+    found = read_predictions(root)
+    assert ("base", "0") not in found.parts
+    (line,) = found.rejected
+    assert "in 1 of 90 rows, p000_c1_1.jpg first" in line
+    assert 'dagster asset materialize --select predictions --partition "0|base"' in line
+    assert "base: no predictions for fold 0" in found.missing
+
+
+def test_predictions_of_other_data_are_left_out_and_named(root: Settings) -> None:
+    predict(root, "base")
+    manifest = pq.read_table(root.manifest)
+    sha256 = ["changed", *manifest["sha256"].to_pylist()[1:]]
+    pq.write_table(manifest.set_column(9, "sha256", pa.array(sha256)), root.manifest)
+    found = read_predictions(root)
+    assert not found.parts
+    assert len(found.rejected) == 6
+    assert all("was made from other data" in line for line in found.rejected)
+
+
+def test_new_unlabelled_images_leave_predictions_valid(root: Settings) -> None:
+    predict(root, "base")
+    manifest = pq.read_table(root.manifest)
+    extra = {**manifest.slice(0, 1).to_pylist()[0], "img": "t.jpg", "subject": "test-000", "classname": "", "fold": -1}
+    extra["split"] = ""
+    pq.write_table(pa.concat_tables([manifest, pa.Table.from_pylist([extra], manifest.schema)]), root.manifest)
+    assert not read_predictions(root).rejected
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "said"),
+    [
+        ("img", lambda v: [v[1], *v[1:]], "has 1 images twice"),
+        ("img", lambda v: ["new.jpg", *v[1:]], "predicts 1 images that the manifest does not label, new.jpg first"),
+        ("img", lambda v: ["p001_c0_0.jpg", *v[1:]], "1 images that the fold does not hold out, p001_c0_0.jpg"),
+        ("true", lambda v: [5, *v[1:]], "disagrees with the manifest on driver or class of 1 images"),
+        ("subject", lambda v: ["p009", *v[1:]], "disagrees with the manifest on driver or class of 1 images"),
+        ("p_c0", lambda v: [-0.2, *v[1:]], "no probabilities summing to 1"),
+        ("p_c0", lambda v: [None, *v[1:]], "has empty cells"),
+    ],
+)
+def test_rows_that_do_not_fit_the_manifest_disqualify_the_file(root: Settings, column: str, change, said: str) -> None:
+    predict(root, "base")
+    path = predictions_path(root, "base", "0")
+    rewrite(path, column, change(pq.read_table(path)[column].to_pylist()))
+    found = read_predictions(root)
+    assert ("base", "0") not in found.parts
+    assert said in found.rejected[0]
+
+
+def test_a_file_copied_from_another_variant_is_left_out(root: Settings) -> None:
+    predict(root, "base", ["0"])
+    path = predictions_path(root, "other", "0")
+    path.parent.mkdir()
+    path.write_bytes(predictions_path(root, "base", "0").read_bytes())
+    assert "says it is 'base'" in read_predictions(root).rejected[0]
+
+
+def test_a_truncated_file_is_left_out_and_the_others_stay(root: Settings) -> None:
+    predict(root, "base")
+    path = predictions_path(root, "base", "1")
+    path.write_bytes(path.read_bytes()[:100])
+    found = read_predictions(root)
+    assert "cannot be read" in found.rejected[0]
+    assert len(found.parts) == 5
+
+
+def test_images_without_a_prediction_are_counted(root: Settings) -> None:
+    images = held_out(root, "0")
+    write_predictions(root, "base", "0", table(images, right(images)).slice(2))
+    (line,) = read_predictions(root).incomplete
+    assert line == "base, fold 0: 2 of 90 held-out images have no prediction, p000_c0_0.jpg first"
+
+
+@pytest.mark.parametrize("name", ['it\'s "quoted" <script>', "fahrer_ä_日本"])
+def test_names_with_quotes_and_unicode_survive(tmp_path: Path, name: str) -> None:
+    root = make_root(tmp_path / "data", drivers=tuple(f"{name}{i}" for i in range(6)))
+    predict(root, name)
+    found = read_predictions(root)
+    assert not found.rejected
+    assert found.variants == ("base", "other", name)
+    assert found.parts[name, "0"].subject[0] == f"{name}0"

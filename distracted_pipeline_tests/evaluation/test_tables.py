@@ -1,0 +1,233 @@
+"""The class-wise tables: hand-made predictions in, files and verdicts out."""
+
+import json
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predictions import predictions_path, write_predictions
+from distracted_pipeline.evaluation.tables import (
+    class_accuracy,
+    compare,
+    headline,
+    read_class_accuracy,
+    verdict_sentence,
+)
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.evaluation.fakes import DRIVERS, held_out, make_root, predict, right, table
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Settings:
+    return make_root(tmp_path / "data")
+
+
+def silent(_line: str) -> None:
+    pass
+
+
+def row(frame, variant: str, class_id: int, scope: str = "oof"):
+    chosen = (frame["variant"] == variant) & (frame["class_id"] == class_id) & (frame["scope"] == scope)
+    return frame[chosen].iloc[0]
+
+
+def test_a_variant_that_mends_one_class_and_breaks_another_is_found(root: Settings) -> None:
+    predict(root, "base", wrong={2: 0, 6: 5})
+    predict(root, "other", wrong={2: 0, 7: 8})
+    result = class_accuracy(root, log=silent)
+    assert verdict_sentence(result.classes, "other") == "1 of 10 classes improved, 1 worsened, 8 undetermined"
+    assert "baseline" in verdict_sentence(result.classes, "base")
+    six, seven, two = (row(result.classes, "other", c) for c in (6, 7, 2))
+    assert (six.recall, six.delta_recall, six.verdict, six.drivers_compared) == (1, 1, "improved", 12)
+    assert (seven.recall, seven.delta_recall, seven.verdict) == (0, -1, "worsened")
+    assert (two.recall, two.delta_recall, two.p, two.verdict) == (0, 0, 1, "undetermined")
+    assert six.p_holm == pytest.approx(min(1, six.p * 10), rel=1e-6)
+    assert six.n == 36
+    assert six.precision == 1
+    assert row(result.classes, "base", 5).precision == 0.5
+    assert result.missing == []
+
+
+def test_the_tensor_labels_classes_by_id(root: Settings) -> None:
+    predict(root, "base", wrong={3: 9}, drivers=["p004"])
+    predict(root, "other")
+    confusion = class_accuracy(root, log=silent).confusion
+    tensor = confusion.of("base")
+    assert confusion.drivers == DRIVERS
+    assert tensor[4, 3, 9] == 3
+    assert tensor[4, 3, 3] == 0
+    assert tensor.sum() == 12 * 10 * 3
+    assert tensor.sum((0, 2)).tolist() == [36] * 10
+    with np.load(root.evaluation / "confusion.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["T", "T_dev", "T_test", "drivers", "variants"]
+        assert arrays["T_dev"].sum() == 2 * 3 * 10 * 3  # both variants, three dev drivers
+
+
+def test_summaries_of_a_variant_name_its_worst_class_and_driver(root: Settings) -> None:
+    predict(root, "base", wrong={3: 9, 1: 0}, drivers=["p004"])
+    predict(root, "base", ["0"], wrong={8: 2})  # drivers p000, p005, p010
+    variants = class_accuracy(root, log=silent).variants.set_index(["scope", "variant"])
+    found = variants.loc["oof", "base"]
+    assert found.accuracy == pytest.approx(1 - 15 / 360)
+    assert found.macro_recall == pytest.approx((7 + 27 / 36 + 2 * 33 / 36) / 10)
+    assert (found.worst_class, found.worst_class_recall) == (8, 0.75)
+    assert (found.worst_driver, found.worst_driver_recall) == ("p004", 0.8)
+    assert found.log_loss == pytest.approx((345 * -np.log(0.91) + 15 * -np.log(0.01)) / 360, rel=1e-5)
+    assert found.folds_present == ["0", "1", "2", "3", "4"]
+    assert variants.loc["dev", "base"].folds_present == ["seed"]
+    assert np.isnan(found.train_seconds)
+
+
+def test_training_facts_come_from_the_checkpoints_of_every_fold(root: Settings) -> None:
+    predict(root, "base", ["0", "1"])
+    for fold in ("0", "1"):
+        path = root.models / "base" / fold / "config.json"
+        path.parent.mkdir(parents=True)
+        meta = {"trainable_parameters": 10, "total_parameters": 99, "seconds": 1.5}
+        path.write_text(json.dumps(meta))
+    found = class_accuracy(root, log=silent).variants.iloc[0]
+    assert (found.trainable_parameters, found.total_parameters, found.train_seconds) == (10, 99, 3.0)
+
+
+def test_partial_results_give_tables_over_common_drivers_and_say_what_is_missing(root: Settings) -> None:
+    predict(root, "base", ["0", "1", "2", "3"], wrong={4: 2})
+    predict(root, "other", ["1", "2", "3", "4"], wrong={4: 2}, drivers=["p001", "p006", "p004"])
+    lines: list[str] = []
+    result = class_accuracy(root, log=lines.append)
+    four = row(result.classes, "other", 4)
+    assert four.drivers_compared == 7  # folds 1 to 3: p001 p006 p011, p002 p007, p003 p008
+    assert four.delta_recall == pytest.approx(5 / 7)
+    assert four.recall == pytest.approx(6 / 9)  # its own drivers: folds 1 to 4
+    assert result.variants.set_index("variant").loc["other", "folds_missing"] == ["0"]
+    assert "base: no predictions for folds seed, 4" in result.missing
+    assert [line for line in lines if "seed, 4" in line]
+
+
+def test_under_six_common_drivers_nothing_is_testable(root: Settings) -> None:
+    predict(root, "base", ["0", "seed"])
+    predict(root, "other", ["0", "seed"], wrong={1: 2})
+    classes = class_accuracy(root, log=silent).classes
+    one = row(classes, "other", 1)
+    assert (one.verdict, one.delta_recall) == ("not testable", -1)
+    assert np.isnan(one.p)
+    assert verdict_sentence(classes, "other").startswith("not testable: fewer than 6 drivers")
+
+
+def test_without_the_baseline_recalls_stand_and_nothing_is_compared(root: Settings) -> None:
+    predict(root, "other")
+    result = class_accuracy(root, log=silent)
+    assert (result.classes["verdict"] == "not testable").all()
+    assert (result.classes["recall"] == 1).all()
+    assert any("the baseline base has no out-of-fold predictions" in line for line in result.missing)
+
+
+def test_an_absent_class_is_undefined_and_left_out_of_the_mean(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data", classes=[0, 1, 2, 3, 4, 5, 6, 7, 9])
+    predict(root, "base", wrong={0: 8})
+    predict(root, "other")
+    result = class_accuracy(root, log=silent)
+    eight = row(result.classes, "other", 8)
+    assert (eight.n, eight.verdict) == (0, "absent")
+    undefined = ["recall", "recall_low", "recall_high", "precision", "f1", "delta_recall", "p", "p_holm"]
+    assert eight[undefined].isna().all()
+    assert result.variants.set_index(["scope", "variant"]).loc[("oof", "base"), "macro_recall"] == pytest.approx(8 / 9)
+    assert verdict_sentence(result.classes, "other") == "1 of 10 classes improved, 0 worsened, 8 undetermined, 1 absent"
+    assert pq.read_table(root.evaluation / "class_accuracy.parquet")["recall"].null_count == 6
+
+
+def test_a_perfect_class_has_an_interval_that_counts_drivers(root: Settings) -> None:
+    predict(root, "base")
+    zero = row(class_accuracy(root, log=silent).classes, "base", 0)
+    assert zero.recall_high == 1
+    assert zero.recall_low == pytest.approx(0.025 ** (1 / 12))
+
+
+def test_a_rejected_file_is_named_and_does_not_enter_the_tables(root: Settings) -> None:
+    predict(root, "base")
+    path = predictions_path(root, "base", "0")
+    old = pq.read_table(path)
+    foreign = {**old.schema.metadata, b"data_fingerprint": b"0123456789ab"}
+    pq.write_table(old.replace_schema_metadata(foreign), path)
+    result = class_accuracy(root, log=silent)
+    assert row(result.classes, "base", 0).n == 27
+    assert len(result.rejected) == 1
+    assert result.rejected[0] in result.missing
+    assert result.rejected[0] in headline(root)
+
+
+def test_without_any_usable_prediction_the_reasons_are_in_the_error(root: Settings) -> None:
+    with pytest.raises(DistractedError, match="run `distracted run`"):
+        class_accuracy(root, log=silent)
+    predict(root, "base", ["0"])
+    predictions_path(root, "base", "0").write_bytes(b"no parquet")
+    with pytest.raises(DistractedError, match=r"base, fold 0: .* cannot be read"):
+        class_accuracy(root, log=silent)
+
+
+def test_an_unknown_baseline_is_refused(root: Settings) -> None:
+    predict(root, "base")
+    with pytest.raises(DistractedError, match="DISTRACTED_BASELINE is 'elsewhere'.*base, other"):
+        class_accuracy(Settings(root.data, variants_file=root.variants_file, baseline="elsewhere"), log=silent)
+
+
+def test_reading_back_gives_the_same_tables(root: Settings) -> None:
+    predict(root, "base", ["0", "1"])
+    with pytest.raises(DistractedError, match=r"confusion.npz yet; run .*class_accuracy"):
+        read_class_accuracy(root)
+    written = class_accuracy(root, log=silent)
+    read = read_class_accuracy(root)
+    assert written.classes.equals(read.classes)
+    assert written.variants.equals(read.variants)
+    assert written.missing == read.missing
+    assert (written.confusion.scopes["oof"] == read.confusion.scopes["oof"]).all()
+
+
+def test_comparing_two_variants_takes_the_first_as_reference(root: Settings) -> None:
+    predict(root, "base", wrong={2: 0})
+    predict(root, "other", wrong={5: 6})
+    class_accuracy(root, log=silent)
+    forth, back = compare(root, "base", "other"), compare(root, "other", "base")
+    assert forth.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [0, 1, 1, "improved"]
+    assert back.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [1, 0, -1, "worsened"]
+    assert forth["p"].tolist() == back["p"].tolist()
+    assert forth.loc[3, "name"] == "texting - left"
+    with pytest.raises(DistractedError, match="variant 'nope' has no oof predictions.*base, other"):
+        compare(root, "base", "nope")
+
+
+def test_relabelling_the_classes_and_shuffling_the_rows_moves_the_numbers_with_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    shift = rng.permutation(10)
+    results = []
+    for name, new_class in (("plain", np.arange(10)), ("moved", shift)):
+        root = make_root(tmp_path / name)
+        for variant in ("base", "other"):
+            for fold in "01234":
+                images = held_out(root, fold)
+                original = np.argsort(new_class)[right(images)]
+                keys = zip(images["subject"].to_pylist(), original, images["img"].to_pylist(), strict=True)
+                slip = [crc32(f"{variant} {driver} {c} {img[-5]}".encode()) % 7 == 0 for driver, c, img in keys]
+                predicted = table(images, new_class[(original + slip) % 10])
+                write_predictions(root, variant, fold, predicted.take(pa.array(rng.permutation(images.num_rows))))
+        results.append(class_accuracy(root, log=silent).classes.query("variant == 'other'").set_index("class_id"))
+    plain, moved = results
+    columns = [
+        "n",
+        "recall",
+        "recall_low",
+        "recall_high",
+        "precision",
+        "f1",
+        "delta_recall",
+        "delta_low",
+        "p",
+        "p_holm",
+    ]
+    assert plain["recall"].between(0.5, 0.99).all()
+    for c in range(10):
+        assert moved.loc[shift[c], columns].tolist() == pytest.approx(plain.loc[c, columns].tolist())
