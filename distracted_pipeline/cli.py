@@ -14,6 +14,7 @@ import click
 from distracted_pipeline import __version__
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
+from distracted_pipeline.vocabulary import FOLDS
 
 
 class _Group(click.Group):
@@ -118,23 +119,92 @@ def doctor() -> None:
 @click.option("--body-decay", default=0.0, show_default=True)
 @click.option("--gamma", default=1.0, show_default=True, help="Factor of the learning rates after each epoch.")
 @click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's weight."
-)
-@click.option("--checkpoint", default=None, help="Name of a trained variant whose body to start from.")
-@click.option("--fold", default="seed", show_default=True, help="seed, 0 ... 4")
+@click.option("--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's.")
+@click.option("--checkpoint", default=None, help="Start from this trained variant, or from a model folder.")
+@click.option("--name", default="custom", show_default=True, help="Folder and MLflow name of the result.")
+@click.option("--fold", default="seed", show_default=True, type=click.Choice(FOLDS))
 @click.option(
     "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
 )
-def train(from_json: Path | None, fold: str, **options: Any) -> None:
+def train(from_json: Path | None, name: str, fold: str, **options: Any) -> None:
     """Train one model from the seed project's options: adapters, else body-lr, else masks."""
-    from distracted_pipeline.training.sweep import train_from_json, train_from_options
+    from distracted_pipeline.training.sweep import from_json as read_sweep
+    from distracted_pipeline.training.sweep import train_from_options
 
     settings = _settings()
-    if from_json:
-        train_from_json(settings, from_json, fold=fold, log=click.echo)
+    for run_name, chosen in (read_sweep(from_json) if from_json else {name: options}).items():
+        result = train_from_options(settings, name=run_name, fold=fold, log=_indented, **chosen)
+        click.echo(f"{run_name}: {_short(result.folder)}")
+
+
+@main.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--scope", default="oof", show_default=True, type=click.Choice(["oof", "dev", "test"]))
+@click.option("--format", "style", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
+def compare(a: str, b: str, scope: str, style: str) -> None:
+    """Say what variant B changed against variant A, class by class."""
+    from distracted_pipeline.evaluation.tables import compare as compare_variants
+
+    table = compare_variants(_settings(), a, b, scope=scope)
+    if style == "csv":
+        click.echo(table.to_csv(index=False), nl=False)
+    elif style == "json":
+        click.echo(table.to_json(orient="records", indent=2))
     else:
-        train_from_options(settings, fold=fold, log=click.echo, **options)
+        click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+
+
+@main.group()
+def masks() -> None:
+    """Look at the mask cache, take it out, put other masks in, sweep old ones."""
+
+
+@masks.command("show")
+@click.argument("img")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG to write; default IMG.overlay.png.")
+def masks_show(img: str, out: Path | None) -> None:
+    """Write a frame with its mask drawn over it."""
+    from distracted_pipeline.masks.overlays import show
+
+    target = out or Path(f"{Path(img).stem}.overlay.png")
+    show(_settings(), img).save(target)
+    click.echo(target)
+
+
+@masks.command("export")
+@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+def masks_export(npz: Path) -> None:
+    """Write every mask as <img>.jpg.npz with the category ids 0 to 6."""
+    from distracted_pipeline.masks.exchange import export_npz
+
+    click.echo(f"{export_npz(_settings(), npz, log=_indented):,} masks in {npz}")
+
+
+@masks.command("import")
+@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to read.")
+def masks_import(npz: Path) -> None:
+    """Take masks from <img>.jpg.npz files into a cache of their own."""
+    from distracted_pipeline.masks.exchange import import_npz
+
+    results = import_npz(_settings(), npz, log=_indented).values()
+    failed = sum(len(result.failed) for result in results)
+    click.echo(f"{sum(result.done for result in results):,} masks taken, {failed:,} images without one")
+
+
+@masks.command("gc")
+@click.option("--delete", is_flag=True, help="Really delete; without it, only say what would go.")
+def masks_gc(delete: bool) -> None:
+    """Find the caches of segmenters that are no longer in force."""
+    from distracted_pipeline.masks.exchange import collect_garbage
+
+    old = collect_garbage(_settings(), delete=delete)
+    for cache in old:
+        click.echo(f"{'deleted' if delete else 'old'}  {cache.bytes / 2**20:8.1f} MiB  {cache.segmenter}  {cache.path}")
+    if not old:
+        click.echo("nothing old")
+    elif not delete:
+        click.echo("delete them with: distracted masks gc --delete")
 
 
 @main.group()
@@ -188,10 +258,9 @@ def setup() -> None:
     home = dagster_home()
     prepare_home(home)
     scripts = write_exports(home)
+    names = ", ".join(script.name for script in scripts)
     click.echo(f"Dagster's history: {_short(home)}")
-    click.echo(
-        f"activation exports: {', '.join(s.name for s in scripts) or 'none (no activate script beside this interpreter)'}"
-    )
+    click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
 
 
 def _short(path: Path) -> str:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from distracted_pipeline.errors import DistractedError
 
 _TEMPORARY = ".part"
+_MAKE_WRITABLE = "Make the folder writable, or set DISTRACTED_DATA to one that is."
 
 
 @contextmanager
@@ -26,12 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         DistractedError: The disk is full or read-only; the temporary file is removed.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DistractedError(
-            f"cannot create {path.parent}: {error.strerror}. Make it writable or set DISTRACTED_DATA."
-        ) from error
+    _create_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         yield temporary
@@ -80,16 +76,29 @@ def locked(path: Path, *, what: str, timeout: float = -1) -> Iterator[None]:
         timeout: Seconds to wait for another holder; -1 waits for ever.
 
     Raises:
-        DistractedError: Another process still holds it after `timeout` seconds.
+        DistractedError: Another process still holds it after `timeout` seconds, or the folder is not writable.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _create_folder(path.parent)
+    lock = FileLock(path, timeout=timeout)
     try:
-        with FileLock(path, timeout=timeout):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise DistractedError(
             f"{what} is being written by another process (lock {path}). Wait for it to end, then run the command again."
         ) from error
+    except OSError as error:
+        raise DistractedError(f"cannot lock {path}: {error.strerror or error}. {_MAKE_WRITABLE}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _create_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DistractedError(f"cannot create {folder}: {error.strerror or error}. {_MAKE_WRITABLE}") from error
 
 
 def _sync_folder(folder: Path) -> None:

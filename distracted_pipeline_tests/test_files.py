@@ -67,3 +67,9 @@ def test_a_dead_process_holds_no_lock(tmp_path: Path) -> None:
     assert child.exitcode == 9
     with locked(tmp_path / "a.lock", what="x", timeout=1):
         pass
+
+
+def test_a_lock_that_cannot_be_made_names_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file, not a folder")
+    with pytest.raises(DistractedError, match=r"cannot create .*data"), locked(tmp_path / "data" / "x.lock", what="x"):
+        pass

@@ -19,7 +19,7 @@ from distracted_pipeline.orchestration.instance import open_instance
 from distracted_pipeline.progress import duration
 from distracted_pipeline.settings import Settings
 
-_CONSOLE = {"loggers": {"console": {}}}
+_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
 
 @dataclass(frozen=True)
@@ -108,23 +108,22 @@ def _run_stage(
 
 
 def _execute(job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, settings: Settings) -> str | None:
-    """Run one step; return why it failed, or None."""
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(name) for name in step.assets],
-        partition_key=step.partition,
-        run_config=_CONSOLE,
-        raise_on_error=False,
-        tags={"distracted/data": str(settings.data)},
-    )
-    if result.success:
-        return None
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            described = data.user_failure_data.description if data.user_failure_data else None
-            return described or (data.error.to_string() if data.error else "failed without an error")
-    return f"run {result.run_id} failed; `distracted ui` shows its log"
+    """Run one step; return why it failed, or None. One bad variant must not stop the others."""
+    try:
+        job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in step.assets],
+            partition_key=step.partition,
+            run_config=_CONSOLE,
+            tags={"distracted/data": str(settings.data)},
+        )
+    except dg.DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
+    except dg.Failure as failure:
+        return failure.description or "failed without a reason"
+    except Exception as error:
+        return f"{type(error).__name__}: {error} (`distracted ui` shows the traceback in the run's log)"
+    return None
 
 
 def _images_job() -> dg.JobDefinition:
@@ -139,15 +138,12 @@ def _images_job() -> dg.JobDefinition:
 
 
 def _fill(settings: Settings, variants: Sequence[str], folds: Sequence[str]) -> Iterator[Step]:
-    """Masks, then the taps that the chosen variants read."""
-    from distracted_pipeline.features.taps import TapStore
-    from distracted_pipeline.variants.config import required_taps
+    """Masks, then the taps that the catalogue's variants read."""
+    from distracted_pipeline.features.plan import is_filled
 
     yield Step(("masks",), "masks")
-    store = TapStore(settings)
-    taps = required_taps(chosen_variants(settings, variants))
     for subject in settings.subjects():
-        if store.missing(subject, taps):
+        if not is_filled(settings, subject):
             yield Step(("features",), f"features {subject}", subject)
 
 
