@@ -1,0 +1,91 @@
+"""The definitions load light, hold the whole graph, and carry what the UI shows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from distracted_pipeline.definitions import defs
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.vocabulary import FOLDS, SUBJECTS
+
+HEAVY = ("torch", "torchvision", "transformers", "mlflow", "pandas", "matplotlib")
+
+ASSETS = {
+    "images": (),
+    "subject_masks": ("subject",),
+    "masks": (),
+    "features": ("subject",),
+    "trained_model": ("fold", "variant"),
+    "predictions": ("fold", "variant"),
+    "class_accuracy": (),
+    "gradcam": ("variant",),
+    "report": (),
+    "submission": ("variant",),
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> AssetGraph:
+    return defs.resolve_asset_graph()
+
+
+def test_importing_the_definitions_loads_no_heavy_package() -> None:
+    code = f"import sys, distracted_pipeline.definitions; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert loaded.stdout.strip() == ""
+
+
+def test_every_asset_of_the_design_is_there_with_its_partitions(graph: AssetGraph) -> None:
+    keys = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
+    assert set(keys) == set(ASSETS)
+    for name, dimensions in ASSETS.items():
+        partitions = graph.get(keys[name]).partitions_def
+        if not dimensions:
+            assert partitions is None, name
+        elif len(dimensions) == 2:
+            assert isinstance(partitions, dg.MultiPartitionsDefinition), name
+            assert {d.name for d in partitions.partitions_defs} == set(dimensions)
+        else:
+            assert isinstance(partitions, dg.StaticPartitionsDefinition), name
+
+
+def test_partitions_are_kaggles_subjects_and_the_catalogue_by_the_folds(graph: AssetGraph, tmp_path: Path) -> None:
+    assert list(graph.get(dg.AssetKey("features")).partitions_def.get_partition_keys()) == list(SUBJECTS)
+    pairs = graph.get(dg.AssetKey("trained_model")).partitions_def.get_partition_keys()
+    catalogue = load_catalogue(Settings(data=tmp_path))
+    assert set(pairs) == {f"{fold}|{variant}" for fold in FOLDS for variant in catalogue}
+
+
+def test_every_asset_says_what_it_is_whose_it_is_and_of_which_kind(graph: AssetGraph) -> None:
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        name = key.to_user_string()
+        assert node.description, name
+        assert node.owners, name
+        assert node.kinds, name
+        assert node.code_version, name
+        assert node.group_name != "default", name
+
+
+def test_the_story_runs_from_images_to_the_report(graph: AssetGraph) -> None:
+    def upstream(name: str) -> set[str]:
+        return {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
+
+    assert upstream("images") == set()
+    assert "images" in upstream("subject_masks")
+    assert "subject_masks" in upstream("masks")
+    assert "images" in upstream("features")
+    assert {"features", "masks"} <= upstream("trained_model")
+    assert "trained_model" in upstream("predictions")
+    assert "predictions" in upstream("class_accuracy")
+    assert {"class_accuracy", "gradcam"} <= upstream("report")
+
+
+def test_checks_watch_the_data_and_the_models(graph: AssetGraph) -> None:
+    watched = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
+    assert {"images", "masks", "trained_model", "class_accuracy", "report"} <= watched

@@ -1,0 +1,113 @@
+"""The whole chain as a person types it: processes, a fresh Dagster home, files on disk."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from distracted_pipeline_tests.chain import write_chain_root
+
+pytestmark = pytest.mark.slow
+
+
+def _environment(root: Path, home: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DISTRACTED_DATA": str(root),
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": "distracted_pipeline.definitions",
+        "DISTRACTED_EXECUTOR": "in_process",
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("chain")
+    return write_chain_root(folder / "data"), folder / "dagster_home"
+
+
+def _type(place: tuple[Path, Path], *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a console command of this environment in an empty folder."""
+    root, home = place
+    command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    done = subprocess.run(command, cwd=root.parent, env=_environment(root, home), text=True, capture_output=True)
+    assert done.returncode == 0 or not check, f"{words}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(place: tuple[Path, Path]) -> tuple[tuple[Path, Path], str]:
+    """The chain after one `distracted run` ."""
+    return place, _type(place, "distracted", "run").stdout
+
+
+def test_a_run_ends_with_a_verdict_and_the_reports_address(finished: tuple[tuple[Path, Path], str]) -> None:
+    (root, _), said = finished
+    page = root / "reports" / "latest" / "index.html"
+    assert page.exists()
+    assert "report: file://" in said
+    assert "of 10 classes" in said
+    assert "0 failed" in said
+
+
+def test_every_fold_predicts_its_held_out_drivers_and_no_other(finished: tuple[tuple[Path, Path], str]) -> None:
+    (root, _), _ = finished
+    manifest = {row["img"]: row for row in pq.read_table(root / "images.parquet").to_pylist() if row["classname"]}
+    covered: list[str] = []
+    for fold in "01234":
+        rows = pq.read_table(root / "predictions" / "top_only" / f"{fold}.parquet").to_pylist()
+        assert {manifest[row["img"]]["fold"] for row in rows} == {int(fold)}
+        assert all(abs(sum(row[f"p_c{k}"] for k in range(10)) - 1) < 1e-5 for row in rows)
+        covered += [row["img"] for row in rows]
+    assert sorted(covered) == sorted(manifest)
+
+
+def test_a_second_run_finds_nothing_to_train(finished: tuple[tuple[Path, Path], str]) -> None:
+    place, _ = finished
+    again = _type(place, "distracted", "run").stdout
+    assert "fold" not in again
+    assert "features" not in again
+
+
+def test_history_is_kept_in_the_one_instance(finished: tuple[tuple[Path, Path], str]) -> None:
+    (_, home), _ = finished
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for name in ("images", "masks", "subject_masks", "features", "class_accuracy", "report"):
+            assert instance.get_latest_materialization_event(dg.AssetKey(name)) is not None, name
+        trained = instance.get_materialized_partitions(dg.AssetKey("trained_model"))
+        assert len(trained) == 12
+
+
+def test_the_bare_dagster_commands_work_as_typed(finished: tuple[tuple[Path, Path], str]) -> None:
+    place, _ = finished
+    _type(place, "dagster", "asset", "materialize", "--select", "masks")
+    _type(place, "dagster", "asset", "materialize", "--select", "subject_masks", "--partition", "p002")
+    _type(place, "dagster", "asset", "materialize", "--select", "report")
+
+
+def test_doctor_counts_what_is_there(finished: tuple[tuple[Path, Path], str]) -> None:
+    place, _ = finished
+    said = _type(place, "distracted", "doctor").stdout
+    assert "160 labelled frames, 8 drivers, 10 classes" in said
+    assert "8 of 8 subjects" in said or "9 of 9 subjects" in said
+
+
+def test_mlflow_holds_a_run_per_variant_and_fold(finished: tuple[tuple[Path, Path], str]) -> None:
+    (root, _), _ = finished
+    configs = [json.loads(path.read_text()) for path in root.glob("models/*/*/config.json")]
+    assert len(configs) == 12
+    assert len({config["meta"]["mlflow_run_id"] for config in configs}) == 12
+    assert (root / "mlflow.db").exists()
+
+
+def test_without_data_the_error_names_the_folder_and_the_next_command(tmp_path: Path) -> None:
+    failed = _type((tmp_path / "data", tmp_path / "home"), "distracted", "run", check=False)
+    assert failed.returncode == 1
+    assert str(tmp_path / "data") in failed.stderr
+    assert "distracted demo" in failed.stderr
+    assert "Traceback" not in failed.stderr
