@@ -1,0 +1,223 @@
+"""A report: read, choose, draw, write, publish.
+
+The site is built in a temporary folder and renamed when it is whole, so a reader never meets half a
+report and a killed build leaves the last one alone. What pages say belongs to `pages`.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import locked, write_text
+from distracted_pipeline.reports import formats
+from distracted_pipeline.reports.facts import verdict_line
+from distracted_pipeline.reports.pages import write_pages
+from distracted_pipeline.reports.pictures import Pictures, draw_pictures, sample_strip
+from distracted_pipeline.reports.reading import ClassScore, Findings, read_findings
+from distracted_pipeline.reports.selection import select
+from distracted_pipeline.reports.site import Site
+from distracted_pipeline.settings import Settings
+
+LATEST = "latest"
+PAGE_BUDGET = 2_000_000
+"""Bytes of one page that the site promises not to exceed."""
+
+SITE_BUDGET = 60_000_000
+"""Bytes of a whole site that it promises not to exceed."""
+
+_PART = ".part"
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """A published report.
+
+    Attributes:
+        path: Its index.html.
+        report_id: Name of its folder.
+        pages: HTML files.
+        bytes: Size of the whole site.
+        missing: Sentences that say what it lacks; empty for a full report.
+        variants: Variants with results in it.
+        absent: Variants of the catalogue that are not in it.
+        verdict: The sentence at its top.
+        sample: One picture of it as a `data:` address; empty where there are no Grad-CAMs.
+    """
+
+    path: Path
+    report_id: str
+    pages: int
+    bytes: int
+    missing: list[str]
+    variants: list[str]
+    absent: list[str]
+    verdict: str
+    sample: str
+
+
+def build_report(settings: Settings, log: Callable[[str], object] = print) -> ReportResult:
+    """Write a report on whatever has been evaluated, publish it, and return where it is.
+
+    The same results on the same day replace their report; `latest` always leads to the newest.
+
+    Raises:
+        DistractedError: Nothing has been evaluated, a frame is gone, or the disk is full.
+    """
+    findings = read_findings(settings)
+    selection = select(findings)
+    now = datetime.now(UTC)
+    report_id = f"{now:%Y-%m-%d}-{_digest(settings)}"
+    with locked(settings.reports / ".lock", what="the report"), _temporary(settings.reports, report_id) as folder:
+        log(f"report on {len(findings.variants)} variants, {len(selection.images)} images with pages of their own")
+        pictures = draw_pictures(findings, selection.images, folder, log=log)
+        missing = _missing(findings, pictures)
+        site = Site(
+            folder=folder,
+            report_id=report_id,
+            written=f"{now:%Y-%m-%d %H:%M} UTC",
+            findings=findings,
+            selection=selection,
+            pictures=pictures,
+            problems=_problems(settings),
+            missing=missing,
+        )
+        pages = write_pages(site)
+        _write_table(folder / "class_accuracy.csv", findings)
+        size = _within_budget(folder)
+        sample = sample_strip(folder, site.example_pictures())
+        published = _publish(folder, settings.reports / report_id)
+        _point_latest(settings.reports, report_id)
+    log(f"{published / 'index.html'}: {pages} pages, {formats.size(size)}")
+    return ReportResult(
+        path=published / "index.html",
+        report_id=report_id,
+        pages=pages,
+        bytes=size,
+        missing=missing,
+        variants=findings.variants,
+        absent=findings.absent,
+        verdict=verdict_line(findings),
+        sample=sample,
+    )
+
+
+def _digest(settings: Settings) -> str:
+    """Return 8 hex digits over everything that the evaluation wrote, and over the settings that pages show."""
+    digest = hashlib.sha256(repr((settings.baseline, settings.synthetic, settings.notes)).encode())
+    for path in sorted(p for p in settings.evaluation.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        digest.update(path.relative_to(settings.evaluation).as_posix().encode("utf-8", "surrogateescape"))
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _missing(findings: Findings, pictures: Pictures) -> list[str]:
+    lines = list(findings.missing)
+    without = [findings.title(name) for name in findings.variants if name not in findings.cams]
+    if without:
+        lines.append(f"no Grad-CAMs of {formats.listing(without)}")
+    unmasked = len(pictures.frames) - len(pictures.masks)
+    if unmasked:
+        why = f": {pictures.no_masks}" if pictures.no_masks else ""
+        lines.append(f"no cached masks for {unmasked} of the {len(pictures.frames)} images shown{why}")
+    return lines
+
+
+def _problems(settings: Settings) -> list[dict[str, Any]]:
+    from distracted_pipeline.images.ingest import PROBLEMS_NAME
+
+    path = settings.data / PROBLEMS_NAME
+    if not path.is_file():
+        return []
+    try:
+        problems: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DistractedError(f"cannot read {path} ({error}). Delete it, then type `distracted run`.") from error
+    return problems
+
+
+def _write_table(path: Path, findings: Findings) -> None:
+    """Write the class-wise table of every scope, one row per scope, variant and class."""
+    names = [field.name for field in fields(ClassScore)]
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("scope", *names))
+        for scope in findings.scopes.values():
+            for scores in scope.classes.values():
+                writer.writerows((scope.name, *(getattr(score, name) for name in names)) for score in scores)
+
+
+def _within_budget(folder: Path) -> int:
+    """Return the size of a site.
+
+    Raises:
+        DistractedError: A page or the whole is larger than promised.
+    """
+    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    largest = max((path for path in sizes if path.suffix == ".html"), key=sizes.__getitem__)
+    if sizes[largest] > PAGE_BUDGET or sum(sizes.values()) > SITE_BUDGET:
+        raise DistractedError(
+            f"the report is too large: {largest.name} has {formats.size(sizes[largest])} "
+            f"(limit {formats.size(PAGE_BUDGET)}), the site {formats.size(sum(sizes.values()))} "
+            f"(limit {formats.size(SITE_BUDGET)}). "
+            "Take some variants out of the catalogue (DISTRACTED_VARIANTS) and type `distracted run` again."
+        )
+    return sum(sizes.values())
+
+
+@contextmanager
+def _temporary(reports: Path, report_id: str) -> Iterator[Path]:
+    """Yield an empty folder beside the reports; it is gone afterwards, published or not."""
+    for stale in reports.glob(f".*{_PART}"):  # of a killed build: the lock says that none is alive
+        shutil.rmtree(stale, ignore_errors=True)
+    folder = reports / f".{report_id}.{os.getpid()}{_PART}"
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        raise DistractedError(
+            f"cannot write the report under {reports}: {error.strerror or error}. "
+            "Free some space or make the folder writable, then type `distracted run` again."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, target: Path) -> Path:
+    """Rename a finished site to its place; an older one of the same name steps aside first."""
+    aside = target.with_name(f".{target.name}.old{_PART}")
+    if target.exists():
+        target.replace(aside)
+    folder.replace(target)
+    shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _point_latest(reports: Path, report_id: str) -> None:
+    """Make `latest` lead to a report: a link where the file system has them, else a page that forwards."""
+    latest = reports / LATEST
+    if os.name != "nt" and (latest.is_symlink() or not latest.exists()):
+        temporary = reports / f".{LATEST}.{os.getpid()}{_PART}"
+        try:
+            temporary.symlink_to(report_id, target_is_directory=True)
+            temporary.replace(latest)
+            return
+        except OSError:  # exFAT and some network mounts have no links
+            temporary.unlink(missing_ok=True)
+    if latest.is_symlink():
+        latest.unlink()
+    place = f"../{report_id}/index.html"
+    write_text(
+        latest / "index.html",
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Latest report</title>'
+        f'<meta http-equiv="refresh" content="0; url={place}"></head>'
+        f'<body><p><a href="{place}">The latest report</a></p></body></html>\n',
+    )

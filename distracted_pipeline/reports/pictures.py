@@ -1,0 +1,154 @@
+"""The pictures of a site as small JPEG files: frames, mask overlays, Grad-CAM overlays.
+
+One decode per image, on a few threads (PIL releases the interpreter lock). Which images are drawn
+belongs to `selection`; what masks and CAMs are belongs to `masks` and `evaluation`.
+"""
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.masks.cache import MaskCache, open_cache
+from distracted_pipeline.progress import Progress
+from distracted_pipeline.reports.formats import slug
+from distracted_pipeline.reports.reading import Cam, Findings, Image
+
+WIDTH = 320
+"""Width of frames and mask overlays in pixels; the height follows the frame."""
+
+CAM_WIDTH = 240
+"""Width of CAM overlays: the maps are coarse anyway."""
+
+QUALITY = 74
+
+_HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
+"""Anchors of the CAM colour scale: brightness rises steadily, so it survives greyscale and print."""
+
+
+@dataclass
+class Pictures:
+    """Where each picture lies, relative to the site's root; what could not be drawn has no entry.
+
+    Attributes:
+        frames: By image.
+        masks: By image; images without a cached mask are not in it.
+        cams: By variant, image and target.
+        no_masks: Why there are no masks at all, empty where there are.
+    """
+
+    frames: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
+    cams: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    no_masks: str = ""
+
+
+def draw_pictures(
+    findings: Findings, images: Sequence[Image], site: Path, *, log: Callable[[str], object] = print
+) -> Pictures:
+    """Write the pictures of `images` under `site/pictures` and return where they are.
+
+    Raises:
+        DistractedError: A frame of the manifest cannot be read any more.
+    """
+    pictures = Pictures()
+    cache, masked, pictures.no_masks = _masks(findings, images)
+    cams: dict[str, list[tuple[str, Cam]]] = {}
+    for variant, found in findings.cams.items():
+        for cam in found.rows:
+            cams.setdefault(cam.img, []).append((variant, cam))
+    for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in findings.cams)):
+        (site / folder).mkdir(parents=True, exist_ok=True)
+    progress = Progress(len(images), "pictures", log)
+    with ImageReader(findings.settings.data) as reader, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+
+        def draw(image: Image) -> None:
+            pixels = reader.rgb(image.path)
+            frame = _fit(Pillow.fromarray(pixels), WIDTH)
+            name = slug(image.img)
+            pictures.frames[image.img] = _save(frame, site, f"pictures/{name}.jpg")
+            if cache is not None and image.img in masked:
+                overlaid = _overlaid(frame, cache.mask(image.img))
+                pictures.masks[image.img] = _save(overlaid, site, f"pictures/{name}.mask.jpg")
+            small = _fit(frame, CAM_WIDTH)
+            for variant, cam in cams.get(image.img, ()):
+                heated = heat(small, findings.cams[variant].maps[cam.row])
+                place = f"pictures/{slug(variant)}/{name}.{slug(cam.target)}.jpg"
+                pictures.cams[variant, image.img, cam.target] = _save(heated, site, place)
+
+        for _ in pool.map(draw, images):
+            progress.advance()
+    return pictures
+
+
+def heat(image: Pillow.Image, cam: np.ndarray) -> Pillow.Image:
+    """Lay a CAM over a greyed image: the warmer and brighter, the more it speaks for the class.
+
+    Args:
+        image: RGB.
+        cam: uint8 [h, w], 255 where the evidence is strongest; covers the whole image.
+    """
+    strength = np.asarray(Pillow.fromarray(cam).resize(image.size, Pillow.Resampling.BICUBIC), np.float32) / 255
+    position = strength * (len(_HEAT) - 1)
+    below = np.minimum(position.astype(int), len(_HEAT) - 2)
+    share = (position - below)[..., None]
+    colours = _HEAT[below] * (1 - share) + _HEAT[below + 1] * share
+    grey = np.asarray(image.convert("L"), np.float32)[..., None] * 0.8
+    weight = 0.25 + 0.5 * strength[..., None]
+    return Pillow.fromarray((grey * (1 - weight) + colours * weight).clip(0, 255).astype(np.uint8))
+
+
+def sample_strip(site: Path, names: Sequence[str], height: int = 150) -> str:
+    """Return several pictures of a site side by side in one `data:` address, empty for none."""
+    if not names:
+        return ""
+    opened = [Pillow.open(site / name).convert("RGB") for name in names]
+    sized = [picture.resize((round(picture.width * height / picture.height), height)) for picture in opened]
+    sheet = Pillow.new("RGB", (sum(picture.width + 4 for picture in sized) - 4, height), "white")
+    left = 0
+    for picture in sized:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + 4
+    buffer = BytesIO()
+    sheet.save(buffer, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _masks(findings: Findings, images: Sequence[Image]) -> tuple[MaskCache | None, set[str], str]:
+    """Return the mask cache, which of the images it holds, and why there is none; fills nothing."""
+    try:
+        cache = open_cache(findings.settings)
+    except DistractedError as error:  # a report without masks is a report; it says so
+        return None, set(), str(error)
+    subjects = {image.subject for image in images}
+    masked = {img for subject in sorted(subjects) for img in cache.imgs(subject)} & {image.img for image in images}
+    if masked:
+        cache.mask(min(masked))  # locates all once, before several threads ask
+    return cache, masked, ""
+
+
+def _overlaid(frame: Pillow.Image, mask: np.ndarray) -> Pillow.Image:
+    from distracted_pipeline.masks.overlays import overlay
+
+    ids = np.asarray(Pillow.fromarray(mask).resize(frame.size, Pillow.Resampling.NEAREST))
+    return overlay(np.asarray(frame), ids)
+
+
+def _fit(image: Pillow.Image, width: int) -> Pillow.Image:
+    """Scale down to `width`; small images stay as they are."""
+    if image.width <= width:
+        return image
+    return image.resize((width, max(1, round(image.height * width / image.width))), Pillow.Resampling.BILINEAR)
+
+
+def _save(image: Pillow.Image, site: Path, name: str) -> str:
+    image.save(site / name, "JPEG", quality=QUALITY)
+    return name

@@ -1,0 +1,102 @@
+"""A report on this machine's own browser: static files of one folder, on the loopback address only.
+
+What is in the folder is `build`'s business. Nothing is listed, nothing is written, nothing outside the
+folder is reachable, symbolic links included.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.reports.build import LATEST
+
+HOST = "127.0.0.1"
+
+_LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
+
+
+def serve(reports: Path, *, port: int, log: Callable[[str], object] = print) -> None:
+    """Serve a folder of reports until Ctrl-C.
+
+    Args:
+        reports: `<data root>/reports`; `/` leads to its latest report.
+        port: On the loopback address; 0 takes any free one.
+        log: Receives the address.
+
+    Raises:
+        DistractedError: The port is taken.
+    """
+    with make_server(reports, port) as server:
+        log(f"report: http://{HOST}:{server.server_address[1]}/{LATEST}/  (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            log("stopped")
+
+
+def make_server(reports: Path, port: int) -> ThreadingHTTPServer:
+    """Return a server that is bound but does not serve yet.
+
+    Raises:
+        DistractedError: The port is taken.
+    """
+    handler = partial(_Handler, directory=str(reports.resolve()))
+    try:
+        return ThreadingHTTPServer((HOST, port), handler)
+    except OSError as error:
+        raise DistractedError(
+            f"port {port} on {HOST} is taken ({error.strerror}). Type `distracted report serve --port {port + 1}`."
+        ) from error
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """GET and HEAD of files below the folder; no listings."""
+
+    server_version = "distracted-report"
+    sys_version = ""
+
+    def send_head(self) -> Any:
+        """Refuse what leaves the folder or comes under a foreign name; else as the base class."""
+        # A page elsewhere on the web must not reach this server through a name of its own (DNS rebinding).
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        if host not in _LOCAL_NAMES:
+            return self._refuse(HTTPStatus.FORBIDDEN)
+        if self.path in ("/", ""):
+            self.send_response(HTTPStatus.FOUND)
+            self.send_header("Location", f"/{LATEST}/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
+        root = Path(self.directory)
+        try:
+            target = Path(self.translate_path(self.path)).resolve()
+        except (OSError, ValueError):  # NUL, names too long
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        hidden = (
+            any(part.startswith(".") for part in target.relative_to(root).parts)
+            if target.is_relative_to(root)
+            else True
+        )
+        if hidden:
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> None:
+        """Refuse to list a folder."""
+        self._refuse(HTTPStatus.NOT_FOUND)
+
+    def end_headers(self) -> None:
+        """Add what keeps browsers from guessing types and from keeping an old report."""
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet: the terminal belongs to the person."""
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.send_error(status)

@@ -1,0 +1,132 @@
+"""One site in the making: where its pages are, and the look-ups that several pages share.
+
+Facts of single pages are gathered in `pages`; values that need no pictures are `facts`'.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distracted_pipeline.reports import facts, formats
+from distracted_pipeline.reports.pictures import Pictures
+from distracted_pipeline.reports.reading import Cam, Findings, Image
+from distracted_pipeline.reports.selection import Selection
+
+
+class Pair(NamedTuple):
+    """One explained image of a variant with its CAMs by target."""
+
+    image: Image
+    kind: str
+    true: int
+    predicted: int
+    rows: dict[str, Cam]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site in the making.
+
+    Attributes:
+        folder: Where its files go.
+        report_id: Its name.
+        written: When, in words.
+        findings: What has been measured.
+        selection: Which images have pages.
+        pictures: Which pictures exist.
+        problems: What ingest found wrong with the data.
+        missing: Sentences that say what this report lacks.
+    """
+
+    folder: Path
+    report_id: str
+    written: str
+    findings: Findings
+    selection: Selection
+    pictures: Pictures
+    problems: list[dict[str, Any]]
+    missing: list[str]
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """Likeliest class, int [variant, image], -1 without prediction."""
+        return self.findings.predictions.predicted()
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Position of each labelled image."""
+        return {img: i for i, img in enumerate(self.findings.images)}
+
+    @cached_property
+    def shown(self) -> dict[str, Image]:
+        """Images that have a page."""
+        return {image.img: image for image in self.selection.images}
+
+    def called(self, variant: str, img: str) -> str:
+        """Return the class id that a variant gives an image."""
+        answer = int(self.predicted[self.findings.variants.index(variant), self.place[img]])
+        return formats.class_id(answer) if answer >= 0 else "no prediction"
+
+    def votes(self, img: str) -> str:
+        """Return how many variants are right about an image, in words."""
+        answers = self.predicted[:, self.place[img]]
+        given = answers[answers >= 0]
+        right = int((given == self.findings.images[img].true).sum())
+        return f"{right} of {len(given)} variants right" if len(given) else "no predictions"
+
+    def mean_true(self, img: str) -> float:
+        """Return the mean probability that the variants give to an image's true class."""
+        given = self.findings.predictions.probabilities[:, self.place[img], self.findings.images[img].true]
+        return float(np.nanmean(given)) if np.isfinite(given).any() else float("nan")
+
+    def cam_pairs(self, variant: str) -> list[Pair]:
+        """Return the explained images of a variant, each with its CAMs."""
+        found: dict[str, Pair] = {}
+        cams = self.findings.cams.get(variant)
+        for cam in cams.rows if cams else ():
+            if cam.img in self.shown:
+                pair = found.setdefault(cam.img, Pair(self.shown[cam.img], cam.kind, cam.true, cam.predicted, {}))
+                pair.rows.setdefault(cam.target, cam)
+        return list(found.values())
+
+    def example(self) -> tuple[str, Pair] | None:
+        """Return the example of the front page, variant and image: confused and with masks where possible."""
+        first = facts.headline(self.findings)
+        for variant in (*([first] if first else []), *self.findings.variants):
+            best = max(
+                self.cam_pairs(variant),
+                key=lambda pair: (pair.kind == "confused", pair.image.img in self.pictures.masks),
+                default=None,
+            )
+            if best:
+                return variant, best
+        return None
+
+    def example_pictures(self) -> list[str]:
+        """Return the pictures of the example, relative to the site's root."""
+        example = self.example()
+        if example is None:
+            return []
+        variant, pair = example
+        img = pair.image.img
+        places = [self.pictures.frames.get(img), self.pictures.masks.get(img)]
+        places += [self.pictures.cams.get((variant, img, target)) for target in ("predicted", "true")]
+        return [place for place in places if place]
+
+
+def variant_url(name: str) -> str:
+    """Return the page of a variant, relative to the site's root."""
+    return f"variants/{formats.slug(name)}.html"
+
+
+def class_url(k: int) -> str:
+    """Return the page of a class, relative to the site's root."""
+    return f"classes/{formats.class_id(k)}.html"
+
+
+def image_url(img: str) -> str:
+    """Return the page of an image, relative to the site's root."""
+    return f"images/{formats.slug(img)}.html"

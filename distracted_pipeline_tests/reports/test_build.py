@@ -1,0 +1,288 @@
+import csv
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.reports import build
+from distracted_pipeline.reports.build import PAGE_BUDGET, SITE_BUDGET, ReportResult, build_report
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
+from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet
+
+
+class Tags(HTMLParser):
+    """Collects every tag with its attributes."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
+
+def pages(result: ReportResult) -> list[Path]:
+    return sorted(result.path.parent.rglob("*.html"))
+
+
+def links(page: Path) -> Iterator[str]:
+    for _, attributes in Tags(page).tags:
+        yield from (value for name in ("href", "src") if (value := attributes.get(name)) is not None)
+
+
+def text(page: Path) -> str:
+    source = re.sub(r"<(style|script)>.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", source)).split())
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Settings:
+    """Six drivers, masks given, nothing predicted; free to be changed."""
+    return prepared(write_kaggle_tree(tmp_path / "data", DRIVERS[:6], frames=1, test_frames=0))
+
+
+def test_every_page_type_is_there(built: ReportResult) -> None:
+    found = {page.relative_to(built.path.parent).as_posix() for page in pages(built)}
+    assert {
+        "index.html",
+        "compare.html",
+        "data.html",
+        "images.html",
+        "variants/top_only.html",
+        "classes/c9.html",
+    } <= found
+    assert sum(name.startswith("images/") for name in found) > 20
+    assert built.pages == len(found)
+
+
+def test_every_internal_link_and_picture_resolves(built: ReportResult) -> None:
+    for page in pages(built):
+        anchors = {attributes.get("id") for _, attributes in Tags(page).tags}
+        for link in links(page):
+            if link.startswith("data:"):
+                continue
+            place, _, anchor = unquote(link).partition("#")
+            assert (page.parent / place).resolve().is_file() or not place, (page, link)
+            assert place or anchor in anchors, (page, link)
+
+
+def test_nothing_points_off_the_site(built: ReportResult) -> None:
+    for page in pages(built):
+        assert not re.search(r"(?:https?:)?//[a-z0-9]", page.read_text(encoding="utf-8")), page
+        for link in links(page):
+            assert not re.match(r"[a-z]+:", link) or link == "data:,", (page, link)
+
+
+def test_the_policy_of_every_page_forbids_everything_but_its_own_pictures(built: ReportResult) -> None:
+    for page in pages(built):
+        (policy,) = [a["content"] for t, a in Tags(page).tags if t == "meta" and a.get("http-equiv")]
+        assert policy is not None
+        assert policy.startswith("default-src 'none'; img-src 'self' file: data:; style-src 'sha256-")
+        assert "unsafe" not in policy
+        assert ("script-src 'none'" in policy) == (page.name != "images.html" or page.parent.name != build_name(built))
+        # Hashes do not cover attributes, so there must be none.
+        assert not any("style" in a or any(name.startswith("on") for name in a) for _, a in Tags(page).tags), page
+
+
+def build_name(result: ReportResult) -> str:
+    return result.path.parent.name
+
+
+def test_every_picture_has_words_and_every_table_header_a_scope(built: ReportResult) -> None:
+    for page in pages(built):
+        for tag, attributes in Tags(page).tags:
+            if tag == "img":
+                assert attributes.get("alt"), page
+            if tag == "th":
+                assert attributes.get("scope") in ("col", "row"), page
+            if tag == "svg":
+                assert attributes.get("role") or attributes.get("aria-hidden"), page
+
+
+def test_the_front_page_says_what_was_found_and_on_what(built: ReportResult, evaluated: Settings) -> None:
+    said = text(built.path)
+    assert built.verdict.split(": ")[1].rstrip(".") in said
+    assert "SYNTHETIC" in said
+    assert "given, not predicted" in said
+    assert "8 drivers, 80 labelled images" in said
+    assert evaluated.notes[0] in said
+
+
+def test_synthetic_data_is_never_put_beside_the_seeds_numbers(built: ReportResult, small: Settings) -> None:
+    assert "(quoted)" not in text(built.path)
+    assert "cannot be compared with synthetic frames" in text(built.path)
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    photographed = text(build_report(small, log=quiet).path)
+    assert photographed.count("(quoted)") == 4
+    assert "SYNTHETIC" not in photographed
+
+
+def test_a_variant_without_results_is_named_and_counted_as_absent(built: ReportResult, evaluated: Settings) -> None:
+    last = list(load_catalogue(evaluated))[-1]
+    assert built.absent == [last]
+    assert any(last in line for line in built.missing)
+    assert f"{last}: no predictions yet" in text(built.path)
+
+
+def test_missing_folds_and_missing_cams_are_said_in_words(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    (small.predictions / "fine_tune" / "3.parquet").unlink()
+    class_accuracy(small, log=quiet)
+    result = build_report(small, log=quiet)
+    assert "without fold 3" in text(result.path)
+    assert "no Grad-CAMs of Top only and Fine-tuning" in result.missing
+    assert "There are no Grad-CAMs of this variant yet" in text(result.path.parent / "variants" / "fine_tune.html")
+
+
+def test_a_baseline_that_is_missing_leaves_a_report_that_says_so(small: Settings) -> None:
+    evaluate(small, ["fine_tune"], cams=False)
+    result = build_report(small, log=quiet)
+    assert "the baseline, Top only, has no out-of-fold predictions" in text(result.path)
+    assert result.verdict.startswith("Nothing can be compared yet")
+
+
+def test_only_the_seed_split_gives_a_report_on_its_test_drivers(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    for path in small.predictions.glob("*/[0-4].parquet"):
+        path.unlink()
+    class_accuracy(small, log=quiet)
+    said = text(build_report(small, log=quiet).path)
+    assert "the seed split's test drivers" in said
+    assert "not testable: fewer than 6 drivers" in said
+
+
+def test_an_absent_class_is_a_dash_and_is_explained(tmp_path: Path) -> None:
+    root = write_kaggle_tree(tmp_path / "data", DRIVERS[:6], frames=1, test_frames=0)
+    listed = (root / "driver_imgs_list.csv").read_text().splitlines()
+    for line in listed:
+        _, classname, img = line.split(",")
+        if classname == "c7":
+            (root / "imgs" / "train" / "c7" / img).unlink()
+    (root / "driver_imgs_list.csv").write_text("\n".join(line for line in listed if ",c7," not in line) + "\n")
+    settings = prepared(root)
+    evaluate(settings, ["top_only", "fine_tune"])
+    result = build_report(settings, log=quiet)
+    page = text(result.path.parent / "classes" / "c7.html")
+    assert "no image of this class" in page
+    assert "absent" in page
+    with (result.path.parent / "class_accuracy.csv").open(encoding="utf-8") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["class_id"] == "7"]
+    assert {(row["n"], row["recall"], row["verdict"]) for row in rows} == {("0", "", "absent")}
+
+
+def test_hostile_names_are_shown_as_text(small: Settings, tmp_path: Path) -> None:
+    evil = "<script>alert('\"&ü')<script>"
+    catalogue = tmp_path / "variants.yaml"
+    catalogue.write_text(
+        json.dumps({"top_only": {"label": evil, "description": f"{evil} described"}}), encoding="utf-8"
+    )
+    settings = Settings(
+        data=small.data, segmenter=small.segmenter, variants_file=catalogue, notes=(evil,), backbone=f"hub/{evil}"
+    )
+    problem = {"where": evil, "row": 3, "what": f"no file {evil}", "remedy": "mend it", "status": "no file"}
+    (settings.data / "images_problems.json").write_text(json.dumps([problem]), encoding="utf-8")
+    evaluate(settings, ["top_only", "fine_tune"])
+    stray = settings.predictions / "x'\"&ü"
+    (settings.predictions / "fine_tune").rename(stray)
+    class_accuracy(settings, log=quiet)
+    result = build_report(settings, log=quiet)
+    for page in pages(result):
+        html = page.read_text(encoding="utf-8")
+        assert evil not in html
+        scripts = [tag for tag, _ in Tags(page).tags if tag == "script"]
+        assert len(scripts) == (page == result.path.parent / "images.html"), page
+    assert f"no file {evil}" in unescape((result.path.parent / "data.html").read_text(encoding="utf-8"))
+    assert "&lt;script&gt;alert(" in result.path.read_text(encoding="utf-8")
+
+
+def test_a_site_stays_within_its_budgets(built: ReportResult) -> None:
+    for page in pages(built):
+        assert page.stat().st_size <= PAGE_BUDGET, page
+    assert built.bytes == sum(p.stat().st_size for p in built.path.parent.rglob("*") if p.is_file())
+    assert built.bytes <= SITE_BUDGET
+
+
+def test_a_site_beyond_its_budget_is_refused_and_the_last_one_stays(
+    small: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    before = build_report(small, log=quiet)
+    monkeypatch.setattr(build, "SITE_BUDGET", 1000)
+    with pytest.raises(DistractedError, match="too large"):
+        build_report(small, log=quiet)
+    assert before.path.is_file()
+    assert sorted(p.name for p in small.reports.iterdir()) == sorted([".lock", before.report_id, "latest"])
+
+
+def test_latest_leads_to_the_newest_report(small: Settings) -> None:
+    evaluate(small, ["top_only"], cams=False)
+    first = build_report(small, log=quiet)
+    again = build_report(small, log=quiet)
+    assert again.report_id == first.report_id  # same results, same day: replaced, not piled up
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    second = build_report(small, log=quiet)
+    assert second.report_id != first.report_id
+    assert (small.reports / "latest" / "index.html").read_bytes() == second.path.read_bytes()
+    assert first.path.is_file()
+
+
+def test_without_links_latest_is_a_page_that_forwards(small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no links on this file system")
+
+    evaluate(small, ["top_only"], cams=False)
+    first = build_report(small, log=quiet)
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    for _ in range(2):  # over a link, then over a folder
+        second = build_report(small, log=quiet)
+        page = small.reports / "latest" / "index.html"
+        assert f'href="../{second.report_id}/index.html"' in page.read_text()
+        assert (page.parent / f"../{second.report_id}/index.html").is_file()
+    assert "http-equiv" in first.path.read_text()  # the older report was not written through the link
+    assert f"../{second.report_id}" not in first.path.read_text()
+
+
+def test_a_killed_build_leaves_nothing_that_the_next_one_keeps(small: Settings) -> None:
+    evaluate(small, ["top_only"], cams=False)
+    stale = small.reports / ".2020-01-01-abc.1.part"
+    stale.mkdir(parents=True)
+    (stale / "index.html").write_text("half")
+    build_report(small, log=quiet)
+    assert not stale.exists()
+
+
+def test_nothing_evaluated_names_the_next_command(small: Settings) -> None:
+    with pytest.raises(DistractedError, match="distracted run"):
+        build_report(small, log=quiet)
+
+
+def test_a_report_without_masks_says_why(small: Settings) -> None:
+    evaluate(small, ["top_only"], cams=False)
+    settings = Settings(data=small.data, segmenter="folder:nowhere")
+    result = build_report(settings, log=quiet)
+    assert any("no cached masks" in line and "nowhere" in line for line in result.missing)
+    assert "no mask cached" in text(next(result.path.parent.glob("images/*.html")))
+
+
+def test_a_cam_that_is_zero_everywhere_is_said_not_drawn(built: ReportResult) -> None:
+    assert "all zero: nothing speaks for the class" in text(built.path.parent / "variants" / "top_only.html")
+
+
+def test_the_variant_page_names_its_mlflow_runs(built: ReportResult) -> None:
+    said = text(built.path.parent / "variants" / "top_only.html")
+    assert "run0oftop_only" in said
+    assert "mlflow ui" in said
