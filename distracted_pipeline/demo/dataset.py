@@ -1,0 +1,243 @@
+"""The demo's data set on disk: Kaggle's tree, drawn, with exact label maps beside it.
+
+Belongs here: files, names, what is finished. What is drawn belongs to `demo.poses` and `demo.scenes`, the
+models that work on it to `demo.models`.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from distracted_pipeline.demo.drivers import demo_drivers, driver_look
+from distracted_pipeline.demo.poses import scene_of
+from distracted_pipeline.demo.scenes import paint
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import locked, write_json, write_text
+from distracted_pipeline.progress import Progress, duration
+from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, has_data
+from distracted_pipeline.vocabulary import CLASS_IDS
+
+STAMP = "demo.json"
+"""Says what the generator draws or has drawn in a data root; complete only when everything is there."""
+
+LABEL_MAPS = "label_maps"
+BACKBONE_FOLDER = "backbones/tiny-efficientnet"
+_SETTINGS = f"""\
+# Models that belong to this drawn data set; the environment and .env go before it.
+DISTRACTED_SEGMENTER=folder:{LABEL_MAPS}
+DISTRACTED_BACKBONE={BACKBONE_FOLDER}
+DISTRACTED_SYNTHETIC=1
+"""
+
+_VERSION = 1
+_STRANGERS = 900
+"""Unlabelled frames show drivers from this number on, as Kaggle's test drivers are none of the 26."""
+_STRANGERS_FRAMES = 8
+_JPEG_QUALITY = 80
+_CHUNK = 16
+_WORTH_PROCESSES = 200
+
+
+@dataclass(frozen=True)
+class DemoDataset:
+    """What lies in a demo's data root.
+
+    Attributes:
+        drivers: Kaggle's ids, of every part of the seed's split.
+        labelled: Frames with a class.
+        unlabelled: Frames under `imgs/test`.
+        seconds: What drawing took; 0 where everything was there.
+        drawn: False where everything was there.
+    """
+
+    root: Path
+    drivers: tuple[str, ...]
+    labelled: int
+    unlabelled: int
+    seconds: float
+    drawn: bool
+
+
+@dataclass(frozen=True)
+class _Frame:
+    picture: Path
+    label_map: Path
+    driver: int
+    classname: str
+    frame: int
+
+
+def generate(
+    root: Path,
+    *,
+    drivers: int = 14,
+    frames: int = 8,
+    test_frames: int = 40,
+    seed: int = 0,
+    log: Callable[[str], object] = print,
+) -> DemoDataset:
+    """Draw a data set in Kaggle's layout, unless it is there already.
+
+    Writes `imgs/train/c*/img_N.jpg`, `imgs/test/img_N.jpg`, `driver_imgs_list.csv`, `label_maps/img_N.png` (mask
+    ids 0..6, for labelled and unlabelled frames) and `settings.env`. The same arguments give the same bytes.
+    A run that was killed is repeated; a finished one costs nothing.
+
+    Args:
+        root: Data root; created.
+        drivers: Kaggle's drivers to draw, 3 to 26.
+        frames: Frames of each driver in each of the ten classes.
+        test_frames: Unlabelled frames, of drivers that are not among the labelled ones.
+        seed: Another seed draws other people and other frames.
+        log: Receives progress lines.
+
+    Raises:
+        DistractedError: `root` holds other data, a demo drawn with other arguments, or a count is out of range.
+    """
+    if frames < 1 or test_frames < 0:
+        raise DistractedError(
+            f"frames={frames}, test_frames={test_frames}: the demo draws at least 1 frame a class "
+            "and no negative count. Type `distracted demo` for the usual 8 and 40."
+        )
+    names = demo_drivers(drivers)
+    wanted = {"version": _VERSION, "drivers": drivers, "frames": frames, "test_frames": test_frames, "seed": seed}
+    root = Path(root)
+    with locked(root / f".{STAMP}.lock", what=f"the demo data set in {root}"):
+        drawn = not _is_complete(root, wanted)
+        started = time.monotonic()
+        if drawn:
+            _clear(root)
+            write_json(root / STAMP, {**wanted, "complete": False})
+            rows, plan = _plan(root, names, frames, test_frames, seed)
+            _draw(plan, seed, log)
+            write_text(root / RAW_CSV, _csv(rows))
+            write_text(root / DATA_SETTINGS_FILE, _SETTINGS)
+            write_json(root / STAMP, {**wanted, "complete": True})
+        seconds = time.monotonic() - started if drawn else 0.0
+    labelled = len(names) * len(CLASS_IDS) * frames
+    done = f"drew it in {duration(seconds)}" if drawn else "already there"
+    log(f"demo data set in {root}: {labelled:,} frames of {len(names)} drivers, {test_frames} unlabelled ({done})")
+    return DemoDataset(root, names, labelled, test_frames, seconds, drawn)
+
+
+def _is_complete(root: Path, wanted: dict[str, Any]) -> bool:
+    """Tell whether exactly this data set is there; refuse to touch any other."""
+    stamp = root / STAMP
+    if not stamp.is_file():
+        if has_data(root):
+            raise DistractedError(
+                f"{root} holds images that the demo did not draw, and they stay as they are. "
+                "Give the demo a folder of its own: `distracted demo --data data/demo`."
+            )
+        return False
+    found = json.loads(stamp.read_text(encoding="utf-8"))
+    if not found.get("complete"):
+        return False
+    if found != {**wanted, "complete": True}:
+        other = ", ".join(f"{k}={found.get(k)}" for k, v in wanted.items() if found.get(k) != v)
+        asked = ", ".join(f"{k}={v}" for k, v in wanted.items() if found.get(k) != v)
+        raise DistractedError(
+            f"{stamp} says this demo was drawn with {other}, not {asked}; results in this folder belong to it. "
+            f"Remove {root}, or name another folder with `distracted demo --data`."
+        )
+    return True
+
+
+def _clear(root: Path) -> None:
+    """Remove what an unfinished run drew; only a root with the demo's stamp has any."""
+    for folder in (root / "imgs", root / LABEL_MAPS):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def _plan(
+    root: Path, names: tuple[str, ...], frames: int, test_frames: int, seed: int
+) -> tuple[list[tuple[str, str, str]], list[_Frame]]:
+    """Return the csv's rows and everything to draw; names are shuffled, as Kaggle's tell nothing either."""
+    total = len(names) * len(CLASS_IDS) * frames + test_frames
+    numbers = iter(np.random.default_rng(seed).permutation(total) + 1)
+    rows, plan = [], []
+
+    def add(folder: str, driver: int, classname: str, frame: int) -> str:
+        stem = f"img_{next(numbers)}"
+        plan.append(
+            _Frame(root / "imgs" / folder / f"{stem}.jpg", root / LABEL_MAPS / f"{stem}.png", driver, classname, frame)
+        )
+        return f"{stem}.jpg"
+
+    for name in names:
+        for classname in CLASS_IDS:
+            for frame in range(frames):
+                rows.append((name, classname, add(f"train/{classname}", int(name[1:]), classname, frame)))
+    for k in range(test_frames):
+        add("test", _STRANGERS + k // _STRANGERS_FRAMES, CLASS_IDS[k * 7 % len(CLASS_IDS)], k)
+    return rows, plan
+
+
+def _draw(plan: list[_Frame], seed: int, log: Callable[[str], object]) -> None:
+    for folder in {path.parent for frame in plan for path in (frame.picture, frame.label_map)}:
+        folder.mkdir(parents=True, exist_ok=True)
+    chunks = [plan[k : k + _CHUNK] for k in range(0, len(plan), _CHUNK)]
+    progress = Progress(len(plan), "frames", log)
+    with _mapper(len(plan)) as run:
+        for count in run(_draw_chunk, chunks, [seed] * len(chunks)):
+            progress.advance(count)
+
+
+@contextmanager
+def _mapper(frames: int) -> Iterator[Callable[..., Any]]:
+    """Yield a `map`: over processes where that pays, as a process costs a second to start."""
+    workers = min(8, os.cpu_count() or 1)
+    if frames < _WORTH_PROCESSES or workers == 1:
+        yield map
+        return
+    # spawn: the caller may run threads (Dagster, torch) that a fork would freeze
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _draw_chunk(chunk: list[_Frame], seed: int) -> int:
+    for item in chunk:
+        picture, labels = paint(scene_of(driver_look(item.driver, seed), item.classname, item.frame, seed))
+        Image.fromarray(picture).save(item.picture, quality=_JPEG_QUALITY)
+        Image.fromarray(labels).save(item.label_map)
+    return len(chunk)
+
+
+def _csv(rows: list[tuple[str, str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("subject", "classname", "img"))
+    writer.writerows(rows)
+    return text.getvalue()
