@@ -1,0 +1,354 @@
+"""The mask cache on disk: Parquet shards of run-length encoded masks, and how to read them.
+
+Belongs here: layout, reading, and the atomic writes of one shard and of a subject's index. Deciding
+what is missing and computing it is `engine`.
+
+    masks/<fingerprint>/about.json                      what the fingerprint stands for
+    masks/<fingerprint>/subject=p002/part-00000.parquet masks of some images of one driver
+    masks/<fingerprint>/subject=p002/index.json         written last: the subject is complete
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import atomic_path, write_json
+from distracted_pipeline.masks.fractions import class_fractions
+from distracted_pipeline.masks.rle import CATEGORIES, decode
+from distracted_pipeline.masks.segmenter import segmenter_fingerprint
+from distracted_pipeline.settings import Settings
+
+SCHEMA = pa.schema(
+    [
+        ("img", pa.string()),
+        ("source", pa.string()),  # first 16 hex digits of the image's SHA-256: another image, another mask
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("runs", pa.list_(pa.int32())),
+        ("values", pa.list_(pa.uint8())),
+        ("areas", pa.list_(pa.int32(), CATEGORIES)),
+    ]
+)
+SOURCE_DIGITS = 16
+INDEX = "index.json"
+ABOUT = "about.json"
+REMEDY = "dagster asset materialize --select masks"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One encoded mask on its way into a shard.
+
+    Attributes:
+        img: The image's name.
+        source: See `SCHEMA`.
+        size: Height and width.
+        runs: As `rle.encode` returns them.
+        values: Likewise.
+        areas: Likewise.
+    """
+
+    img: str
+    source: str
+    size: tuple[int, int]
+    runs: np.ndarray
+    values: np.ndarray
+    areas: np.ndarray
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a finished subject holds; small enough to decide and to report without opening a shard.
+
+    Attributes:
+        rows: Digest of the manifest rows that were asked for.
+        images: Masks in the shards.
+        shards: File name -> bytes.
+        quarantined: Image -> reason and the file's size and time of change when it failed.
+        empty: Images without any of the six categories.
+        present: Category id -> images that hold it.
+        pixels: Category id -> its pixels, over all images; 0 is none.
+    """
+
+    rows: str
+    images: int
+    shards: dict[str, int]
+    quarantined: dict[str, dict[str, Any]]
+    empty: int
+    present: list[int]
+    pixels: list[int]
+
+
+class Shard:
+    """The masks of one Parquet file in memory, encoded; about 1.5 KB a mask."""
+
+    def __init__(self, table: pa.Table) -> None:
+        table = table.combine_chunks()
+        self.imgs: list[str] = table["img"].to_pylist()
+        self.areas = _fixed(table["areas"])
+        self._sizes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1)
+        self._runs, self._starts = _ragged(table["runs"])
+        self._values, _ = _ragged(table["values"])
+
+    def mask(self, row: int) -> np.ndarray:
+        """Return the mask of one row, uint8 `[H, W]`."""
+        part = slice(int(self._starts[row]), int(self._starts[row + 1]))
+        height, width = self._sizes[row].tolist()
+        return decode(self._runs[part], self._values[part], height, width)
+
+
+class MaskCache:
+    """The masks of one segmenter. Reading needs no lock: shards appear whole.
+
+    Args:
+        root: `masks/<fingerprint>`.
+        fingerprint: Of the segmenter.
+    """
+
+    def __init__(self, root: Path, fingerprint: str) -> None:
+        self.root = root
+        self.fingerprint = fingerprint
+        self._rows: dict[str, tuple[Path, int]] = {}
+        self._seen: frozenset[tuple[Path, int]] = frozenset()
+
+    def folder(self, subject: str) -> Path:
+        """Return the folder of one driver or shard of unlabelled images."""
+        return self.root / f"subject={subject}"
+
+    def subjects_done(self) -> list[str]:
+        """Return the subjects that were finished, sorted."""
+        return sorted(path.parent.name.removeprefix("subject=") for path in self.root.glob(f"subject=*/{INDEX}"))
+
+    def shards(self, subject: str) -> list[Path]:
+        """Return the shards of a subject, finished or not, in the order in which they were written."""
+        return sorted(self.folder(subject).glob("part-*.parquet"))
+
+    def imgs(self, subject: str) -> list[str]:
+        """Return the images of a subject that have a mask."""
+        return [img for shard in self.shards(subject) for img in _imgs(shard)]
+
+    def sources(self, shard: Path) -> dict[str, str]:
+        """Return image -> source of one shard."""
+        table = _read_table(shard, columns=["img", "source"])
+        return dict(zip(table["img"].to_pylist(), table["source"].to_pylist(), strict=True))
+
+    def read_shard(self, shard: Path) -> pa.Table:
+        """Return the encoded masks of one shard in the columns of `SCHEMA`."""
+        return _read_table(shard)
+
+    def shard_areas(self, subject: str) -> np.ndarray:
+        """Return the pixels of each category in each mask of a subject, int32 `[N, 7]`, in shard order."""
+        tables = [_read_table(shard, columns=["areas"]) for shard in self.shards(subject)]
+        return np.concatenate([np.zeros((0, CATEGORIES), np.int32), *(_fixed(table["areas"]) for table in tables)])
+
+    def index(self, subject: str) -> Index | None:
+        """Return what a finished subject holds; None where it is not finished."""
+        try:
+            return Index(**json.loads((self.folder(subject) / INDEX).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):  # of another version, or damaged: derived data, so derive it again
+            return None
+
+    def read_subject(self, subject: str) -> pa.Table:
+        """Return the encoded masks of a subject in the columns of `SCHEMA`.
+
+        Raises:
+            DistractedError: There are none.
+        """
+        shards = self.shards(subject)
+        if not shards:
+            raise DistractedError(f"no masks of {subject} in {self.root}. Make them with: {REMEDY}")
+        return pa.concat_tables([_read_table(shard) for shard in shards])
+
+    def masks(self, subject: str) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield image and mask (uint8 `[H, W]`) of every image of a subject."""
+        for path in self.shards(subject):
+            shard = _open_shard(path)
+            for row, img in enumerate(shard.imgs):
+                yield img, shard.mask(row)
+
+    def mask(self, img: str) -> np.ndarray:
+        """Return the mask of one image, uint8 `[H, W]`.
+
+        Raises:
+            DistractedError: It has none.
+        """
+        ((_, (path, row)),) = self._locate([img])
+        return _open_shard(path).mask(row)
+
+    def areas(self, imgs: Sequence[str]) -> np.ndarray:
+        """Return the pixels of each category, int32 `[N, 7]`.
+
+        Raises:
+            DistractedError: An image has no mask.
+        """
+        result = np.zeros((len(imgs), CATEGORIES), np.int32)
+        for i, (path, row) in self._locate(imgs):
+            result[i] = _open_shard(path).areas[row]
+        return result
+
+    def fractions(self, imgs: Sequence[str], grid: tuple[int, int]) -> np.ndarray:
+        """Return the share of each category in each cell, float16 `[N, 7, *grid]`.
+
+        Raises:
+            DistractedError: An image has no mask.
+        """
+        result = np.zeros((len(imgs), CATEGORIES, *grid), np.float16)
+        for i, (path, row) in self._locate(imgs):
+            shard = _open_shard(path)
+            class_fractions(shard.mask(row), shard.areas[row], result[i])
+        return result
+
+    def write_shard(self, subject: str, masks: Sequence[Mask], description: dict[str, str]) -> Path:
+        """Write a shard and return its path; it appears whole or not at all.
+
+        Args:
+            subject: Whose images they are; the caller holds the subject's lock.
+            masks: At least one.
+            description: Goes into the file's metadata.
+
+        Raises:
+            DistractedError: The disk is full or read-only.
+        """
+        columns = [
+            [mask.img for mask in masks],
+            [mask.source for mask in masks],
+            [mask.size[0] for mask in masks],
+            [mask.size[1] for mask in masks],
+            [mask.runs for mask in masks],
+            [mask.values for mask in masks],
+            [mask.areas for mask in masks],
+        ]
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(description))
+        last = max((int(path.stem.removeprefix("part-")) for path in self.shards(subject)), default=-1)
+        path = self.folder(subject) / f"part-{last + 1:05d}.parquet"
+        write_table(path, table)
+        return path
+
+    def write_index(self, subject: str, index: Index) -> None:
+        """Write the index of a subject: from here on it counts as finished."""
+        write_json(self.folder(subject) / INDEX, asdict(index))
+
+    def write_about(self, about: dict[str, Any]) -> None:
+        """Write what the fingerprint stands for, once."""
+        if not (self.root / ABOUT).is_file():
+            write_json(self.root / ABOUT, about)
+
+    def _locate(self, imgs: Sequence[str]) -> Iterable[tuple[int, tuple[Path, int]]]:
+        """Return position, shard and row of every image, shard by shard."""
+        if any(img not in self._rows for img in imgs) or not all(
+            path.is_file() for path in {self._rows[img][0] for img in imgs}
+        ):
+            self._refresh()
+        missing = [img for img in imgs if img not in self._rows]
+        if missing:
+            raise DistractedError(
+                f"{len(missing):,} of {len(imgs):,} images have no mask in {self.root}, e.g. {missing[0]}. "
+                f"Make what is missing with: {REMEDY}"
+            )
+        return sorted(((i, self._rows[img]) for i, img in enumerate(imgs)), key=lambda item: item[1])
+
+    def _refresh(self) -> None:
+        shards = sorted(self.root.glob("subject=*/part-*.parquet"))
+        seen = frozenset((path, path.stat().st_mtime_ns) for path in shards)
+        if seen != self._seen:
+            self._rows = {img: (path, row) for path in shards for row, img in enumerate(_imgs(path))}
+            self._seen = seen
+
+
+def open_cache(settings: Settings) -> MaskCache:
+    """Return the cache of the segmenter in force; it may be empty.
+
+    Raises:
+        DistractedError: The segmenter is not there, so its fingerprint is unknown.
+    """
+    fingerprint = segmenter_fingerprint(settings)
+    return MaskCache(settings.masks / fingerprint, fingerprint)
+
+
+def fraction_maps(settings: Settings, imgs: Sequence[str], grid: tuple[int, int] = (60, 80)) -> np.ndarray:
+    """Return the share of each category in each cell of a grid laid over each image.
+
+    Args:
+        settings: Name the segmenter.
+        imgs: Image names, in any order.
+        grid: Rows and columns; cells may be larger or smaller than a pixel.
+
+    Returns:
+        float16 `[N, 7, *grid]`, each cell summing to 1 over the categories; 0 is none.
+
+    Raises:
+        DistractedError: An image has no mask.
+    """
+    return open_cache(settings).fractions(imgs, grid)
+
+
+def areas(settings: Settings, imgs: Sequence[str]) -> np.ndarray:
+    """Return the pixels of each category in each image, int32 `[N, 7]`.
+
+    Raises:
+        DistractedError: An image has no mask.
+    """
+    return open_cache(settings).areas(imgs)
+
+
+def rows_digest(rows: pa.Table) -> str:
+    """Return a digest of which images (and which bytes) a subject consists of."""
+    digest = hashlib.sha256()
+    for img, sha256 in zip(rows["img"].to_pylist(), rows["sha256"].to_pylist(), strict=True):
+        digest.update(f"{img}\0{sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a shard's table atomically, zstd 3.
+
+    Raises:
+        DistractedError: The disk is full or read-only.
+    """
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", compression_level=3)
+
+
+def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        # Through a file of its own: memory mapping would keep replaced shards alive.
+        return pq.ParquetFile(path).read(columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DistractedError(f"{path} cannot be read ({error}). Delete it, then type: {REMEDY}") from error
+
+
+def _imgs(path: Path) -> list[str]:
+    return _read_table(path, columns=["img"])["img"].to_pylist()
+
+
+def _open_shard(path: Path) -> Shard:
+    status = path.stat()
+    return _cached_shard(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _cached_shard(path: Path, size: int, changed: int) -> Shard:
+    return Shard(_read_table(path))
+
+
+def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a list column and where each row starts, `[rows + 1]`."""
+    array = column.combine_chunks()
+    offsets = array.offsets.to_numpy()
+    return array.values.to_numpy(), offsets
+
+
+def _fixed(column: pa.ChunkedArray) -> np.ndarray:
+    return column.combine_chunks().flatten().to_numpy().reshape(-1, CATEGORIES)

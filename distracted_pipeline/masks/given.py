@@ -1,0 +1,98 @@
+"""Class maps that exist already, in a folder, as a segmenter.
+
+Belongs here: reading PNG and NPZ maps. The seed's own NPZ files are imported by `exchange`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.rle import CATEGORIES
+from distracted_pipeline.settings import FOLDER_PREFIX
+
+
+class GivenMasks:
+    """`<stem>.png`, `<img>.npz` or `<stem>.npz` in one folder, ids 0..6.
+
+    Args:
+        folder: Where the maps lie.
+        fingerprint: Of the folder's listing.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.name = f"{FOLDER_PREFIX}{folder}"
+        self.fingerprint = fingerprint
+        self._folder = folder
+
+    def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        """Return the map of each image; see `Segmenter`."""
+        return [self.prepare(image, name) for image, name in zip(images, names, strict=True)]
+
+    def prepare(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Return the map of one image.
+
+        Raises:
+            DistractedError: It is absent, of another size, boolean, or holds other ids.
+        """
+        stem = Path(name).stem
+        candidates = [self._folder / f"{stem}.png", self._folder / f"{name}.npz", self._folder / f"{stem}.npz"]
+        path = next((path for path in candidates if path.is_file()), None)
+        if path is None:
+            raise DistractedError(f"no class map for {name}: {self._folder} holds no {stem}.png and no {name}.npz")
+        mask = read_map(path)
+        if mask.shape != image.shape[:2]:
+            raise DistractedError(f"{path} is {_size(mask)}, but the image {name} is {_size(image)}")
+        return mask
+
+    def forward(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the maps as they are."""
+        return list(prepared)
+
+    def finish(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Return the map as it is."""
+        return raw
+
+    def batch_size(self, prepared: np.ndarray) -> int:
+        """Return how many maps pass at once."""
+        return 32
+
+
+def read_map(path: Path) -> np.ndarray:
+    """Return a class map file (PNG of mode L or P, or the first array of an NPZ) as uint8 `[H, W]`.
+
+    Raises:
+        DistractedError: Damaged, boolean, not a matrix, or ids above 6; names the file and the reason.
+    """
+    from zipfile import BadZipFile
+
+    from PIL import Image
+
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                mask = arrays[arrays.files[0]]
+        else:
+            with Image.open(path) as image:
+                if image.mode not in ("L", "P"):
+                    raise DistractedError(f"{path} has colours (mode {image.mode}); a class map holds ids, mode L or P")
+                mask = np.asarray(image)
+    except (OSError, ValueError, IndexError, SyntaxError, BadZipFile) as error:
+        raise DistractedError(f"{path} cannot be read as a class map: {error}") from error
+    if mask.dtype == np.bool_:
+        raise DistractedError(
+            f"{path} holds booleans: which of the six categories a pixel has was lost when the file was written, "
+            "so it cannot be used. "
+            "Make the masks anew: dagster asset materialize --select masks"
+        )
+    if mask.ndim != 2 or mask.dtype.kind not in "ui":
+        raise DistractedError(f"{path} holds {mask.dtype} of shape {mask.shape} instead of a matrix of ids")
+    foreign = mask[(mask < 0) | (mask >= CATEGORIES)]
+    if foreign.size:
+        raise DistractedError(f"{path} holds the id {foreign[0]}; a class map holds 0..{CATEGORIES - 1}")
+    return mask.astype(np.uint8)
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

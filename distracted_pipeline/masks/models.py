@@ -1,0 +1,187 @@
+"""Hugging Face segmentation models as segmenters.
+
+Belongs here: loading, devices, precision, the forward pass. What becomes of the outputs is `postprocess`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
+)
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.labels import category_table
+from distracted_pipeline.masks.postprocess import (
+    Queries,
+    confident_queries,
+    panoptic_map,
+    semantic_map,
+)
+from distracted_pipeline.masks.preprocess import Preprocessor
+from distracted_pipeline.masks.segmenter import Thresholds, model_missing
+
+WORKING_SIZES: dict[str, tuple[int, int] | None] = {"mask2former": (384, 384), "maskformer": None}
+"""Universal models whose panoptic post-processing is `postprocess`, and the size it upsamples logits to first."""
+
+CPU_BATCH = 4
+LARGEST_BATCH = 64
+MEMORY_SHARE = 0.7
+
+
+class ModelSegmenter:
+    """A universal or semantic segmentation model; see `StagedSegmenter`.
+
+    Attributes:
+        categories_missing: Names of the categories that the model cannot see.
+        device: Where it runs.
+        precision: `fp32`, `bf16` or `fp16` (autocast).
+    """
+
+    def __init__(
+        self, model: Any, processor: Any, name: str, fingerprint: str, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.table, self.categories_missing = category_table(model.config.id2label, name)
+        self.thresholds = Thresholds()
+        self.preprocess = Preprocessor(processor)
+        self.universal = model.config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+        self.working_size = WORKING_SIZES.get(model.config.model_type)
+        self.model = model.to(self.device).eval()
+
+    def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        """Return the class map of each image; images of one prepared size share a batch."""
+        prepared = [self.prepare(image, name) for image, name in zip(images, names, strict=True)]
+        maps: list[np.ndarray] = [np.zeros(0)] * len(prepared)
+        for shape in dict.fromkeys(tensor.shape for tensor in prepared):
+            members = [i for i, tensor in enumerate(prepared) if tensor.shape == shape]
+            raws: Sequence[Any] = self.forward([prepared[i] for i in members])
+            for i, raw in zip(members, raws, strict=True):
+                maps[i] = self.finish(raw, images[i].shape[:2])
+        return maps
+
+    def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
+        """Return the model's input for one image, float32 `[3, h, w]`."""
+        return self.preprocess(image)
+
+    @torch.inference_mode()
+    def forward(self, prepared: Sequence[torch.Tensor]) -> list[Queries] | list[torch.Tensor]:
+        """Run a batch; return each image's confident queries, or its class logits `[L, h, w]`, on the CPU."""
+        pixels = torch.stack(list(prepared)).to(self.device, non_blocking=True)
+        with self._autocast():
+            output = self.model(pixel_values=pixels)
+        if self.universal:
+            return confident_queries(output.class_queries_logits, output.masks_queries_logits, self.thresholds)
+        return list(output.logits.float().cpu())
+
+    @torch.inference_mode()
+    def finish(self, raw: Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+        """Return one image's class map, uint8 `[H, W]`."""
+        if isinstance(raw, Queries):
+            return panoptic_map(raw, self.table, size, self.thresholds, self.working_size)
+        return semantic_map(raw, self.table, size)
+
+    def batch_size(self, prepared: torch.Tensor) -> int:
+        """Return a power of two that fits the device, from the memory that one image takes."""
+        if self.device.type != "cuda":
+            return CPU_BATCH
+        self.forward([prepared])  # what stays allocated (workspaces, kernels) is not the image's
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self.forward([prepared])
+        each = max(torch.cuda.max_memory_allocated(self.device) - before, 1)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = min(int(free * MEMORY_SHARE / each), LARGEST_BATCH)
+        return 1 << max(fits.bit_length() - 1, 0)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+
+def load_model(name: str, revision: str | None, fingerprint: str, device: str, precision: str) -> ModelSegmenter:
+    """Return a universal or semantic segmentation model with its processor.
+
+    Args:
+        name: Hugging Face id or local folder.
+        revision: Commit of a hub model; None for a folder.
+        fingerprint: See `segmenter.segmenter_fingerprint`.
+        device: As in `DeviceConfig`.
+        precision: As in `DeviceConfig`.
+
+    Raises:
+        DistractedError: Files are missing or of a kind of model that does not segment.
+    """
+    where: dict[str, Any] = {} if revision is None else {"revision": revision}
+    try:
+        config = AutoConfig.from_pretrained(name, **where)
+        kind = config.model_type
+        if kind in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
+            loader: Any = AutoModelForSemanticSegmentation
+        elif kind in WORKING_SIZES:
+            loader = AutoModelForUniversalSegmentation
+        else:
+            kinds = ", ".join([*WORKING_SIZES, *MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES])
+            raise DistractedError(
+                f"DISTRACTED_SEGMENTER names {name}, a {kind} model, which is none of the kinds used here: {kinds}. "
+                "Name another one, then type: distracted doctor"
+            )
+        processor = AutoImageProcessor.from_pretrained(name, backend="pil", **where)
+        # Checkpoints name their own dtype; here the precision option decides, so weights are read as float32.
+        model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **where)
+    except (OSError, ValueError, KeyError) as error:
+        raise model_missing(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    if loading["missing_keys"]:
+        raise DistractedError(
+            f"the weights of {name} lack {len(loading['missing_keys'])} tensors, e.g. {min(loading['missing_keys'])}: "
+            "they would be random. Copy the model's folder again (a hub model: delete it from the Hugging Face cache), "
+            "then type: distracted doctor"
+        )
+    return ModelSegmenter(model, processor, name, fingerprint, device, precision)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device that an option names.
+
+    Raises:
+        DistractedError: There is no such device here.
+    """
+    if device == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(kind)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise DistractedError(f"no device is called {device!r}. Use auto, cpu, cuda, cuda:1 or mps.") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(chosen.type, False):
+        raise DistractedError(
+            f"device {device!r} is not there: torch sees no such device. Use auto or cpu, or type: distracted doctor"
+        )
+    return chosen
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return the precision for a device: `auto` is bf16 on GPUs that have it, fp16 on others, fp32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

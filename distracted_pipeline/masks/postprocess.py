@@ -1,0 +1,165 @@
+"""From a segmentation model's raw output to one class map per image.
+
+Belongs here: the arithmetic, on tensors and arrays. Loading and running models is `models`.
+
+The reference for universal models is transformers' `post_process_panoptic_segmentation` followed by a
+remap of its segments. The class map here is bit-identical to it wherever the reference is right: with
+fused labels its segment counter restarts and two classes can share an id
+(https://github.com/huggingface/transformers/issues/23461); taking the class of the winning query
+itself cannot collide. It is an order of magnitude cheaper because unconfident queries are dropped
+before any upsampling and each of the others is upsampled, compared and forgotten while it is in cache.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distracted_pipeline.masks.segmenter import Thresholds
+
+_VECTORISED_PERIMETER = 128
+"""Up to this height plus width torch upsamples across channels, and the last bit depends on how many there are."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The confident queries of one image, on the CPU.
+
+    Attributes:
+        masks: Logits float32 `[K, h, w]`.
+        scores: Class probabilities float32 `[K]`.
+        labels: Label ids int64 `[K]`.
+    """
+
+    masks: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def confident_queries(class_logits: Tensor, mask_logits: Tensor, thresholds: Thresholds) -> list[Queries]:
+    """Return each image's confident queries; only those leave the device.
+
+    Args:
+        class_logits: `[B, Q, L + 1]`; the last label is "no object".
+        mask_logits: `[B, Q, h, w]`.
+        thresholds: Only `score` is used.
+    """
+    scores, labels = class_logits.float().softmax(-1).max(-1)
+    keep = labels.ne(class_logits.shape[-1] - 1) & (scores > thresholds.score)
+    counts = keep.sum(1).tolist()
+    masks = mask_logits[keep].float().cpu().split(counts)
+    return [
+        Queries(*parts)
+        for parts in zip(masks, scores[keep].cpu().split(counts), labels[keep].cpu().split(counts), strict=True)
+    ]
+
+
+def panoptic_map(
+    queries: Queries,
+    table: np.ndarray,
+    size: tuple[int, int],
+    thresholds: Thresholds,
+    working_size: tuple[int, int] | None,
+) -> np.ndarray:
+    """Return the category of every pixel of one image as uint8 `[H, W]`.
+
+    Args:
+        queries: The confident queries, in the model's order (ties go to the first).
+        table: Category of every label id, uint8 (`labels.category_table`).
+        size: Height and width of the image.
+        thresholds: Only `mask` and `overlap` are used.
+        working_size: Size to which the logits are upsampled before the sigmoid; None leaves them as they are.
+    """
+    result = np.zeros(size, np.uint8)
+    count = len(queries.scores)
+    if not count:
+        return result
+    sources: Iterable[Tensor] = queries.masks.sigmoid()
+    if working_size is not None:
+        sources = (logits.sigmoid_() for logits in _upsampled_one_by_one(queries.masks, working_size))
+    own: list[int] = []
+    at_least = np.empty(size, np.bool_)
+
+    def weighted() -> Iterator[np.ndarray]:
+        for plane, score in zip(_upsampled(sources, count, size), queries.scores, strict=True):
+            values = plane.mul_(score).numpy()
+            own.append(int(np.count_nonzero(np.greater_equal(values, thresholds.mask, out=at_least))))
+            yield values
+
+    winner = _winner(weighted(), count, size)
+    for k, label in enumerate(queries.labels.tolist()):
+        if not table[label] or not own[k]:
+            continue
+        won = winner == k
+        # float32, as the reference divides two integer tensors
+        if float(np.float32(np.count_nonzero(won)) / np.float32(own[k])) > thresholds.overlap:
+            np.copyto(result, table[label], where=won)
+    return result
+
+
+def semantic_map(logits: Tensor, table: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the category of every pixel from per-class logits: `argmax` of the upsampled logits, remapped.
+
+    Args:
+        logits: float32 `[L, h, w]` on the CPU.
+        table: Category of every label id, uint8.
+        size: Height and width of the image.
+    """
+    classes = list(range(len(logits))) if _at_once(len(logits), size) else _contenders(logits).tolist()
+    planes = (plane.numpy() for plane in _upsampled(logits[classes], len(classes), size))
+    winner = _winner(planes, len(classes), size)
+    result = np.zeros(size, np.uint8)
+    for k, label in enumerate(classes):
+        if table[label]:
+            np.copyto(result, table[label], where=winner == k)
+    return result
+
+
+def _contenders(logits: Tensor) -> Tensor:
+    """Return the classes that can win a pixel of the upsampled logits.
+
+    Bilinear values lie between those of four neighbours, so a class whose largest neighbour is below another
+    class's smallest, everywhere, never wins; the margin is far above the rounding of float32.
+    """
+    padded = functional.pad(logits[None], (1, 1, 1, 1), mode="replicate")
+    highest = functional.max_pool2d(padded, 2, stride=1)[0]
+    lowest = -functional.max_pool2d(-padded, 2, stride=1)[0]
+    margin = 1e-4 * logits.abs().max()
+    return (highest >= lowest.amax(0) - margin).flatten(1).any(1).nonzero().flatten()
+
+
+def _winner(planes: Iterable[np.ndarray], count: int, size: tuple[int, int]) -> np.ndarray:
+    """Return the index of the largest of `count` planes per pixel, the first of equal ones."""
+    winner = np.zeros(size, np.uint8 if count <= 256 else np.uint16)
+    best, better = np.full(size, -np.inf, np.float32), np.empty(size, np.bool_)
+    for k, plane in enumerate(planes):
+        np.copyto(winner, k, where=np.greater(plane, best, out=better))
+        np.maximum(best, plane, out=best)
+    return winner
+
+
+def _upsampled(channels: Iterable[Tensor], count: int, size: tuple[int, int]) -> Iterable[Tensor]:
+    """Return `count` channels `[h, w]` upsampled, rounded exactly as upsampling all of them at once rounds."""
+    if _at_once(count, size):
+        together = torch.stack([channel.clone() for channel in channels])
+        return functional.interpolate(together[None], size=size, mode="bilinear", align_corners=False)[0]
+    return _upsampled_one_by_one(channels, size)
+
+
+def _at_once(count: int, size: tuple[int, int]) -> bool:
+    """Tell whether torch's rounding depends on the number of channels, so that none may be treated alone.
+
+    Torch has a kernel of its own for three channels and one across channels for small outputs.
+    """
+    return count == 3 or sum(size) <= _VECTORISED_PERIMETER
+
+
+def _upsampled_one_by_one(channels: Iterable[Tensor], size: tuple[int, int]) -> Iterator[Tensor]:
+    """Yield each channel upsampled, all in the same memory: fresh pages would cost more than the arithmetic."""
+    buffer = torch.empty((1, 1, *size))
+    for channel in channels:
+        torch.ops.aten.upsample_bilinear2d.out(channel[None, None], size, False, None, None, out=buffer)
+        yield buffer[0, 0]

@@ -1,0 +1,69 @@
+"""From decoded images to what a model wants, exactly as its own processor does it, several times faster.
+
+Belongs here: resizing and normalising. Decoding is `images.decode`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+class Preprocessor:
+    """One image to `pixel_values`, bit-identical to the processor's.
+
+    Normalising is a look-up in a table that the processor itself fills. For every new image size the
+    short way is compared with the processor once; where the two differ (cropping, padding, …) the
+    processor does the work.
+
+    Args:
+        processor: A Hugging Face image processor of the PIL backend, which is the reference: torchvision's
+            resize differs from it.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._table: np.ndarray | None = None
+        self._routes: dict[tuple[int, int], Callable[[np.ndarray], torch.Tensor]] = {}
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """Return float32 `[3, h, w]` for uint8 RGB `[H, W, 3]`."""
+        height, width = image.shape[:2]
+        route = self._routes.get((height, width))
+        if route is None:
+            route = self._routes[height, width] = self._choose_route(height, width)
+        return route(image)
+
+    def _choose_route(self, height: int, width: int) -> Callable[[np.ndarray], torch.Tensor]:
+        # Noise, for an even picture would hide that its parts went elsewhere.
+        probe = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        reference = self._reference(probe)
+        if self._table is None:
+            ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+            values = self._pixels(ramp, do_resize=False, do_center_crop=False)[:, :16, :16]
+            self._table = np.ascontiguousarray(values.reshape(3, 256))
+        new_height, new_width = reference.shape[1:]
+        resample = int(getattr(self._processor, "resample", None) or 0)
+
+        def short(image: np.ndarray) -> torch.Tensor:
+            return self._resize_and_look_up(image, new_height, new_width, resample)
+
+        return short if torch.equal(short(probe), reference) else self._reference
+
+    def _resize_and_look_up(self, image: np.ndarray, height: int, width: int, resample: int) -> torch.Tensor:
+        assert self._table is not None  # filled before any route is tried
+        if image.shape[:2] != (height, width):
+            image = np.asarray(Image.fromarray(image).resize((width, height), resample))
+        values = np.empty((3, height, width), np.float32)
+        for channel in range(3):
+            np.take(self._table[channel], image[:, :, channel], out=values[channel], mode="clip")
+        return torch.from_numpy(values)
+
+    def _reference(self, image: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self._pixels(image)))
+
+    def _pixels(self, image: np.ndarray, **options: Any) -> np.ndarray:
+        batch = self._processor(images=[image], return_tensors="np", input_data_format="channels_last", **options)
+        return np.asarray(batch["pixel_values"][0], dtype=np.float32)

@@ -1,0 +1,69 @@
+"""A real Mask2Former with a small configuration, and a data root that is ingested."""
+
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.conftest import write_kaggle_tree
+
+LABELS = ("person", "bicycle", "car", "bottle", "cup", "chair", "cell phone", "tv", "sky-other-merged")
+"""Some of COCO's panoptic labels, in COCO's order; the last is stuff."""
+
+
+@pytest.fixture(scope="session")
+def tiny_mask2former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a Mask2Former whose seeded random weights find something in most frames."""
+    return save_tiny_mask2former(tmp_path_factory.mktemp("model") / "tiny-mask2former")
+
+
+def save_tiny_mask2former(folder: Path, seed: int = 3, labels: tuple[str, ...] = LABELS) -> Path:
+    """Save model and processor in `folder`; return it."""
+    import torch
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+    from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
+
+    torch.manual_seed(seed)
+    config = Mask2FormerConfig(
+        backbone_config=SwinConfig(
+            image_size=64,
+            embed_dim=16,
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 1, 2, 2],
+            window_size=4,
+            out_features=["stage1", "stage2", "stage3", "stage4"],
+        ),
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=2,
+        encoder_feedforward_dim=32,
+        dim_feedforward=32,
+        num_queries=16,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    model = Mask2FormerForUniversalSegmentation(config).eval()
+    with torch.no_grad():  # random weights are never sure of anything; these are, of several labels
+        model.class_predictor.weight.mul_(40)
+        model.class_predictor.bias[-1] += 8
+        for parameter in model.model.transformer_module.decoder.mask_predictor.mask_embedder.get_submodule(
+            "2"
+        ).parameters():
+            parameter.mul_(200)
+        model.model.transformer_module.queries_features.weight.mul_(4)
+    model.save_pretrained(folder)
+    Mask2FormerImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def ingested(tmp_path: Path, tiny_mask2former: Path) -> Settings:
+    """Settings over 30 frames of three drivers and 3 unlabelled ones, ingested, with the tiny Mask2Former."""
+    root = write_kaggle_tree(tmp_path / "data", drivers=("p002", "p014", "p026"), frames=1)
+    settings = Settings(data=root, segmenter=str(tiny_mask2former))
+    ingest(settings, log=lambda line: None)
+    return settings

@@ -1,0 +1,78 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.cache import open_cache
+from distracted_pipeline.masks.engine import fill_missing, fill_subject
+from distracted_pipeline.masks.exchange import collect_garbage, export_npz, import_npz
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.masks.conftest import save_tiny_mask2former
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_exported_masks_come_back_the_same_under_a_name_of_their_own(ingested: Settings, tmp_path: Path) -> None:
+    fill_missing(ingested, log=quiet)
+    lines: list[str] = []
+    assert export_npz(ingested, tmp_path / "npz", log=quiet) == 33
+    cache = open_cache(ingested)
+    with np.load(tmp_path / "npz" / "img_1.jpg.npz") as arrays:
+        (mask,) = arrays.values()
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, cache.mask("img_1.jpg"))
+    results = import_npz(ingested, tmp_path / "npz", log=lines.append)
+    assert sum(result.done for result in results.values()) == 33
+    taken = open_cache(replace(ingested, segmenter=f"folder:{tmp_path / 'npz'}"))
+    assert taken.fingerprint != cache.fingerprint
+    for subject in cache.subjects_done():
+        for img, mask in cache.masks(subject):
+            np.testing.assert_array_equal(taken.mask(img), mask)
+    assert f"DISTRACTED_SEGMENTER=folder:{tmp_path / 'npz'}" in lines[-1]
+
+
+def test_boolean_masks_are_refused_with_the_reason_before_anything_is_written(ingested: Settings) -> None:
+    folder = ingested.data / "seed"
+    folder.mkdir()
+    np.savez_compressed(folder / "img_1.jpg.npz", np.zeros((48, 64), np.uint8))
+    np.savez_compressed(folder / "img_2.jpg.npz", np.zeros((48, 64), bool))
+    with pytest.raises(DistractedError, match=r"img_2.jpg.npz holds booleans: which of the six categories .* was lost"):
+        import_npz(ingested, folder, log=quiet)
+    assert not ingested.masks.exists()
+
+
+def test_images_without_an_imported_file_are_named(ingested: Settings) -> None:
+    folder = ingested.data / "seed"
+    folder.mkdir()
+    np.savez_compressed(folder / "img_1.jpg.npz", np.zeros((48, 64), np.uint8))
+    results = import_npz(ingested, folder, log=quiet)
+    assert results["p002"].done == 1
+    assert "no class map for img_2.jpg" in results["p002"].failed["img_2.jpg"]
+
+
+def test_nothing_to_export_or_import_is_said(ingested: Settings, tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match="no masks in .*--select masks"):
+        export_npz(ingested, tmp_path / "npz", log=quiet)
+    with pytest.raises(DistractedError, match=r"holds no .npz file"):
+        import_npz(ingested, tmp_path / "npz", log=quiet)
+
+
+def test_old_caches_go_only_when_told_and_the_one_in_force_never(ingested: Settings, tmp_path: Path) -> None:
+    fill_subject(ingested, "test-000", log=quiet)
+    newer = replace(ingested, segmenter=str(save_tiny_mask2former(tmp_path / "newer", seed=4)))
+    fill_subject(newer, "test-000", log=quiet)
+    (ingested.masks / "my notes").mkdir()
+    (old,) = collect_garbage(newer)
+    assert old.segmenter == ingested.segmenter
+    assert old.bytes > 0
+    assert old.path == open_cache(ingested).root
+    assert open_cache(ingested).subjects_done() == ["test-000"]
+    assert collect_garbage(newer, delete=True) == [old]
+    assert not old.path.exists()
+    assert open_cache(newer).subjects_done() == ["test-000"]
+    assert (ingested.masks / "my notes").is_dir()
+    assert collect_garbage(newer) == []

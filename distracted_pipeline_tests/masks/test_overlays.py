@@ -1,0 +1,58 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.masks.cache import open_cache
+from distracted_pipeline.masks.engine import fill_missing
+from distracted_pipeline.masks.overlays import PALETTE, as_markdown, overlay, previews, show
+from distracted_pipeline.settings import Settings
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_each_category_is_tinted_and_the_rest_left_alone() -> None:
+    image = np.full((10, 70, 3), 100, np.uint8)
+    mask = np.repeat(np.arange(7, dtype=np.uint8), 10)[None].repeat(10, 0)
+    mask.flags.writeable = False
+    picture = np.asarray(overlay(image, mask)).astype(int)
+    np.testing.assert_array_equal(picture[:, :10], 100)
+    for i, colour in PALETTE.items():
+        tint = picture[5, 10 * i + 5] - 100
+        assert (np.sign(tint) == np.sign(np.array(colour) - 100)).all()
+    assert len({tuple(picture[5, 10 * i + 5]) for i in range(7)}) == 7
+
+
+def test_show_draws_the_mask_of_one_image(ingested: Settings) -> None:
+    with pytest.raises(DistractedError, match="no image img_0.jpg"):
+        show(ingested, "img_0.jpg")
+    with pytest.raises(DistractedError, match=r"img_1.jpg.*--select masks"):
+        show(ingested, "img_1.jpg")
+    fill_missing(ingested, log=quiet)
+    assert show(ingested, "img_1.jpg").size == (64, 48)
+
+
+def test_previews_are_few_small_spread_and_drawn_once(ingested: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_missing(ingested, log=quiet)
+    cache, rows = open_cache(ingested), read_manifest(ingested)
+    pictures = previews(ingested, cache, rows)
+    assert len(pictures) == 4
+    subjects = {row["img"]: row["subject"] for row in rows.to_pylist()}
+    assert len({subjects[img] for img in pictures}) == 3
+    for data in pictures.values():
+        assert max(Image.open(io.BytesIO(data)).size) <= 240
+    monkeypatch.delattr("distracted_pipeline.masks.overlays.overlay")
+    assert previews(ingested, cache, rows) == pictures
+    text = as_markdown(pictures)
+    assert text.count("data:image/jpeg;base64,") == 4
+    assert "cell phone" in text
+    assert len(text) < 100_000
+
+
+def test_previews_of_nothing_are_none(ingested: Settings) -> None:
+    assert previews(ingested, open_cache(ingested), read_manifest(ingested)) == {}
