@@ -1,0 +1,46 @@
+"""The `features` asset: backbone taps of one driver. The work is `features.taps`."""
+
+import dagster as dg
+
+from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig
+from distracted_pipeline.orchestration.failures import user_errors_as_failures
+from distracted_pipeline.orchestration.partitions import subject_partitions
+from distracted_pipeline.settings import load_settings
+
+
+@dg.asset(
+    partitions_def=subject_partitions,
+    deps=["images"],
+    group_name="features",
+    kinds={"torch", "huggingface"},
+    owners=["team:distracted"],
+    code_version="1",
+    op_tags=TRAIN.op_tags(),
+)
+def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """What the frozen part of each backbone makes of one driver's images: computed once, read by every training.
+
+    Shards of unlabelled test images have none: `submission` runs them through the whole network once.
+    """
+    from distracted_pipeline.features.plan import fill_subject
+
+    with user_errors_as_failures():
+        filled = fill_subject(
+            load_settings(),
+            context.partition_key,
+            device=config.device,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            log=context.log.info,
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "images": filled.images,
+            "computed": ", ".join(filled.computed) or "nothing",
+            "reused": ", ".join(filled.reused) or "nothing",
+            "skipped variants": dg.MetadataValue.md("\n".join(f"- {why}" for why in filled.skipped) or "none"),
+            "size": f"{filled.bytes / 2**20:.1f} MiB",
+            "seconds": filled.seconds,
+            "images per second": filled.images / filled.seconds if filled.computed else 0.0,
+        }
+    )

@@ -1,0 +1,112 @@
+"""The assets `trained_model`, `predictions` and `submission`; the work is `train` and `submission` beside this."""
+
+import warnings
+
+import dagster as dg
+
+from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig
+from distracted_pipeline.orchestration.failures import user_errors_as_failures
+from distracted_pipeline.orchestration.partitions import variant_fold_partitions, variant_partitions
+from distracted_pipeline.settings import load_settings
+from distracted_pipeline.vocabulary import SEED_FOLD
+
+_EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMapping())
+with warnings.catch_warnings():  # the mapping is marked beta; every process would say so
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    _FOLDS_OF_VARIANT = dg.AssetDep(
+        "trained_model", partition_mapping=dg.MultiToSingleDimensionPartitionMapping("variant")
+    )
+
+
+@dg.asset(
+    partitions_def=variant_fold_partitions,
+    deps=["images", "masks", _EVERY_SUBJECT],
+    group_name="training",
+    kinds={"torch", "mlflow"},
+    owners=["team:distracted"],
+    code_version="1",
+    op_tags=TRAIN.op_tags(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "drivers_disjoint",
+            asset="trained_model",
+            blocking=True,
+            description="no driver, and no byte-identical image, trains and is reported",
+        ),
+        dg.AssetCheckSpec("finite", asset="trained_model", description="losses and weights are finite"),
+        dg.AssetCheckSpec(
+            "better_than_chance",
+            asset="trained_model",
+            description="macro recall on the validation drivers is above 1 in 10",
+        ),
+    ],
+)
+def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """One variant trained on one fold: weights that learned, their history, and a run in MLflow."""
+    from distracted_pipeline.training.checks import check_trained, training_metadata
+    from distracted_pipeline.training.train import train_variant
+
+    keys = context.partition_key.keys_by_dimension
+    settings = load_settings()
+    with user_errors_as_failures():
+        result = train_variant(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
+        checks = check_trained(settings, result)
+    return dg.MaterializeResult(
+        metadata=training_metadata(result),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=c.name, passed=c.passed, severity=dg.AssetCheckSeverity(c.severity), metadata=c.facts
+            )
+            for c in checks
+        ],
+    )
+
+
+@dg.asset(
+    partitions_def=variant_fold_partitions,
+    deps=["trained_model"],
+    group_name="training",
+    kinds={"torch", "parquet"},
+    owners=["team:distracted"],
+    code_version="1",
+    op_tags=TRAIN.op_tags(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "valid_probabilities", asset="predictions", description="finite, summing to 1, one row per held-out image"
+        )
+    ],
+)
+def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """Probabilities for every image of the drivers that a fold holds out."""
+    from distracted_pipeline.training.checks import check_predictions
+    from distracted_pipeline.training.train import predict_fold
+
+    keys = context.partition_key.keys_by_dimension
+    settings = load_settings()
+    with user_errors_as_failures():
+        path = predict_fold(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
+        check = check_predictions(settings, keys["fold"], path)
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(path), **check.facts},
+        check_results=[dg.AssetCheckResult(check_name=check.name, passed=check.passed, metadata=check.facts)],
+    )
+
+
+@dg.asset(
+    partitions_def=variant_partitions,
+    deps=[_FOLDS_OF_VARIANT],
+    group_name="training",
+    kinds={"csv"},
+    owners=["team:distracted"],
+    code_version="1",
+    op_tags=TRAIN.op_tags(),
+)
+def submission(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """Kaggle's CSV for the unlabelled test images, from the variant trained on the seed's fold."""
+    from distracted_pipeline.training.submission import write_submission
+
+    with user_errors_as_failures():
+        written = write_submission(load_settings(), context.partition_key, device=config.device, log=context.log.info)
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": SEED_FOLD}
+    )

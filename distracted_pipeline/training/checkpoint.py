@@ -1,0 +1,220 @@
+"""Trained variants on disk: the weights that learned, and everything needed to know what they are.
+
+`models/<variant>/<fold>/model.safetensors` holds only what learned; `config.json`, written last, is the commit.
+Belongs here: writing, reading, and judging whether a checkpoint still fits. Not here: training (`train`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import atomic_path, sweep_temporaries, write_json
+from distracted_pipeline.images.folds import fold_rows
+from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.inputs import FRACTIONS
+from distracted_pipeline.training.loop import State, load_learned
+from distracted_pipeline.variants.backbones import backbone_fingerprint, load_backbone, pick_device
+from distracted_pipeline.variants.config import VariantConfig, variant_named
+from distracted_pipeline.variants.networks import VariantNet, build_network
+
+CODE_VERSION = "1"
+"""Raise it when the same inputs would train other weights."""
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+LAST_GOOD = "last_good.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained variant, ready to predict.
+
+    Attributes:
+        net: The network, in eval mode, on its device; nothing requires gradients.
+        config: The variant as it was trained.
+        meta: The rest of `config.json`: history, best_epoch, fingerprints, parameters, seconds, mlflow_run_id, ...
+    """
+
+    net: VariantNet
+    config: VariantConfig
+    meta: dict[str, Any]
+
+
+def model_folder(settings: Settings, variant: str, fold: str) -> Path:
+    """Return where a variant's checkpoint of a fold lies."""
+    return settings.models / variant / fold
+
+
+def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[str, str]:
+    """Return what a checkpoint of this variant and fold depends on, each as a short hash or version.
+
+    Raises:
+        DistractedError: There is no manifest, the backbone is not there, or the starting checkpoint is not trained.
+    """
+    found = {
+        "config_fingerprint": config.fingerprint(),
+        "code_version": CODE_VERSION,
+        "data_fingerprint": _data_fingerprint(settings),
+        "rows_fingerprint": _rows_fingerprint(settings, fold),
+        "backbone_fingerprint": backbone_fingerprint(settings, config.model_name) if config.taps else "",
+        "masks_fingerprint": "",
+        "start_fingerprint": "",
+    }
+    if FRACTIONS in config.inputs:
+        from distracted_pipeline.masks.segmenter import segmenter_fingerprint
+
+        found["masks_fingerprint"] = segmenter_fingerprint(settings)
+    if config.checkpoint:
+        found["start_fingerprint"] = read_meta(start_folder(settings, config, fold))["fingerprint"]
+    joined = json.dumps(found, sort_keys=True).encode()
+    return {"fingerprint": hashlib.sha256(joined).hexdigest()[:12], **found}
+
+
+def is_trained(settings: Settings, variant: str, fold: str) -> bool:
+    """Tell whether a checkpoint is there and fits variant, data, masks, backbone and code as they are now."""
+    meta = _meta(model_folder(settings, variant, fold))
+    return (
+        meta is not None
+        and meta["fingerprint"] == fingerprints(settings, variant_named(settings, variant), fold)["fingerprint"]
+    )
+
+
+def write_checkpoint(folder: Path, state: State, meta: dict[str, Any]) -> None:
+    """Write weights, then `config.json`; a crash in between leaves no checkpoint rather than a mixed one."""
+    sweep_temporaries(folder)
+    (folder / CONFIG).unlink(missing_ok=True)
+    write_weights(folder / WEIGHTS, state)
+    write_json(folder / CONFIG, meta)
+    (folder / LAST_GOOD).unlink(missing_ok=True)
+
+
+def write_weights(path: Path, state: State) -> None:
+    """Write weights atomically as safetensors."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in state.items()}))
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Return `config.json` of a checkpoint.
+
+    Raises:
+        DistractedError: There is none.
+    """
+    meta = _meta(folder)
+    if meta is None:
+        raise DistractedError(
+            f"there is no trained model in {folder}. Train it: "
+            f"{materialize('trained_model', folder.parent.name, folder.name)}"
+        )
+    return meta
+
+
+def load_trained(settings: Settings, variant: str, fold: str, device: str = "auto") -> Trained:
+    """Return a trained variant with its backbone, in eval mode.
+
+    Raises:
+        DistractedError: It is not trained, its files are damaged, or the backbone is not the one it was trained on.
+    """
+    folder = model_folder(settings, variant, fold)
+    meta = read_meta(folder)
+    config = VariantConfig.model_validate(meta["config"])
+    again = f"Train it again: {materialize('trained_model', variant, fold)}"
+    backbone = None
+    if config.taps:
+        backbone = load_backbone(settings, config.model_name)
+        if backbone.fingerprint != meta["backbone_fingerprint"]:
+            raise DistractedError(
+                f"{folder} was trained on another backbone than {backbone.name} is now "
+                f"({meta['backbone_fingerprint']}, now {backbone.fingerprint}). {again}"
+            )
+    net = build_network(config, backbone)
+    try:
+        state = load_file(folder / WEIGHTS)
+        load_learned(net, state)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise DistractedError(f"{folder / WEIGHTS} is missing or damaged ({error}). {again}") from error
+    return Trained(net.to(pick_device(device)).eval().requires_grad_(False), config, meta)
+
+
+def start_folder(settings: Settings, config: VariantConfig, fold: str) -> Path:
+    """Return the folder of the checkpoint a variant starts from: another variant's of the same fold, or as given.
+
+    Raises:
+        DistractedError: A given folder was trained on another fold, so it may know the held-out drivers.
+    """
+    assert config.checkpoint
+    named = model_folder(settings, config.checkpoint, fold)
+    folder = named if (named / CONFIG).is_file() or "/" not in config.checkpoint else Path(config.checkpoint)
+    meta = read_meta(folder)
+    if meta["fold"] != fold:
+        raise DistractedError(
+            f"variant {config.name}: checkpoint {folder} was trained on fold {meta['fold']} and may know the drivers "
+            f"that fold {fold} holds out. Name a variant, whose checkpoint of the same fold is then taken."
+        )
+    return folder
+
+
+def start_from(net: VariantNet, folder: Path) -> None:
+    """Put the weights of another checkpoint into `net` where it starts.
+
+    Raises:
+        DistractedError: The checkpoint changed weights that are frozen here, or a shape differs.
+    """
+    state = load_file(folder / WEIGHTS)
+    learning = dict(net.learning())
+    for name, tensor in state.items():
+        if name not in learning or learning[name].shape != tensor.shape:
+            raise DistractedError(
+                f"checkpoint {folder} holds {name} {tuple(tensor.shape)}, which does not learn here or has another "
+                "shape. Start from a variant of the same kind, or set kind: fine_tune."
+            )
+        with torch.no_grad():
+            learning[name].copy_(tensor)
+
+
+def materialize(asset: str, variant: str, fold: str) -> str:
+    """Return the command that makes one partition of an asset."""
+    return f'dagster asset materialize --select {asset} --partition "{fold}|{variant}"'
+
+
+def _meta(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except json.JSONDecodeError as error:
+        raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
+
+
+def _data_fingerprint(settings: Settings) -> str:
+    return _manifest(settings)[1]
+
+
+def _rows_fingerprint(settings: Settings, fold: str) -> str:
+    """Hash which images train and which choose the epoch: folds may be drawn anew over the same images."""
+    table, _ = _manifest(settings)
+    rows = fold_rows(table, fold)
+    names = table["img"].to_numpy(zero_copy_only=False)
+    return hashlib.sha256("\n".join([*names[rows.train], "", *names[rows.validation]]).encode()).hexdigest()[:12]
+
+
+def _manifest(settings: Settings) -> tuple[pa.Table, str]:
+    path = settings.manifest
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _read_manifest(settings, stamp)
+
+
+@lru_cache(maxsize=2)
+def _read_manifest(settings: Settings, stamp: int) -> tuple[pa.Table, str]:
+    table = read_manifest(settings)
+    return labelled(table), data_fingerprint(table)

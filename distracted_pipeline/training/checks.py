@@ -1,0 +1,110 @@
+"""What asset checks and metadata say about a training, as plain facts; `assets` hands them to Dagster."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors.torch import load_file
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predictions import PROBABILITIES
+from distracted_pipeline.images.folds import check_disjoint, fold_rows
+from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.checkpoint import WEIGHTS
+from distracted_pipeline.training.figures import curve_markdown
+from distracted_pipeline.training.train import TrainResult
+from distracted_pipeline.vocabulary import CLASS_IDS
+
+CHANCE = 1 / len(CLASS_IDS)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: As in the asset's specification.
+        passed: Whether all is well.
+        severity: `ERROR`, or `WARN` where a person should look but nothing is broken.
+        facts: Numbers and sentences behind it.
+    """
+
+    name: str
+    passed: bool
+    severity: Literal["ERROR", "WARN"]
+    facts: dict[str, Any]
+
+
+def check_trained(settings: Settings, result: TrainResult) -> list[Check]:
+    """Return whether drivers are disjoint, numbers finite, and the outcome better than chance."""
+    meta = result.meta
+    weights = load_file(result.folder / WEIGHTS)
+    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    losses = [line[key] for line in meta["history"] for key in ("train_loss", "validation_loss")]
+    recall = meta["validation_macro_recall"]
+    return [
+        _disjoint(settings, result),
+        Check(
+            "finite",
+            not broken and bool(np.isfinite(losses).all()),
+            "ERROR",
+            {"weights that are not": ", ".join(broken) or "none"},
+        ),
+        Check("better_than_chance", recall > CHANCE, "WARN", {"validation macro recall": recall, "chance": CHANCE}),
+    ]
+
+
+def check_predictions(settings: Settings, fold: str, path: Path) -> Check:
+    """Return whether a prediction file is finite, sums to 1 and has exactly the fold's held-out images."""
+    table = pq.read_table(path, partitioning=None)
+    probabilities = np.stack([table[name].to_numpy() for name in PROBABILITIES], 1).astype(float)
+    images = labelled(read_manifest(settings))
+    expected = images.take(fold_rows(images, fold).predict)["img"].to_pylist()
+    complete = table["img"].to_pylist() == expected
+    sums = abs(probabilities.sum(1) - 1).max(initial=0)
+    accuracy = float((probabilities.argmax(1) == table["true"].to_numpy()).mean())
+    facts = {
+        "images": table.num_rows,
+        "accuracy": accuracy,
+        "complete": complete,
+        "largest error of a sum": float(sums),
+    }
+    return Check(
+        "valid_probabilities", bool(np.isfinite(probabilities).all() and sums < 1e-4 and complete), "ERROR", facts
+    )
+
+
+def training_metadata(result: TrainResult) -> dict[str, Any]:
+    """Return what the asset's page shows: the curve, sizes, scores, and where everything is."""
+    import dagster as dg
+
+    meta = result.meta
+    return {
+        "curve": dg.MetadataValue.md(curve_markdown(meta["history"], meta["best_epoch"])),
+        "reused": result.reused,
+        "trainable parameters": meta["trainable_parameters"],
+        "total parameters": meta["total_parameters"],
+        "seconds": meta["seconds"],
+        "best epoch": meta["best_epoch"],
+        "validation macro recall": meta["validation_macro_recall"],
+        "validation accuracy": meta["validation_accuracy"],
+        "train images": meta["train_images"],
+        "mlflow run": meta["mlflow_run_id"],
+        "folder": dg.MetadataValue.path(result.folder),
+    }
+
+
+def _disjoint(settings: Settings, result: TrainResult) -> Check:
+    table = labelled(read_manifest(settings))
+    facts = {
+        "train drivers": ", ".join(result.meta["train_subjects"]),
+        "validation drivers": ", ".join(result.meta["validation_subjects"]),
+    }
+    try:
+        check_disjoint(table, fold_rows(table, result.fold))
+    except DistractedError as error:
+        return Check("drivers_disjoint", False, "ERROR", {**facts, "leak": str(error)})
+    return Check("drivers_disjoint", True, "ERROR", facts)

@@ -1,0 +1,146 @@
+"""What networks read, as tensors: taps and pixels from the feature cache, class fractions from the mask cache.
+
+Two forms: `Rows` keeps the cache's compact types and makes float batches on the device as training asks for
+them; `load_inputs` returns everything as floats at once, for a handful of images. Where the numbers come from
+is the business of `features` and `masks`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.features.taps import PIXELS, TapStore
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
+from distracted_pipeline.variants.config import VariantConfig
+
+FRACTIONS = "fractions"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The inputs of N images in compact types (fp16, pixels uint8), and what turns them into floats.
+
+    Attributes:
+        raw: By input name, `[N, ...]`.
+        labels: Class positions, int64 `[N]`.
+        preprocessing: Scales `pixels`; None where there are none.
+    """
+
+    raw: dict[str, Tensor]
+    labels: Tensor
+    preprocessing: Preprocessing | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Rows":
+        """Return the rows on a device, where they fit into half of its free memory; else they stay."""
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if sum(values.nbytes for values in self.raw.values()) > free // 2:
+                return self
+        raw = {name: values.to(device) for name, values in self.raw.items()}
+        return Rows(raw, self.labels.to(device), self.preprocessing)
+
+    def batch(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
+        """Return float32 inputs of the rows `index` on the device; pixels are normalised."""
+        taken = {name: values[index.to(values.device)].to(device) for name, values in self.raw.items()}
+        return {name: self._floats(name, values) for name, values in taken.items()}
+
+    def _floats(self, name: str, values: Tensor) -> Tensor:
+        if name == PIXELS and self.preprocessing is not None:
+            return self.preprocessing.normalise(values)
+        return values.float().contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values.float()
+
+
+def load_rows(
+    settings: Settings,
+    config: VariantConfig,
+    imgs: Sequence[str],
+    labels: np.ndarray,
+    *,
+    device: str = "auto",
+    log: Callable[[str], object] = print,
+) -> Rows:
+    """Return the inputs of a variant for `imgs`, in that order; taps that are missing are computed first.
+
+    Raises:
+        DistractedError: An image has no mask, or a tap cannot be computed.
+    """
+    raw: dict[str, Tensor] = {}
+    if config.taps:
+        raw |= load_taps(settings, config, config.taps, imgs, device=device, log=log)
+    if FRACTIONS in config.inputs:
+        raw[FRACTIONS] = torch.from_numpy(_fractions(settings, imgs))
+    preprocessing = load_preprocessing(settings, config.model_name) if PIXELS in raw else None
+    return Rows(raw, torch.from_numpy(labels.astype(np.int64)), preprocessing)
+
+
+def load_taps(
+    settings: Settings,
+    config: VariantConfig,
+    taps: Sequence[str],
+    imgs: Sequence[str],
+    *,
+    device: str = "auto",
+    log: Callable[[str], object] = print,
+) -> dict[str, Tensor]:
+    """Return taps of `imgs` in fp16 (pixels uint8), after computing those that are missing."""
+    store = TapStore(settings, config.model_name)
+    table = read_manifest(settings)
+    subject_of = dict(zip(table["img"].to_pylist(), table["subject"].to_pylist(), strict=True))
+    for subject in sorted({subject_of[img] for img in imgs if img in subject_of}):
+        missing = store.missing(subject, taps)
+        if missing:
+            log(f"taps {', '.join(missing)} of {subject} are not cached yet: computing them")
+            store.ensure(subject, taps, device=device, log=log)
+    return {name: torch.from_numpy(values) for name, values in store.load(taps, imgs).items()}
+
+
+def load_inputs(
+    settings: Settings, names: Sequence[str], imgs: Sequence[str], *, model_name: str | None = None
+) -> dict[str, Tensor]:
+    """Return float32 inputs of `imgs` by name, in that order: for looking at a few images, not for training.
+
+    Args:
+        settings: Where the data lies.
+        names: `pixels` (normalised), `fractions`, or taps.
+        imgs: Image names of the manifest.
+        model_name: The variant's own backbone (`config.model_name`), which decides size and scale of pixels.
+
+    Raises:
+        DistractedError: An image is not in the manifest, unreadable, or has no mask or tap.
+    """
+    found: dict[str, Tensor] = {}
+    for name in names:
+        if name == PIXELS:
+            preprocessing = load_preprocessing(settings, model_name)
+            found[name] = preprocessing.normalise(torch.from_numpy(_pixels(settings, preprocessing, imgs)))
+        elif name == FRACTIONS:
+            found[name] = torch.from_numpy(_fractions(settings, imgs)).float()
+        else:
+            found[name] = torch.from_numpy(TapStore(settings, model_name).load([name], imgs)[name]).float()
+    return found
+
+
+def _pixels(settings: Settings, preprocessing: Preprocessing, imgs: Sequence[str]) -> np.ndarray:
+    table = read_manifest(settings)
+    path_of = dict(zip(table["img"].to_pylist(), table["path"].to_pylist(), strict=True))
+    unknown = [img for img in imgs if img not in path_of]
+    if unknown:
+        raise DistractedError(f"{unknown[0]} is not in {settings.manifest}. Run `distracted run`.")
+    with ImageReader(settings.data) as reader:
+        return np.stack([preprocessing.resize(reader.rgb(path_of[img])) for img in imgs])
+
+
+def _fractions(settings: Settings, imgs: Sequence[str]) -> np.ndarray:
+    from distracted_pipeline.masks.cache import fraction_maps
+
+    return fraction_maps(settings, imgs)

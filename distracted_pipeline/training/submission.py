@@ -1,0 +1,93 @@
+"""Kaggle's submission: probabilities of the unlabelled test images from the seed-fold model.
+
+Test images pass through the whole network once, shard by shard, without a feature cache: nobody reads them twice.
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import atomic_path
+from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.images.problems import OK
+from distracted_pipeline.progress import Progress
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.checkpoint import Trained, load_trained
+from distracted_pipeline.training.inputs import load_inputs
+from distracted_pipeline.variants.backbones import pick_device
+from distracted_pipeline.vocabulary import CLASS_IDS, SEED_FOLD
+
+CLIP = 1e-4
+"""Smallest probability written: one confident mistake must not cost the whole log loss."""
+
+HEADER = ("img", *CLASS_IDS)
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A written submission: its file and how many images it holds."""
+
+    path: Path
+    images: int
+
+
+def write_submission(
+    settings: Settings, variant: str, *, device: str = "auto", log: Callable[[str], object] = print
+) -> Submission:
+    """Predict every usable unlabelled image and write `submissions/<variant>.csv`.
+
+    Raises:
+        DistractedError: There are no test images, or the variant is not trained on the seed's fold.
+    """
+    table = read_manifest(settings)
+    tests = table.filter(pc.equal(table["classname"], ""))
+    usable = tests.filter(pc.equal(tests["status"], OK))
+    if not usable.num_rows:
+        raise DistractedError(
+            f"{settings.data} has no unlabelled test images. Put Kaggle's into {settings.data / 'imgs' / 'test'}, "
+            "then: distracted run"
+        )
+    if usable.num_rows < tests.num_rows:
+        bad = tests.filter(pc.not_equal(tests["status"], OK))["img"][0].as_py()
+        log(f"{tests.num_rows - usable.num_rows:,} test images cannot be used and are left out, {bad} first")
+    trained = load_trained(settings, variant, SEED_FOLD, device)
+    imgs = usable["img"].to_pylist()
+    probabilities = clipped(_predict(settings, trained, imgs, device, log))
+    path = settings.submissions / f"{variant}.csv"
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows(
+            (img, *(f"{value:.6f}" for value in row)) for img, row in zip(imgs, probabilities, strict=True)
+        )
+    return Submission(path, len(imgs))
+
+
+def clipped(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities `[N, 10]` of at least `CLIP`, rows summing to 1 again."""
+    bounded = np.clip(probabilities, CLIP, 1 - CLIP)
+    return bounded / bounded.sum(1, keepdims=True)
+
+
+def _predict(
+    settings: Settings, trained: Trained, imgs: list[str], device: str, log: Callable[[str], object]
+) -> np.ndarray:
+    chosen = pick_device(device)
+    progress = Progress(len(imgs), "test images", log)
+    parts = []
+    with torch.inference_mode():
+        for first in range(0, len(imgs), _BATCH):
+            names = imgs[first : first + _BATCH]
+            batch = load_inputs(settings, trained.net.map_inputs, names, model_name=trained.config.model_name)
+            logits = trained.net.forward_from_images({name: value.to(chosen) for name, value in batch.items()})
+            parts.append(logits.double().softmax(1).cpu().numpy())
+            progress.advance(len(names))
+    return np.concatenate(parts)

@@ -1,0 +1,241 @@
+"""Hugging Face image classifiers by id or folder: their weights, their fingerprint, what they do to pixels.
+
+Belongs here: finding and loading. Does not belong here: where one can cut into a network (`trunks`), what is
+trained on top (`networks`), and caching (`features`).
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.trunks import ONLY_EFFICIENTNET, EfficientNetTrunk, Trunk
+
+_HASHED = ("config.json", "preprocessor_config.json")
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone's processor does to an image, reduced to one resize and one affine map per channel.
+
+    Attributes:
+        size: Height and width in pixels. The whole image is resized, never cropped: hands are at the border.
+        scale: Per channel; a pixel value 0..255 becomes `value * scale + shift`.
+        shift: Per channel.
+    """
+
+    size: tuple[int, int]
+    scale: tuple[float, float, float]
+    shift: tuple[float, float, float]
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """Return uint8 `[3, h, w]` of an RGB uint8 `[H, W, 3]`, bilinear with antialiasing.
+
+        Whatever filter the processor names: EfficientNet's default is nearest, which drops thin objects.
+        """
+        height, width = self.size
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Return float32 of uint8 `[B, 3, h, w]`, as the processor would have scaled it, channels last in memory."""
+        scale = torch.tensor(self.scale, device=pixels.device)[:, None, None]
+        shift = torch.tensor(self.shift, device=pixels.device)[:, None, None]
+        return (pixels.float() * scale + shift).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded backbone.
+
+    Attributes:
+        name: Id or folder it was loaded from.
+        fingerprint: 12 hex digits over weights, configuration and processor.
+        trunk: The network without its classifier, in eval mode, nothing trainable yet.
+        preprocessing: What happens to pixels before it.
+    """
+
+    name: str
+    fingerprint: str
+    trunk: Trunk
+    preprocessing: Preprocessing
+
+
+def load_backbone(settings: Settings, name: str | None = None) -> Backbone:
+    """Return the backbone `name` (None: the settings' one), on the CPU in float32.
+
+    Raises:
+        DistractedError: It is not there, or its weights do not fit its configuration. Never a random stand-in.
+    """
+    from transformers import AutoModelForImageClassification
+
+    source = _source(settings, name)
+    try:
+        with quiet_transformers():
+            model, report = AutoModelForImageClassification.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True
+            )
+    except (OSError, ValueError) as error:
+        raise _missing(source, error) from error
+    lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if lost:
+        raise DistractedError(
+            f"backbone {source}: {len(lost)} weights of the configuration are not in the file (first: {lost[0]}). "
+            "Set DISTRACTED_BACKBONE to a complete image-classification model."
+        )
+    kind = EfficientNetTrunk if model.config.model_type == "efficientnet" else Trunk
+    # Channels last halves the time of depthwise convolutions on a CPU.
+    trunk = kind(model.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
+    return Backbone(source, backbone_fingerprint(settings, name), trunk, load_preprocessing(settings, name))
+
+
+def load_preprocessing(settings: Settings, name: str | None = None) -> Preprocessing:
+    """Return what the backbone's processor does to pixels, read off the processor itself.
+
+    Raises:
+        DistractedError: The folder has no usable `preprocessor_config.json`.
+    """
+    return _preprocessing(_source(settings, name))
+
+
+def backbone_fingerprint(settings: Settings, name: str | None = None) -> str:
+    """Return 12 hex digits over weights, configuration and processor files, without loading the model.
+
+    Raises:
+        DistractedError: The model is neither a local folder nor in the Hugging Face cache.
+    """
+    source = _source(settings, name)
+    folder = local_folder(source)
+    if folder is None:
+        raise _missing(source, "it is not in the Hugging Face cache")
+    weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+    if not weights:
+        raise _missing(source, f"{folder} holds no weights (model.safetensors)")
+    digest = hashlib.sha256()
+    for path in [*(folder / file for file in _HASHED if (folder / file).is_file()), *weights]:
+        facts = path.stat()
+        digest.update(f"{path.name}:{_file_hash(path, facts.st_mtime_ns, facts.st_size)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def why_unsupported(settings: Settings, kind: str, name: str | None = None) -> str | None:
+    """Return why a variant's kind cannot use this backbone, or None if it can (or if nobody knows yet).
+
+    Reads `config.json` only: cheap enough to ask for every variant.
+    """
+    from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET
+
+    source = _source(settings, name)
+    folder = local_folder(source)
+    if kind not in NEEDS_EFFICIENTNET or folder is None or not (folder / "config.json").is_file():
+        return None
+    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if family == "efficientnet":
+        return None
+    return f"kind {kind} cuts into EfficientNet's blocks, and {source} is {family}. {ONLY_EFFICIENTNET}"
+
+
+def local_folder(source: str) -> Path | None:
+    """Return the folder that holds a backbone's files, without any network access; None if there is none."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(source, "config.json")
+    except HFValidationError:
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """Return the device to compute on; `auto` is a GPU where there is one.
+
+    Raises:
+        DistractedError: The named device is not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise DistractedError(f"device {device!r} cannot be used here ({error}). Set device to auto or cpu.") from error
+    return chosen
+
+
+def _source(settings: Settings, name: str | None) -> str:
+    """Make a variant's own `model_name` absolute as the settings do for theirs: data root first."""
+    if name is None:
+        return settings.backbone
+    inside = settings.data / name
+    return str(inside.resolve()) if inside.is_dir() else name
+
+
+@lru_cache(maxsize=8)
+def _preprocessing(source: str) -> Preprocessing:
+    from transformers import AutoImageProcessor
+
+    try:
+        with quiet_transformers():
+            processor = AutoImageProcessor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise _missing(source, error) from error
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    off = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_last"}
+    table = np.asarray(processor(images=[ramp], return_tensors="np", **off)["pixel_values"][0], np.float64)[:, 0]
+    scale = (table[:, -1] - table[:, 0]) / 255
+    return Preprocessing(_size(processor), tuple(scale.tolist()), tuple(table[:, 0].tolist()))
+
+
+def _size(processor: Any) -> tuple[int, int]:
+    facts = processor.crop_size if processor.do_center_crop else processor.size
+    side = getattr(facts, "shortest_edge", None)
+    height, width = (side, side) if side else (facts["height"], facts["width"])
+    return int(height), int(width)
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, mtime_ns: int, size: int) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _missing(source: str, why: object) -> DistractedError:
+    first = str(why).strip().split("\n")[0]
+    return DistractedError(
+        f"backbone {source!r} (setting DISTRACTED_BACKBONE or the variant's model_name) cannot be loaded: {first}. "
+        "Place config.json, preprocessor_config.json and model.safetensors of an image classifier in a folder "
+        "and set DISTRACTED_BACKBONE to it, or go online once without HF_HUB_OFFLINE; then `distracted doctor`."
+    )
+
+
+class quiet_transformers:
+    """Silences load reports and bars of transformers: what matters is checked, and raised."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as hf
+
+        self._level = hf.get_verbosity()
+        hf.set_verbosity(logging.CRITICAL)
+        hf.disable_progress_bar()
+
+    def __exit__(self, *error: object) -> None:
+        from transformers.utils import logging as hf
+
+        hf.set_verbosity(self._level)
+        hf.enable_progress_bar()

@@ -1,0 +1,213 @@
+"""The catalogue of variants: YAML entries, validated; each entry is one partition of `trained_model`.
+
+Belongs here: which options a variant has, their defaults and limits, and which inputs follow from them.
+Does not belong here: networks and weights (`backbones`, `networks`). Everything that loads the Dagster
+definitions imports this module, so it imports nothing heavier than pydantic and yaml.
+"""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import Settings
+
+Kind = Literal["linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused"]
+
+TRAINS: dict[str, str] = {
+    "linear_probe": "classifier",
+    "top_only": "top_conv, top_bn, classifier",
+    "fine_tune": "everything, the body at body_lr",
+    "adapters": "adapters, top_conv, top_bn, classifier",
+    "masks_only": "mask CNN, classifier",
+    "masks_fused": "mask CNN, classifier over the pooled embedding and the mask CNN's output",
+}
+"""What each kind trains; everything else stays as the backbone brought it."""
+
+NEEDS_EFFICIENTNET = frozenset({"top_only", "adapters"})
+"""Kinds that cut into EfficientNet's blocks; the others work with any image classifier."""
+
+
+class VariantConfig(BaseModel):
+    """One way to train a classifier. Field names are those of the seed's command line, in snake case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="key of the entry, folder and partition name")
+    label: str = Field(default="", description="how reports call it; the name if empty")
+    description: str = ""
+    kind: Kind
+    model_name: str | None = Field(default=None, description="backbone, id or folder; None is DISTRACTED_BACKBONE")
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    optimizer: Literal["adadelta", "adamw", "lbfgs"] = Field(
+        default="adadelta", description="lbfgs takes full-batch steps; top_decay is then the penalty on the summed loss"
+    )
+    scheduler: Literal["step", "cosine"] = Field(default="step", description="step multiplies by gamma each epoch")
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    top_lr: float = Field(default=2.0, gt=0, description="classifier, top_conv, top_bn, adapters, mask CNN")
+    top_decay: float = Field(default=0.0, ge=0)
+    body_lr: float = Field(default=0.0, ge=0, description="the rest of the backbone; only fine_tune trains it")
+    body_decay: float = Field(default=0.0, ge=0)
+    adapters: tuple[int, ...] = Field(default=(), description="base blocks that get an adapter")
+    adapter_weight: float = Field(
+        default=0.0, ge=0, description="0: serial, h + A(h); else parallel, block(x) + weight * A(x)"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="before the classifier, while training")
+    augment: bool = Field(default=False, description="shifts and brightness; never flips, which swap left and right")
+    checkpoint: str | None = Field(
+        default=None, description="start from another variant's weights of the same fold, or from a model folder"
+    )
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adapters_default_to_block_3(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kind") == "adapters" and data.get("adapters") is None:
+            return {**data, "adapters": (3,)}
+        return data
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        if (self.kind == "adapters") != bool(self.adapters):
+            raise ValueError(
+                f"adapters is {list(self.adapters)}: kind adapters takes at least one base block, others none"
+            )
+        if len(set(self.adapters)) < len(self.adapters) or any(block < 0 for block in self.adapters):
+            raise ValueError(f"adapters is {list(self.adapters)}: base blocks are distinct numbers from 0")
+        if (self.kind == "fine_tune") != (self.body_lr > 0):
+            raise ValueError(
+                f"body_lr is {self.body_lr:g}: kind fine_tune takes a rate above 0, others 0 (frozen body)"
+            )
+        if self.optimizer == "lbfgs" and self.kind != "linear_probe":
+            raise ValueError("optimizer is lbfgs: only kind linear_probe takes it, others adadelta or adamw")
+        return self
+
+    @property
+    def title(self) -> str:
+        """Return the label, or the name where there is none."""
+        return self.label or self.name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return what training reads: backbone taps, and `fractions` from the mask cache."""
+        entry = {
+            "linear_probe": "pooled",
+            "masks_fused": "pooled",
+            "top_only": "last_block",
+            "fine_tune": "pixels",
+            "adapters": f"block{min(self.adapters, default=0)}_input",
+        }.get(self.kind)
+        return ((entry,) if entry else ()) + (("fractions",) if self.kind.startswith("masks_") else ())
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Return the inputs that come from the backbone."""
+        return tuple(name for name in self.inputs if name != "fractions")
+
+    def fingerprint(self) -> str:
+        """Return 12 hex digits over everything but the wording: what would change the trained weights."""
+        facts = self.model_dump(mode="json", exclude={"name", "label", "description"})
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:
+    """Return the shipped variants, then the user's, by name.
+
+    The user's file adds entries, overrides single fields of shipped ones, and drops an entry given as `null`.
+
+    Raises:
+        DistractedError: The file is missing, is no YAML mapping, or an entry is not valid; the message names
+            entry, field, and what is allowed.
+    """
+    shipped = resources.files("distracted_pipeline.variants") / "catalogue.yaml"
+    entries = _entries(shipped.read_text(encoding="utf-8"), "catalogue.yaml")
+    source = "catalogue.yaml"
+    if settings.variants_file is not None:
+        source = str(settings.variants_file)
+        for name, fields in _entries(_read(settings.variants_file), source).items():
+            entries[name] = None if fields is None else {**(entries.get(name) or {}), **fields}
+    catalogue = {name: validated(name, fields, source) for name, fields in entries.items() if fields is not None}
+    if not catalogue:
+        raise DistractedError(f"{source} leaves no variant to train. Keep at least one entry that is not null.")
+    return catalogue
+
+
+def variant_named(settings: Settings, name: str) -> VariantConfig:
+    """Return one variant of the catalogue.
+
+    Raises:
+        DistractedError: No such variant; the message lists those there are.
+    """
+    catalogue = load_catalogue(settings)
+    if name not in catalogue:
+        raise DistractedError(
+            f"there is no variant {name!r}. Variants: {', '.join(catalogue)}. "
+            "Add it to the file that DISTRACTED_VARIANTS names."
+        )
+    return catalogue[name]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DistractedError(
+            f"DISTRACTED_VARIANTS names {path}, which cannot be read ({error.strerror}). Correct the path or unset it."
+        ) from error
+
+
+def _entries(text: str, source: str) -> dict[str, dict[str, Any] | None]:
+    try:
+        loaded = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise DistractedError(
+            f"{source} is not valid YAML: {error}. Correct it, then run the command again."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise DistractedError(
+            f"{source} holds a {type(loaded).__name__}: write `name:` with its options indented below."
+        )
+    for name, fields in loaded.items():
+        if fields is not None and not isinstance(fields, dict):
+            raise DistractedError(
+                f"{source}, entry {name!r}: {fields!r} is not a set of options. Write `field: value` lines below it."
+            )
+    return {str(name): fields for name, fields in loaded.items()}
+
+
+def validated(name: str, fields: dict[str, Any], source: str) -> VariantConfig:
+    """Return `fields` as a variant, or say which of them is wrong and what is allowed.
+
+    Args:
+        name: Key of the entry.
+        fields: Its options.
+        source: Where the entry stands, for the message.
+
+    Raises:
+        DistractedError: A field is unknown, missing, or outside its limits.
+    """
+    try:
+        return VariantConfig.model_validate({"name": name, **fields})
+    except ValidationError as error:
+        problems = "; ".join(_explained(problem) for problem in error.errors())
+        raise DistractedError(
+            f"{source}, entry {name!r}: {problems}. Correct it, then run the command again."
+        ) from error
+
+
+def _explained(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field {where!r}; fields: {', '.join(VariantConfig.model_fields)}"
+    if problem["type"] == "missing":
+        allowed = f"; allowed: {', '.join(get_args(Kind))}" if where == "kind" else ""
+        return f"field {where!r} is missing{allowed}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"field {where!r} is {problem['input']!r}: {problem['msg']}"

@@ -1,0 +1,219 @@
+"""One network for every variant: a trunk from some tap onwards, a mask head, or both, and a classifier.
+
+Belongs here: what is computed and which weights learn. Does not belong here: how they learn (`training`).
+"""
+
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.variants.adapters import insert_adapters
+from distracted_pipeline.variants.backbones import Backbone
+from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET, VariantConfig
+from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
+from distracted_pipeline.vocabulary import CLASS_IDS, MASK_NAMES
+
+TOP = re.compile(r"^classifier\.|^mask_head\.|\.top_conv\.|\.top_bn\.|\.adapter\.")
+"""Names of the weights that learn at `top_lr`; the rest of the trunk is the body."""
+
+_HEAD_ONLY = re.compile(r"^classifier\.|^mask_head\.")
+
+
+class Standardise(nn.Module):
+    """`(x - mean) / std` with the training drivers' statistics; folded into the classifier when saved."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def fit(self, pooled: Tensor) -> None:
+        """Take mean and standard deviation from embeddings `[N, D]`; constant features keep their scale."""
+        std, mean = torch.std_mean(pooled.double(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return standardised embeddings."""
+        return (x - self.mean) / self.std
+
+
+class MaskHead(nn.Module):
+    """Reads class-fraction maps `[B, 7, 60, 80]`; returns `[B, width]`.
+
+    Maximum pooling throughout, because a phone covers a few cells and a mean would dilute it. Beside the
+    flattened maps: per category, its strongest cell and the root of its area, so that presence is never lost.
+    """
+
+    CHANNELS = (16, 32, 32)
+    GRID = (3, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third = self.CHANNELS
+        self.conv1 = nn.Conv2d(len(MASK_NAMES), first, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(first, second, 3, padding=1)
+        self.conv3 = nn.Conv2d(second, third, 3, padding=1)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        self.width = third * self.GRID[0] * self.GRID[1] + 2 * (len(MASK_NAMES) - 1)
+
+    def maps(self, fractions: Tensor) -> Tensor:
+        """Return the last convolution's activation, `[B, 32, 7, 10]` for maps of 60 x 80."""
+        x = functional.max_pool2d(torch.relu(self.conv1(fractions)), 2)
+        x = functional.max_pool2d(torch.relu(self.conv2(x)), 2)
+        return torch.relu(self.conv3(x))
+
+    def describe(self, maps: Tensor, fractions: Tensor) -> Tensor:
+        """Return the flattened features of `maps`, with the presence of each category beside."""
+        objects = fractions[:, 1:].flatten(2)
+        local = functional.adaptive_max_pool2d(maps, self.GRID).flatten(1)
+        return torch.cat([local, objects.amax(2), objects.mean(2).sqrt()], 1)
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        """Return the mask features, `[B, width]`."""
+        return self.describe(self.maps(fractions), fractions)
+
+
+class VariantNet(nn.Module):
+    """A variant's network.
+
+    Attributes:
+        inputs: What `forward` reads: taps of the backbone, `fractions` of the mask cache.
+        map_inputs: What `forward_with_map` reads: `pixels` (normalised) and `fractions`.
+    """
+
+    def __init__(self, config: VariantConfig, trunk: Trunk | None, mask_head: MaskHead | None) -> None:
+        super().__init__()
+        self.inputs = config.inputs
+        self.map_inputs = (("pixels",) if trunk else ()) + (("fractions",) if mask_head else ())
+        self.trunk = trunk
+        self.mask_head = mask_head
+        self.pooled_width = trunk.width if trunk else 0
+        self.standardise = Standardise(self.pooled_width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(self.pooled_width + (mask_head.width if mask_head else 0), len(CLASS_IDS))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return logits `[B, 10]` from a batch of `inputs`."""
+        pooled = None
+        if self.trunk is not None:
+            entry = self.inputs[0]
+            pooled = batch[entry] if entry == "pooled" else self.trunk(batch[entry], entry)[1]
+        masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
+        return self._classify(pooled, masks)
+
+    def forward_with_map(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits and the last spatial map before pooling, from a batch of `map_inputs`.
+
+        The trunk's map where there is a trunk, the mask head's otherwise. Its gradient of a logit is available
+        unless gradients are off.
+
+        Raises:
+            DistractedError: The backbone has no spatial map (a transformer's tokens).
+        """
+        if self.trunk is None:
+            assert self.mask_head is not None
+            with torch.no_grad():
+                last = self.mask_head.maps(batch["fractions"])
+            last.requires_grad_(torch.is_grad_enabled())
+            return self._classify(None, self.mask_head.describe(last, batch["fractions"])), last
+        last, pooled = self.trunk.maps(batch["pixels"])
+        if last.ndim != 4:
+            raise DistractedError(
+                f"{self.trunk.family} ends in tokens, not in a map, so there is nothing to draw. "
+                "Set DISTRACTED_BACKBONE to a convolutional model for Grad-CAM."
+            )
+        masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
+        return self._classify(pooled, masks), last
+
+    def forward_from_images(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return logits from a batch of `map_inputs`: the whole network, for images that have no cached taps."""
+        pooled = self.trunk(batch["pixels"])[1] if self.trunk is not None else None
+        masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
+        return self._classify(pooled, masks)
+
+    def pooled_weights(self) -> Tensor | None:
+        """Return W `[10, C]` where logits are W times the map's mean plus a part without the map, else None."""
+        if self.trunk is None or not self.trunk.pools_by_mean():
+            return None
+        return self.classifier.weight.detach()[:, : self.pooled_width] / self.standardise.std
+
+    def train(self, mode: bool = True) -> "VariantNet":
+        """Switch dropout of the head; the trunk keeps its stored batch-norm statistics and no dropout, always.
+
+        Hugging Face's EfficientNet would otherwise replace its statistics by those of the last batch (momentum
+        0.99). It also makes every step independent of how a batch is cut.
+        """
+        super().train(mode)
+        if self.trunk is not None:
+            self.trunk.eval()
+        return self
+
+    def fold(self) -> None:
+        """Merge the standardisation into the classifier, which then reads plain embeddings."""
+        with torch.no_grad():
+            weight = self.classifier.weight[:, : self.pooled_width].double() / self.standardise.std
+            self.classifier.bias.sub_(weight @ self.standardise.mean.double())
+            self.classifier.weight[:, : self.pooled_width] = weight
+            self.standardise.mean.zero_()
+            self.standardise.std.fill_(1.0)
+
+    def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that learn, by name: all that a checkpoint has to keep."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+    def count(self) -> tuple[int, int]:
+        """Return the numbers of trainable and of all parameters."""
+        return sum(p.numel() for _, p in self.learning()), sum(p.numel() for p in self.parameters())
+
+    def _classify(self, pooled: Tensor | None, masks: Tensor | None) -> Tensor:
+        parts = [self.standardise(pooled)] if pooled is not None else []
+        parts += [masks] if masks is not None else []
+        return self.classifier(self.dropout(torch.cat(parts, 1)))
+
+
+def build_network(config: VariantConfig, backbone: Backbone | None) -> VariantNet:
+    """Return a fresh network of `config`, seeded by it, with only what should learn trainable.
+
+    Args:
+        config: The variant.
+        backbone: Its backbone, which becomes part of the network; None for `masks_only`.
+
+    Raises:
+        DistractedError: The kind needs an EfficientNet and this is none, or a base block does not exist.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        mask_head = MaskHead() if "fractions" in config.inputs else None
+        trunk = None
+        if config.taps:
+            if backbone is None:
+                raise ValueError(f"variant {config.name} reads {config.taps} and needs a backbone")
+            trunk = backbone.trunk
+            if config.kind in NEEDS_EFFICIENTNET and not isinstance(trunk, EfficientNetTrunk):
+                raise DistractedError(
+                    f"variant {config.name}: kind {config.kind} cuts into EfficientNet's blocks, and {backbone.name} "
+                    f"is {trunk.family}. Set DISTRACTED_BACKBONE, or the variant's `model_name`, to an EfficientNet."
+                )
+            if isinstance(trunk, EfficientNetTrunk) and config.adapters:
+                insert_adapters(trunk, config.adapters, config.adapter_weight)
+        net = VariantNet(config, trunk, mask_head)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(learns(config.kind, name))
+    return net
+
+
+def learns(kind: str, name: str) -> bool:
+    """Tell whether the parameter `name` learns in a variant of `kind`."""
+    if kind == "fine_tune":
+        return True
+    return bool((TOP if kind in NEEDS_EFFICIENTNET else _HEAD_ONLY).search(name))

@@ -1,0 +1,169 @@
+"""Networks without their classifier: from pixels, or from a tap, to the last map and the pooled embedding.
+
+Belongs here: where one can cut into a network. Loading one is `backbones`; what is put on top is `networks`.
+EfficientNet can start at any base block, so that the frozen part is computed once; every other family offers
+the pooled embedding and the whole network.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distracted_pipeline.errors import DistractedError
+
+ONLY_EFFICIENTNET = (
+    "linear_probe, fine_tune, masks_only and masks_fused work with any image classifier; "
+    "for the others set DISTRACTED_BACKBONE, or the variant's `model_name`, to an EfficientNet."
+)
+
+
+class Trunk(nn.Module):
+    """A classifier without its last layer.
+
+    `forward` goes from pixels to `(map, pooled)`: the last spatial map `[B, C, h, w]` and what the
+    classifier used to read, `[B, D]`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.width = _remove_classifier(model)
+
+    def forward(self, x: Tensor, start: str = "pixels") -> tuple[Tensor, Tensor]:
+        """Return map and pooled embedding; the map is part of the graph that leads to the embedding."""
+        if start != "pixels":
+            raise DistractedError(f"{self.family} cannot start at {start!r}. {ONLY_EFFICIENTNET}")
+        seen: list[Any] = []
+        base: nn.Module = self.model.base_model  # type: ignore[assignment]
+        handle = base.register_forward_hook(lambda module, args, output: seen.append(output))
+        try:
+            pooled = self.model(x).logits.flatten(1)
+        finally:
+            handle.remove()
+        return seen[0].last_hidden_state, pooled
+
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return map and pooled embedding from pixels, with a graph from the embedding back to the map."""
+        return self(x.detach().requires_grad_(torch.is_grad_enabled()))
+
+    def taps(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the named taps of normalised pixels `x`.
+
+        Raises:
+            DistractedError: This backbone has no such tap.
+        """
+        for name in names:
+            if name != "pooled":
+                raise DistractedError(f"{self.family} has no tap {name!r}. {ONLY_EFFICIENTNET}")
+        return {"pooled": self(x)[1]} if names else {}
+
+    @property
+    def family(self) -> str:
+        """Return Hugging Face's name of the architecture, e.g. `mobilenet_v2`."""
+        return str(self.model.config.model_type)  # type: ignore[union-attr]
+
+    def pools_by_mean(self) -> bool:
+        """Tell whether the embedding is the plain mean of the map, so that CAM has a closed form."""
+        parameter = next(self.parameters())
+        size = getattr(self.model.config, "image_size", 64)
+        height, width = (size, size) if isinstance(size, int) else size
+        probe = torch.linspace(-1, 1, 3 * height * width, device=parameter.device).view(1, 3, height, width)
+        with torch.no_grad():
+            last, pooled = self(probe)
+        return (
+            last.ndim == 4 and last.shape[1] == pooled.shape[1] and torch.allclose(last.mean((2, 3)), pooled, atol=1e-4)
+        )
+
+
+class EfficientNetTrunk(Trunk):
+    """EfficientNet, b0 to b7 or any other configuration, cut at its base blocks."""
+
+    @property
+    def encoder(self) -> Any:
+        """Return the Hugging Face encoder: `blocks`, `top_conv`, `top_bn`, `top_activation`."""
+        return self.model.efficientnet.encoder  # type: ignore[union-attr]
+
+    def first_repeats(self) -> list[int]:
+        """Return, per base block, the index of its first repeat in `encoder.blocks`."""
+        config: Any = self.model.config
+        repeats = [ceil(config.depth_coefficient * n) for n in config.num_block_repeats]
+        return [sum(repeats[:i]) for i in range(len(repeats))]
+
+    def block_index(self, base_block: int) -> int:
+        """Return where a base block starts.
+
+        Raises:
+            DistractedError: There is no such base block; the message gives the range.
+        """
+        starts = self.first_repeats()
+        if not 0 <= base_block < len(starts):
+            raise DistractedError(
+                f"adapters names base block {base_block}, this EfficientNet has 0 to {len(starts) - 1}. "
+                "Correct the variant's `adapters`."
+            )
+        return starts[base_block]
+
+    def forward(self, x: Tensor, start: str = "pixels") -> tuple[Tensor, Tensor]:
+        """Return map and pooled embedding from pixels or from the tap `start`."""
+        last = self._last_map(x, start)
+        return last, self._pool(last)
+
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return map and pooled embedding; the graph starts at the map, which is all that CAM needs."""
+        with torch.no_grad():
+            last = self._last_map(x, "pixels")
+        last.requires_grad_(torch.is_grad_enabled())
+        return last, self._pool(last)
+
+    def taps(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the named taps: `pooled`, `last_block`, `block<i>_input`; one pass for all of them."""
+        starts = {self.block_index(int(name[5:-6])): name for name in names if name.startswith("block")}
+        unknown = set(names) - {"pooled", "last_block", *starts.values()}
+        if unknown:
+            raise DistractedError(f"EfficientNet has no tap {sorted(unknown)}: pooled, last_block, block<i>_input.")
+        found: dict[str, Tensor] = {}
+        x = self.model.efficientnet.embeddings(x)  # type: ignore[union-attr,operator]
+        for index, block in enumerate(self.encoder.blocks):
+            if index in starts:
+                found[starts[index]] = x
+            x = block(x)
+        if "last_block" in names:
+            found["last_block"] = x
+        if "pooled" in names:
+            found["pooled"] = self(x, "last_block")[1]
+        return found
+
+    def pools_by_mean(self) -> bool:
+        """Tell whether the embedding is the plain mean of the map, so that CAM has a closed form."""
+        return self.model.config.pooling_type == "mean"  # type: ignore[union-attr]
+
+    def _last_map(self, x: Tensor, start: str) -> Tensor:
+        first = 0
+        if start == "pixels":
+            x = self.model.efficientnet.embeddings(x)  # type: ignore[union-attr,operator]
+        elif start == "last_block":
+            first = len(self.encoder.blocks)
+        else:
+            first = self.block_index(int(start[5:-6]))
+        for block in self.encoder.blocks[first:]:
+            x = block(x)
+        return self.encoder.top_activation(self.encoder.top_bn(self.encoder.top_conv(x)))
+
+    def _pool(self, last: Tensor) -> Tensor:
+        return self.model.efficientnet.pooler(last).flatten(1)  # type: ignore[union-attr,operator]
+
+
+def _remove_classifier(model: nn.Module) -> int:
+    """Replace the last linear layer by nothing; return how many numbers it read."""
+    for name in ("classifier", "head", "fc"):
+        head = getattr(model, name, None)
+        linears = [module for module in head.modules() if isinstance(module, nn.Linear)] if head is not None else []
+        if linears:
+            setattr(model, name, nn.Identity())
+            return linears[-1].in_features
+    raise DistractedError(
+        f"{type(model).__name__} has no linear classifier to replace. Set DISTRACTED_BACKBONE to another model."
+    )

@@ -1,0 +1,188 @@
+"""The tap cache: right numbers in the right order, computed once, never stale, never half."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.features.plan import fill_subject, is_filled, wanted_taps
+from distracted_pipeline.features.taps import TapStore, autocast_dtype
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.images.manifest import of_subject, read_manifest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.backbones import load_backbone, load_preprocessing
+from distracted_pipeline_tests.conftest import draw_frame
+
+TAPS = ("pooled", "last_block", "block3_input", "pixels")
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+def direct(settings: Settings, imgs: list[str]) -> dict[str, torch.Tensor]:
+    """The taps of images without any cache, one image at a time."""
+    table = read_manifest(settings)
+    path_of = dict(zip(table["img"].to_pylist(), table["path"].to_pylist(), strict=True))
+    backbone = load_backbone(settings)
+    rows = []
+    with ImageReader(settings.data) as reader, torch.no_grad():
+        for img in imgs:
+            pixels = torch.from_numpy(backbone.preprocessing.resize(reader.rgb(path_of[img])))[None]
+            found = backbone.trunk.taps(backbone.preprocessing.normalise(pixels), TAPS[:3])
+            rows.append({**found, "pixels": pixels})
+    return {tap: torch.cat([row[tap] for row in rows]) for tap in TAPS}
+
+
+def test_cached_taps_are_those_of_the_images_in_any_order(prepared: Settings) -> None:
+    store = TapStore(prepared)
+    for subject in ("p012", "p081"):
+        store.ensure(subject, TAPS, batch_size=7, log=quiet)
+    table = read_manifest(prepared)
+    imgs = [*of_subject(table, "p081")["img"].to_pylist()[:3], *of_subject(table, "p012")["img"].to_pylist()[5:8]]
+    np.random.default_rng(0).shuffle(imgs)
+    found = store.load(TAPS, imgs)
+    for tap, expected in direct(prepared, imgs).items():
+        assert found[tap].dtype == (np.uint8 if tap == "pixels" else np.float16)
+        assert np.allclose(found[tap], expected.numpy(), rtol=2e-3, atol=2e-3), tap
+
+
+def test_what_is_there_is_not_computed_again_and_what_is_missing_is_added(own_root: Settings) -> None:
+    store = TapStore(own_root)
+    first = store.ensure("p002", ("pooled",), log=quiet)
+    stamp = (store.folder("p002") / "pooled.npy").stat().st_mtime_ns
+    second = TapStore(own_root).ensure("p002", ("pooled", "last_block"), log=quiet)
+    assert (first.computed, first.reused) == (("pooled",), ())
+    assert (second.computed, second.reused) == (("last_block",), ("pooled",))
+    assert (store.folder("p002") / "pooled.npy").stat().st_mtime_ns == stamp
+    assert TapStore(own_root).missing("p002", ("pooled", "last_block")) == []
+
+
+def test_nothing_is_loaded_when_nothing_is_missing(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    TapStore(own_root).ensure("p002", TAPS, log=quiet)
+    monkeypatch.setattr("distracted_pipeline.features.taps.load_backbone", lambda *a: pytest.fail("loaded a backbone"))
+    assert TapStore(own_root).ensure("p002", TAPS, log=quiet).computed == ()
+
+
+def test_a_changed_image_makes_the_subjects_taps_stale(own_root: Settings) -> None:
+    store = TapStore(own_root)
+    store.ensure("p002", ("pooled",), log=quiet)
+    store.ensure("p012", ("pooled",), log=quiet)
+    victim = of_subject(read_manifest(own_root), "p002")
+    before = store.load(("pooled",), [victim["img"][0].as_py()])["pooled"].copy()
+    draw_frame(7, 9, 55).save(own_root.data / victim["path"][0].as_py(), quality=92)
+    ingest(own_root, log=quiet)
+    fresh = TapStore(own_root)
+    assert fresh.missing("p002", ("pooled",)) == ["pooled"]
+    assert fresh.missing("p012", ("pooled",)) == []
+    with pytest.raises(DistractedError, match=r"tap pooled of subject p002 .*--select features --partition p002"):
+        fresh.load(("pooled",), [victim["img"][0].as_py()])
+    fresh.ensure("p002", ("pooled",), log=quiet)
+    assert not np.allclose(fresh.load(("pooled",), [victim["img"][0].as_py()])["pooled"], before)
+
+
+def test_another_backbone_has_another_folder(own_root: Settings, other_families: dict[str, Path]) -> None:
+    mobile = TapStore(own_root, str(other_families["mobilenet_v2"]))
+    mobile.ensure("p002", ("pooled", "pixels"), log=quiet)
+    assert mobile.fingerprint != TapStore(own_root).fingerprint
+    assert TapStore(own_root).missing("p002", ("pooled",)) == ["pooled"]
+    with pytest.raises(DistractedError, match=r"mobilenet_v2 has no tap 'last_block'"):
+        mobile.ensure("p002", ("last_block",), log=quiet)
+
+
+def test_a_failed_pass_leaves_no_tap_and_no_temporary(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TapStore(own_root)
+    trunk = store.backbone.trunk
+    calls = iter(range(10))
+    real = trunk.taps
+    monkeypatch.setattr(trunk, "taps", lambda x, names: real(x, names) if next(calls) < 1 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.ensure("p002", ("pooled",), batch_size=8, log=quiet)
+    assert [path.name for path in store.folder("p002").iterdir()] == [".lock"]
+    assert store.missing("p002", ("pooled",)) == ["pooled"]
+
+
+def test_temporaries_of_a_killed_writer_are_swept(own_root: Settings) -> None:
+    store = TapStore(own_root)
+    store.folder("p002").mkdir(parents=True)
+    stale = store.folder("p002") / ".pooled.npy.99999.part"
+    stale.write_bytes(b"half")
+    store.ensure("p002", ("pooled",), log=quiet)
+    assert not stale.exists()
+
+
+def test_two_writers_of_one_subject_compute_it_once(own_root: Settings) -> None:
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(TapStore(own_root).ensure("p002", ("pooled",), log=quiet)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result.computed for result in results) == [(), ("pooled",)]
+
+
+def test_a_truncated_image_is_named(own_root: Settings) -> None:
+    row = of_subject(read_manifest(own_root), "p002")
+    path = own_root.data / row["path"][3].as_py()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DistractedError, match=path.name):
+        TapStore(own_root).ensure("p002", ("pooled",), log=quiet)
+
+
+def test_values_beyond_fp16_are_refused_with_the_image(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TapStore(own_root)
+    trunk = store.backbone.trunk
+    monkeypatch.setattr(trunk, "taps", lambda x, names: {"pooled": torch.full((len(x), 4), 1e6)})
+    with pytest.raises(DistractedError, match=r"tap pooled of img_\d+\.jpg is not finite in fp16"):
+        store.ensure("p002", ("pooled",), log=quiet)
+
+
+def test_unknown_subjects_and_images_are_named(prepared: Settings) -> None:
+    with pytest.raises(DistractedError, match="subject 'p999' has no usable image"):
+        TapStore(prepared).ensure("p999", ("pooled",), log=quiet)
+    with pytest.raises(DistractedError, match=r"nobody\.jpg is not in"):
+        TapStore(prepared).load(("pooled",), ["nobody.jpg"])
+
+
+def test_the_plan_names_every_tap_once_and_the_variants_it_cannot_serve(
+    prepared: Settings, other_families: dict[str, Path]
+) -> None:
+    taps, skipped = wanted_taps(prepared)
+    assert taps == {None: ["pooled", "last_block", "pixels", "block3_input"]}
+    assert skipped == []
+    mobile = Settings(data=prepared.data, backbone=str(other_families["mobilenet_v2"]))
+    taps, skipped = wanted_taps(mobile)
+    assert taps == {None: ["pooled", "pixels"]}
+    assert [line.split(":")[0] for line in skipped] == ["top_only", "adapter_serial", "adapter_parallel"]
+
+
+def test_filling_covers_drivers_and_leaves_test_shards_alone(own_root: Settings) -> None:
+    assert not is_filled(own_root, "p002")
+    filled = fill_subject(own_root, "p002", log=quiet)
+    assert filled.images == 20
+    assert len(filled.computed) == 4
+    assert is_filled(own_root, "p002")
+    assert is_filled(own_root, "test-000")
+    assert fill_subject(own_root, "test-000", log=quiet).images == 0
+
+
+def test_precision_auto_is_fp32_on_a_cpu() -> None:
+    assert autocast_dtype(torch.device("cpu"), "auto") is None
+    assert autocast_dtype(torch.device("cpu"), "bf16") is torch.bfloat16
+
+
+def test_pixels_are_those_of_the_processors_size(own_root: Settings) -> None:
+    store = TapStore(own_root)
+    store.ensure("p002", ("pixels",), log=quiet)
+    shutil.rmtree(own_root.data / "imgs")  # the cache alone must do
+    img = of_subject(read_manifest(own_root), "p002")["img"][0].as_py()
+    height, width = load_preprocessing(own_root).size
+    assert store.load(("pixels",), [img])["pixels"].shape == (1, 3, height, width)

@@ -1,0 +1,83 @@
+"""A small data root that is ingested and has masks: what training starts from."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.conftest import write_kaggle_tree
+
+CATALOGUE = """
+linear_probe: {epochs: 3}
+top_only: {epochs: 2, batch_size: 32, top_lr: 1.0}
+fine_tune: {epochs: 1}
+adapter_serial: {epochs: 2, batch_size: 32, top_lr: 1.0}
+adapter_parallel: null
+masks_only: {epochs: 2}
+masks_fused: {epochs: 1}
+"""
+
+
+@pytest.fixture(scope="session")
+def ingested(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path) -> Settings:
+    """Eight drivers, 160 labelled and 3 test frames, a short catalogue; neither masks nor taps yet."""
+    root = write_kaggle_tree(tmp_path_factory.mktemp("training") / "data")
+    (root / "variants.yaml").write_text(CATALOGUE)
+    settings = Settings(
+        data=root,
+        backbone=str(efficientnet),
+        segmenter=f"folder:{root / 'label_maps'}",
+        variants_file=root / "variants.yaml",
+    )
+    ingest(settings, log=lambda line: None)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def prepared(ingested: Settings) -> Settings:
+    """`ingested` with exact masks and an MLflow store.
+
+    Shared by the session: tests that change the data take `own_root`.
+    """
+    from distracted_pipeline.masks.engine import fill_missing
+    from distracted_pipeline.training.tracking import open_client
+
+    _write_label_maps(ingested, ingested.data / "label_maps")
+    fill_missing(ingested, ingested.subjects(), log=lambda line: None)
+    open_client(ingested)
+    return ingested
+
+
+@pytest.fixture
+def own_root(prepared: Settings, tmp_path: Path) -> Settings:
+    """A copy of `prepared` that a test may change; nothing is trained in it."""
+    root = tmp_path / "data"
+    shutil.copytree(prepared.data, root, ignore=shutil.ignore_patterns("models", "predictions", "mlartifacts"))
+    return Settings(
+        data=root,
+        backbone=prepared.backbone,
+        segmenter=prepared.segmenter,
+        variants_file=root / "variants.yaml",
+    )
+
+
+def images(settings: Settings) -> pa.Table:
+    """The labelled images."""
+    return labelled(read_manifest(settings))
+
+
+def _write_label_maps(settings: Settings, folder: Path) -> None:
+    """A person everywhere, and an object whose category and place tell the class."""
+    folder.mkdir()
+    table = read_manifest(settings)
+    for img, classname in zip(table["img"].to_pylist(), table["classname"].to_pylist(), strict=True):
+        number = int(classname[1:]) if classname else 0
+        ids = np.ones((48, 64), np.uint8)
+        ids[10 + 20 * (number // 5) :, 5 * (number % 5) :][:8, :8] = 2 + number % 5
+        Image.fromarray(ids).save(folder / f"{Path(img).stem}.png")

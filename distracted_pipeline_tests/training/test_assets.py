@@ -1,0 +1,70 @@
+"""The assets around training: partitions map, checks report, users' errors fail without a traceback."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from distracted_pipeline.settings import Settings
+
+
+@pytest.fixture
+def in_force(prepared: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """`prepared`, as the environment of the assets."""
+    monkeypatch.setenv("DISTRACTED_DATA", str(prepared.data))
+    monkeypatch.setenv("DISTRACTED_BACKBONE", prepared.backbone)
+    monkeypatch.setenv("DISTRACTED_SEGMENTER", prepared.segmenter)
+    monkeypatch.setenv("DISTRACTED_VARIANTS", str(prepared.variants_file))
+    return prepared
+
+
+def run(names: list[str], partition: str) -> dg.ExecuteInProcessResult:
+    from distracted_pipeline.features import assets as features
+    from distracted_pipeline.training import assets as training
+
+    selected = [
+        asset for asset in dg.load_assets_from_modules([features, training]) if asset.key.to_user_string() in names
+    ]
+    return dg.materialize(selected, partition_key=partition, raise_on_error=False)
+
+
+def test_training_and_predicting_one_partition_reports_metadata_and_checks(in_force: Settings) -> None:
+    result = run(["trained_model", "predictions"], "0|masks_only")
+    assert result.success
+    metadata = result.asset_materializations_for_node("trained_model")[0].metadata
+    assert "data:image/png;base64" in metadata["curve"].value
+    assert metadata["trainable parameters"].value > 0
+    assert metadata["mlflow run"].value
+    checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+    assert set(checks) == {"drivers_disjoint", "finite", "better_than_chance", "valid_probabilities"}
+    assert checks["drivers_disjoint"]
+    assert checks["finite"]
+    assert checks["valid_probabilities"]
+    predicted = result.asset_materializations_for_node("predictions")[0].metadata
+    assert predicted["images"].value > 0
+
+
+def test_the_taps_of_a_driver_are_an_asset_partition(in_force: Settings) -> None:
+    result = run(["features"], "p002")
+    assert result.success
+    metadata = result.asset_materializations_for_node("features")[0].metadata
+    assert metadata["images"].value == 20
+    assert run(["features"], "test-000").asset_materializations_for_node("features")[0].metadata["images"].value == 0
+
+
+def test_a_users_error_is_a_failure_with_its_message_and_no_retry(in_force: Settings) -> None:
+    result = run(["submission"], "adapter_serial")
+    assert not result.success
+    failure = next(event for event in result.all_events if event.is_step_failure).step_failure_data.user_failure_data
+    assert failure is not None
+    assert 'dagster asset materialize --select trained_model --partition "seed|adapter_serial"' in (
+        failure.description or ""
+    )
+
+
+def test_one_training_depends_on_every_subjects_taps_and_the_submission_on_the_seed_fold() -> None:
+    from distracted_pipeline.training.assets import submission, trained_model
+
+    mapping = trained_model.get_partition_mapping(dg.AssetKey("features"))
+    assert isinstance(mapping, dg.AllPartitionMapping)
+    assert submission.asset_deps[dg.AssetKey("submission")] == {dg.AssetKey("trained_model")}

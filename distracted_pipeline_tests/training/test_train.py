@@ -1,0 +1,277 @@
+"""From variant and fold to checkpoint and predictions: complete, honest about what is stale, leak-free."""
+
+import csv
+import dataclasses
+import json
+import sqlite3
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predictions import PROBABILITIES, read_predictions
+from distracted_pipeline.images.folds import fold_rows
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import train as train_module
+from distracted_pipeline.training.checkpoint import (
+    CONFIG,
+    LAST_GOOD,
+    WEIGHTS,
+    is_trained,
+    load_trained,
+    model_folder,
+    read_meta,
+)
+from distracted_pipeline.training.inputs import load_inputs
+from distracted_pipeline.training.submission import CLIP, clipped, write_submission
+from distracted_pipeline.training.train import is_predicted, predict_fold, train_variant
+from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.vocabulary import CLASS_IDS
+from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.training.rooted import images
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+def held_out(settings: Settings, fold: str) -> pa.Table:
+    """The images that a fold predicts."""
+    table = images(settings)
+    return table.take(pa.array(fold_rows(table, fold).predict))
+
+
+VARIANTS = ("linear_probe", "top_only", "fine_tune", "adapter_serial", "masks_only", "masks_fused")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared: Settings, variant: str) -> None:
+    result = train_variant(prepared, variant, "1", log=quiet)
+    assert not result.reused
+    assert is_trained(prepared, variant, "1")
+    again = train_variant(prepared, variant, "1", log=quiet)
+    assert again.reused
+    assert again.meta == result.meta
+
+    table = pq.read_table(predict_fold(prepared, variant, "1", log=quiet))
+    assert is_predicted(prepared, variant, "1")
+    expected = held_out(prepared, "1")
+    assert table["img"].to_pylist() == expected["img"].to_pylist()
+    assert table["subject"].to_pylist() == expected["subject"].to_pylist()
+    assert [CLASS_IDS[k] for k in table["true"].to_pylist()] == expected["classname"].to_pylist()
+    probabilities = np.stack([table[name].to_numpy() for name in PROBABILITIES], 1)
+    assert np.abs(probabilities.sum(1) - 1).max() < 1e-5
+
+    trained = load_trained(prepared, variant, "1", "cpu")
+    names = expected["img"].to_pylist()[:6]
+    whole = load_inputs(prepared, trained.net.map_inputs, names, model_name=trained.config.model_name)
+    with torch.no_grad():
+        from_images = trained.net.forward_from_images(whole).softmax(1).numpy()
+    assert np.abs(from_images - probabilities[:6]).max() < 2e-2  # fp16 taps
+    assert set(load_file(result.folder / WEIGHTS)) == {name for name, _ in _learning(trained.net, variant, prepared)}
+    total = sum(p.numel() for p in trained.net.parameters())
+    assert result.meta["total_parameters"] == total
+    assert 0 < result.meta["trainable_parameters"] <= total
+    assert not any(p.requires_grad for p in trained.net.parameters())
+    evaluated = read_predictions(prepared, [variant])
+    assert (variant, "1") in evaluated.parts
+    assert evaluated.rejected == []
+
+
+def _learning(net: torch.nn.Module, variant: str, settings: Settings) -> list:
+    from distracted_pipeline.variants.networks import learns
+
+    kind = load_catalogue(settings)[variant].kind
+    return [(name, p) for name, p in net.named_parameters() if learns(kind, name)]
+
+
+def test_a_model_knows_none_of_the_drivers_it_is_judged_on(prepared: Settings) -> None:
+    for fold in ("seed", "0", "1"):
+        meta = train_variant(prepared, "linear_probe", fold, log=quiet).meta
+        judged = set(held_out(prepared, fold)["subject"].to_pylist())
+        assert not set(meta["train_subjects"]) & judged
+        assert set(meta["train_subjects"]).isdisjoint(meta["validation_subjects"])
+        if fold != "seed":
+            assert not set(meta["validation_subjects"]) & judged
+
+
+def test_a_leak_stops_training(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaky(table: pa.Table, fold: str) -> object:
+        rows = fold_rows(table, fold)
+        return dataclasses.replace(rows, train=np.concatenate([rows.train, rows.predict[:1]]))
+
+    monkeypatch.setattr(train_module, "fold_rows", leaky)
+    with pytest.raises(DistractedError, match="is in train and in predict"):
+        train_variant(own_root, "masks_only", "1", log=quiet)
+
+
+def test_a_changed_option_makes_the_checkpoint_stale_and_trains_again(own_root: Settings) -> None:
+    train_variant(own_root, "masks_only", "0", log=quiet)
+    predict_fold(own_root, "masks_only", "0", log=quiet)
+    assert own_root.variants_file is not None
+    text = own_root.variants_file.read_text()
+    own_root.variants_file.write_text(text.replace("masks_only: {epochs: 2}", "masks_only: {epochs: 1}"))
+    assert not is_trained(own_root, "masks_only", "0")
+    result = train_variant(own_root, "masks_only", "0", log=quiet)
+    assert not result.reused
+    assert len(result.meta["history"]) == 1
+    assert not is_predicted(own_root, "masks_only", "0")
+
+
+def test_new_images_make_the_checkpoint_stale_and_its_predictions_refused(own_root: Settings) -> None:
+    train_variant(own_root, "linear_probe", "0", log=quiet)
+    path = own_root.data / held_out(own_root, "0")["path"][0].as_py()
+    draw_frame(5, 5, 77).save(path, quality=92)
+    ingest(own_root, log=quiet)
+    assert not is_trained(own_root, "linear_probe", "0")
+    with pytest.raises(DistractedError, match="trained on other data"):
+        predict_fold(own_root, "linear_probe", "0", log=quiet)
+    assert not train_variant(own_root, "linear_probe", "0", log=quiet).reused
+
+
+def test_another_backbone_makes_only_variants_with_a_backbone_stale(own_root: Settings, other_families: dict) -> None:
+    train_variant(own_root, "linear_probe", "0", log=quiet)
+    train_variant(own_root, "masks_only", "0", log=quiet)
+    mobile = dataclasses.replace(own_root, backbone=str(other_families["mobilenet_v2"]))
+    assert is_trained(mobile, "masks_only", "0")
+    assert not is_trained(mobile, "linear_probe", "0")
+    with pytest.raises(DistractedError, match="trained on another backbone"):
+        load_trained(mobile, "linear_probe", "0", "cpu")
+    with pytest.raises(DistractedError, match="kind top_only cuts into EfficientNet"):
+        train_variant(mobile, "top_only", "0", log=quiet)
+
+
+def test_nan_stops_with_the_last_good_weights_and_no_checkpoint(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors = {1: 1.0}
+    monkeypatch.setattr(
+        "distracted_pipeline.training.loop.rate_factor", lambda config, epoch: factors.get(epoch, float("nan"))
+    )
+    folder = model_folder(own_root, "masks_only", "0")
+    with pytest.raises(DistractedError, match=r"not finite in epoch 2 .*epoch 1 are kept in .*last_good") as raised:
+        train_variant(own_root, "masks_only", "0", log=quiet)
+    assert '--partition "0|masks_only"' in str(raised.value)
+    assert not is_trained(own_root, "masks_only", "0")
+    kept = load_file(folder / LAST_GOOD)
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+    with sqlite3.connect(own_root.data / "mlflow.db") as store:
+        assert store.execute("select status from runs order by start_time desc").fetchone()[0] == "FAILED"
+    monkeypatch.undo()
+    train_variant(own_root, "masks_only", "0", log=quiet)
+    assert not (folder / LAST_GOOD).exists()
+
+
+def test_a_damaged_or_absent_checkpoint_is_named_with_the_command(own_root: Settings) -> None:
+    with pytest.raises(DistractedError, match=r'--select trained_model --partition "0\|masks_only"'):
+        load_trained(own_root, "masks_only", "0", "cpu")
+    folder = train_variant(own_root, "masks_only", "0", log=quiet).folder
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:100])
+    with pytest.raises(DistractedError, match="missing or damaged"):
+        load_trained(own_root, "masks_only", "0", "cpu")
+    (folder / CONFIG).write_text("{half")
+    with pytest.raises(DistractedError, match="is damaged"):
+        is_trained(own_root, "masks_only", "0")
+
+
+def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prepared: Settings) -> None:
+    from mlflow import MlflowClient
+
+    meta = train_variant(prepared, "masks_only", "1", log=quiet).meta
+    predict_fold(prepared, "masks_only", "1", log=quiet)
+    client = MlflowClient(tracking_uri=prepared.mlflow_uri)
+    run = client.get_run(meta["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer"] == "adamw"
+    assert run.data.params["kind"] == "masks_only"
+    assert {"variant", "fold", "data_fingerprint", "masks_fingerprint", "code_version"} <= set(run.data.tags)
+    assert {
+        "train_loss",
+        "validation_loss",
+        "validation_recall_c0",
+        "validation_recall_c9",
+        "held_out_accuracy",
+    } <= set(run.data.metrics)
+    assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 2
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "config.json",
+        "model.safetensors",
+        "confusion_validation.png",
+    }
+    assert run.info.artifact_uri.startswith("file://")
+    assert str(prepared.mlflow_artifacts) in run.info.artifact_uri
+
+
+def test_a_variant_may_start_from_anothers_weights_of_the_same_fold(own_root: Settings) -> None:
+    assert own_root.variants_file is not None
+    with own_root.variants_file.open("a") as handle:
+        handle.write(
+            "\nsecond: {kind: masks_only, epochs: 1, top_lr: 1.0e-9, optimizer: adamw, checkpoint: masks_only}\n"
+        )
+        handle.write("\nwrong: {kind: linear_probe, epochs: 1, checkpoint: masks_only}\n")
+        handle.write(f"\nleaky: {{kind: masks_only, checkpoint: {model_folder(own_root, 'masks_only', '0')}}}\n")
+    with pytest.raises(DistractedError, match="no trained model"):
+        train_variant(own_root, "second", "0", log=quiet)
+    first = train_variant(own_root, "masks_only", "0", log=quiet)
+    second = train_variant(own_root, "second", "0", log=quiet)
+    one, two = load_file(first.folder / WEIGHTS), load_file(second.folder / WEIGHTS)
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    with pytest.raises(DistractedError, match="does not learn here or has another shape"):
+        train_variant(own_root, "wrong", "0", log=quiet)
+    with pytest.raises(DistractedError, match="trained on fold 0 and may know the drivers that fold 1 holds out"):
+        train_variant(own_root, "leaky", "1", log=quiet)
+
+
+def test_a_checkpoint_with_foreign_weights_is_refused(own_root: Settings) -> None:
+    folder = train_variant(own_root, "masks_only", "0", log=quiet).folder
+    weights = load_file(folder / WEIGHTS)
+    weights.pop("classifier.bias")
+    save_file(weights, folder / WEIGHTS)
+    with pytest.raises(DistractedError, match=r"classifier\.bias"):
+        load_trained(own_root, "masks_only", "0", "cpu")
+
+
+def test_the_submission_has_kaggles_header_every_test_image_and_sane_probabilities(prepared: Settings) -> None:
+    train_variant(prepared, "masks_fused", "seed", log=quiet)
+    written = write_submission(prepared, "masks_fused", log=quiet)
+    with written.path.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert rows[0] == ["img", *CLASS_IDS]
+    assert [row[0] for row in rows[1:]] == ["img_900000.jpg", "img_900001.jpg", "img_900002.jpg"]
+    values = np.array([row[1:] for row in rows[1:]], float)
+    assert np.abs(values.sum(1) - 1).max() < 1e-5
+    assert values.min() >= CLIP / 2
+
+
+def test_probabilities_are_clipped_and_sum_to_one_again() -> None:
+    sure = np.eye(10)[:2]
+    assert clipped(sure).min() > 0
+    assert np.allclose(clipped(sure).sum(1), 1)
+    assert (clipped(sure).argmax(1) == [0, 1]).all()
+
+
+def test_without_test_images_or_model_the_submission_says_what_to_do(own_root: Settings) -> None:
+    with pytest.raises(DistractedError, match=r'no trained model .*"seed\|masks_only"'):
+        write_submission(own_root, "masks_only", log=quiet)
+    for path in (own_root.data / "imgs" / "test").glob("*.jpg"):
+        path.unlink()
+    ingest(own_root, log=quiet)
+    with pytest.raises(DistractedError, match="no unlabelled test images"):
+        write_submission(own_root, "masks_only", log=quiet)
+
+
+def test_the_meta_is_plain_json_with_what_reports_need(prepared: Settings) -> None:
+    folder = train_variant(prepared, "masks_only", "1", log=quiet).folder
+    meta = json.loads((folder / CONFIG).read_text())
+    assert meta == read_meta(folder)
+    wanted = {
+        "trainable_parameters", "total_parameters", "seconds", "history", "best_epoch", "data_fingerprint",
+        "masks_fingerprint", "mlflow_run_id", "config", "fold", "variant", "backbone_fingerprint",
+    }  # fmt: skip
+    assert wanted <= set(meta)
+    assert 1 <= meta["best_epoch"] <= len(meta["history"])

@@ -1,0 +1,99 @@
+"""The catalogue: what it ships, what a user's file may do, and what it says about mistakes."""
+
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue, validated, variant_named
+
+
+def with_file(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "variants.yaml"
+    path.write_text(text)
+    return Settings(data=tmp_path, variants_file=path)
+
+
+def test_the_shipped_catalogue_has_the_seven_variants_in_order(tmp_path: Path) -> None:
+    catalogue = load_catalogue(Settings(data=tmp_path))
+    assert list(catalogue) == [
+        "linear_probe", "top_only", "fine_tune", "adapter_serial", "adapter_parallel", "masks_only", "masks_fused",
+    ]  # fmt: skip
+    assert all(config.label and config.description for config in catalogue.values())
+    assert catalogue["adapter_serial"].adapter_weight == 0 < catalogue["adapter_parallel"].adapter_weight
+
+
+def test_defaults_are_those_of_the_seeds_command_line() -> None:
+    config = validated("x", {"kind": "adapters"}, "here")
+    seed = {
+        "batch_size": 128, "model_name": None, "adapters": (3,), "top_lr": 2.0, "top_decay": 0.0, "body_lr": 0.0,
+        "body_decay": 0.0, "gamma": 1.0, "epochs": 10, "adapter_weight": 0.0, "checkpoint": None,
+    }  # fmt: skip
+    assert {name: getattr(config, name) for name in seed} == seed
+    assert (config.optimizer, config.scheduler) == ("adadelta", "step")
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "inputs"),
+    [
+        ("linear_probe", {}, ("pooled",)),
+        ("top_only", {}, ("last_block",)),
+        ("fine_tune", {"body_lr": 0.1}, ("pixels",)),
+        ("adapters", {"adapters": [4, 2]}, ("block2_input",)),
+        ("masks_only", {}, ("fractions",)),
+        ("masks_fused", {}, ("pooled", "fractions")),
+    ],
+)
+def test_inputs_follow_from_the_kind(kind: str, more: dict, inputs: tuple[str, ...]) -> None:
+    assert validated("x", {"kind": kind, **more}, "here").inputs == inputs
+
+
+def test_the_users_file_overrides_fields_adds_entries_and_drops_them(tmp_path: Path) -> None:
+    settings = with_file(tmp_path, "top_only: {epochs: 3}\nmasks_only: null\nmine: {kind: linear_probe, seed: 7}\n")
+    catalogue = load_catalogue(settings)
+    shipped = load_catalogue(Settings(data=tmp_path))
+    assert catalogue["top_only"] == shipped["top_only"].model_copy(update={"epochs": 3})
+    assert "masks_only" not in catalogue
+    assert catalogue["mine"].seed == 7
+    assert list(catalogue)[-1] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mine: {kind: lora_x}", ["'mine'", "'kind'", "'lora_x'", "linear_probe"]),
+        ("mine: {epochs: 3}", ["'mine'", "'kind' is missing", "linear_probe"]),
+        ("top_only: {epoch: 3}", ["'top_only'", "'epoch'", "epochs"]),
+        ("top_only: {epochs: 0}", ["'epochs'", "0", "greater than or equal to 1"]),
+        ("top_only: {epochs: many}", ["'epochs'", "'many'", "integer"]),
+        ("top_only: {body_lr: 0.1}", ["body_lr", "fine_tune"]),
+        ("fine_tune: {body_lr: 0}", ["body_lr", "above 0"]),
+        ("top_only: {adapters: [3]}", ["adapters", "kind adapters"]),
+        ("adapter_serial: {adapters: [3, 3]}", ["adapters", "distinct"]),
+        ("adapter_serial: {adapters: []}", ["at least one"]),
+        ("top_only: {optimizer: lbfgs}", ["optimizer", "linear_probe"]),
+        ("Top-Only: {kind: top_only}", ["'Top-Only'", "'name'"]),
+        ("top_only: 3", ["'top_only'", "field: value"]),
+        ("- top_only", ["list"]),
+        ("a: [", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_is_named_with_entry_field_and_what_is_allowed(tmp_path: Path, text: str, says: list[str]) -> None:
+    with pytest.raises(DistractedError) as raised:
+        load_catalogue(with_file(tmp_path, text))
+    for part in [*says, "variants.yaml"]:
+        assert part in str(raised.value)
+
+
+def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match=r"DISTRACTED_VARIANTS names .*gone\.yaml"):
+        load_catalogue(Settings(data=tmp_path, variants_file=tmp_path / "gone.yaml"))
+    with pytest.raises(DistractedError, match="no variant 'nope'.*top_only"):
+        variant_named(Settings(data=tmp_path), "nope")
+
+
+def test_the_fingerprint_changes_with_training_but_not_with_wording() -> None:
+    config = VariantConfig(name="a", kind="top_only")
+    assert config.model_copy(update={"label": "Other", "description": "words"}).fingerprint() == config.fingerprint()
+    assert config.model_copy(update={"gamma": 0.9}).fingerprint() != config.fingerprint()

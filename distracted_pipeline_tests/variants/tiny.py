@@ -1,0 +1,63 @@
+"""Tiny backbones of real architectures, built once per test session."""
+
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import VariantConfig
+
+SIDE = 32
+
+
+@pytest.fixture(scope="session")
+def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an EfficientNet for 32 x 32 pixels: base blocks with one repeat and with two, both strides."""
+    from distracted_pipeline.demo.models import build_tiny_efficientnet
+
+    return build_tiny_efficientnet(tmp_path_factory.mktemp("backbones") / "efficientnet", image_size=SIDE)
+
+
+@pytest.fixture(scope="session")
+def other_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of a MobileNetV2, which pools by the mean, and a ConvNeXt, which normalises after pooling."""
+    import torch
+    from transformers import (
+        ConvNextConfig,
+        ConvNextForImageClassification,
+        ConvNextImageProcessor,
+        MobileNetV2Config,
+        MobileNetV2ForImageClassification,
+    )
+
+    torch.manual_seed(0)
+    models = {
+        "mobilenet_v2": MobileNetV2ForImageClassification(
+            MobileNetV2Config(image_size=SIDE, depth_multiplier=0.1, num_labels=4)
+        ),
+        "convnext": ConvNextForImageClassification(
+            ConvNextConfig(image_size=SIDE, depths=[1, 1], hidden_sizes=[8, 16], num_stages=2, num_labels=4)
+        ),
+    }
+    root = tmp_path_factory.mktemp("families")
+    for name, model in models.items():
+        model.save_pretrained(root / name)
+        processor = ConvNextImageProcessor(size={"height": SIDE, "width": SIDE}, do_center_crop=False, crop_pct=1.0)
+        processor.save_pretrained(root / name)
+    return {name: root / name for name in models}
+
+
+def settings_for(folder: Path) -> Settings:
+    """Settings whose backbone is `folder`; there is no data."""
+    return Settings(data=folder.parent, backbone=str(folder))
+
+
+def variant(kind: str, **fields: object) -> VariantConfig:
+    """A variant of `kind`, short, with the options its kind demands."""
+    demanded: dict[str, object] = {"fine_tune": {"body_lr": 0.001, "optimizer": "adamw", "top_lr": 0.01}}.get(kind, {})  # type: ignore[assignment]
+    return VariantConfig.model_validate(
+        {"name": f"my_{kind}", "kind": kind, "epochs": 2, "batch_size": 16, **demanded, **fields}
+    )
+
+
+KINDS = ("linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused")
