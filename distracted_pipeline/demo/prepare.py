@@ -1,15 +1,15 @@
-"""The demo's data root, complete: drawn frames, exact masks, a tiny backbone, and the settings that name them.
+"""The demo's data root, complete: drawn frames, exact masks, the shipped backbone, and settings that name them.
 
-Drawing is `demo.dataset`, the backbone `demo.models`; running the chain on it is `orchestration.pipeline`.
+Drawing is `demo.dataset`, the shipped models `demo.shipped`; running the chain on it is `orchestration.pipeline`.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from distracted_pipeline.demo.dataset import generate
-from distracted_pipeline.demo.models import build_tiny_efficientnet
-
-BACKBONE = Path("backbones") / "tiny-efficientnet"
+from distracted_pipeline.demo.dataset import BACKBONE_FOLDER, generate
+from distracted_pipeline.demo.shipped import FILES, shipped
+from distracted_pipeline.files import atomic_path
 
 
 def prepare_demo(root: Path, *, drivers: int, frames: int, seed: int, log: Callable[[str], object]) -> None:
@@ -19,10 +19,19 @@ def prepare_demo(root: Path, *, drivers: int, frames: int, seed: int, log: Calla
         root: The demo's data root.
         drivers: Drawn drivers.
         frames: Frames per driver and class.
-        seed: Seed of drawing and of the backbone's weights.
+        seed: Seed of the drawing.
         log: Receives progress lines.
+
+    Raises:
+        DistractedError: `root` holds other data, or a shipped model is damaged.
     """
     generate(root, drivers=drivers, frames=frames, seed=seed, log=log)
-    if not (root / BACKBONE / "config.json").exists():
-        log("building the tiny EfficientNet (untrained; its batch norms are calibrated on drawn shapes)")
-        build_tiny_efficientnet(root / BACKBONE, seed=seed)
+    _copy_model(shipped("backbone"), root / BACKBONE_FOLDER)
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    """Copy a model's files; unchanged ones are left alone, so that nothing downstream looks stale."""
+    for name in FILES:
+        if not (target / name).is_file() or (target / name).read_bytes() != (source / name).read_bytes():
+            with atomic_path(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
