@@ -146,7 +146,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         data=root,
         backbone=_model(env.get("DISTRACTED_BACKBONE", "") or DEFAULT_BACKBONE, root),
         segmenter=_model(env.get("DISTRACTED_SEGMENTER", "") or DEFAULT_SEGMENTER, root),
-        variants_file=Path(variants).expanduser().resolve() if variants else None,
+        variants_file=_file(variants, root) if variants else None,
         baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
         synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",
         notes=notes,
@@ -171,6 +171,11 @@ def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, t
         note = f"{DEFAULT_DATA}/ holds no images yet: working on the demo in {DEMO_DATA}/ (DISTRACTED_DATA chooses)"
         return Path(DEMO_DATA).resolve(), (note,)
     return Path(DEFAULT_DATA).resolve(), ()
+
+
+def _file(name: str, root: Path) -> Path:
+    """Return a file as an absolute path, relative to the data root if it is there, else to the working directory."""
+    return (root / name if (root / name).is_file() else Path(name).expanduser()).resolve()
 
 
 def _model(name: str, root: Path) -> str:

@@ -36,7 +36,7 @@ def write_chain_root(root: Path) -> Path:
     (root / "variants.yaml").write_text(VARIANTS, encoding="utf-8")
     (root / "settings.env").write_text(
         "DISTRACTED_SYNTHETIC=1\nDISTRACTED_SEGMENTER=folder:label_maps\nDISTRACTED_BACKBONE=backbones/tiny\n"
-        f"DISTRACTED_VARIANTS={root / 'variants.yaml'}\n",
+        "DISTRACTED_VARIANTS=variants.yaml\n",
         encoding="utf-8",
     )
     return root

@@ -101,7 +101,7 @@ def test_mlflow_holds_a_run_per_variant_and_fold(finished: tuple[tuple[Path, Pat
     (root, _), _ = finished
     configs = [json.loads(path.read_text()) for path in root.glob("models/*/*/config.json")]
     assert len(configs) == 12
-    assert len({config["meta"]["mlflow_run_id"] for config in configs}) == 12
+    assert len({config["mlflow_run_id"] for config in configs}) == 12
     assert (root / "mlflow.db").exists()
 
 

@@ -151,10 +151,9 @@ def read_predictions(settings: Settings, variants: Sequence[str] | None = None) 
     Raises:
         DistractedError: There is no manifest.
     """
-    manifest = read_manifest(settings)
-    images = labelled(manifest)
     # Unlabelled images are never predicted here: with or without them, it is the same data.
-    fingerprints = (data_fingerprint(images), data_fingerprint(manifest))
+    images = labelled(read_manifest(settings))
+    fingerprint = data_fingerprint(images)
     expected = {fold: _held_out(images, fold) for fold in FOLDS}
     folds = tuple(fold for fold, rows in expected.items() if rows.any())
     names = tuple(variants) if variants is not None else _names(settings)
@@ -163,7 +162,7 @@ def read_predictions(settings: Settings, variants: Sequence[str] | None = None) 
         for fold in folds:
             path = predictions_path(settings, variant, fold)
             if path.is_file():
-                _read_into(found, path, variant, fold, fingerprints, images, expected[fold])
+                _read_into(found, path, variant, fold, fingerprint, images, expected[fold])
         absent = [fold for fold in folds if (variant, fold) not in found.parts]
         if len(absent) == len(folds):
             found.missing.append(f"{variant}: no predictions yet")
@@ -191,13 +190,13 @@ def _read_into(
     path: Path,
     variant: str,
     fold: str,
-    fingerprints: tuple[str, str],
+    fingerprint: str,
     images: pa.Table,
     expected: np.ndarray,
 ) -> None:
     try:
         table = pq.read_table(path, partitioning=None)
-        fault = _fault_of_origin(table, variant, fold, fingerprints)
+        fault = _fault_of_origin(table, variant, fold, fingerprint)
         if not fault:
             table = table.select(SCHEMA.names).cast(SCHEMA)
             fault = _fault_within(table)
@@ -234,14 +233,12 @@ def _strings(table: pa.Table, column: str) -> np.ndarray:
     return table[column].to_numpy(zero_copy_only=False).astype(str)
 
 
-def _fault_of_origin(table: pa.Table, variant: str, fold: str, fingerprints: tuple[str, str]) -> str:
+def _fault_of_origin(table: pa.Table, variant: str, fold: str, fingerprint: str) -> str:
     meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if (meta.get("variant"), meta.get("fold")) != (variant, fold):
         return f"says it is {meta.get('variant')!r}, fold {meta.get('fold')!r}"
-    if meta.get("data_fingerprint") not in fingerprints:
-        return (
-            f"was made from other data (fingerprint {meta.get('data_fingerprint')}, the manifest has {fingerprints[0]})"
-        )
+    if meta.get("data_fingerprint") != fingerprint:
+        return f"was made from other data (fingerprint {meta.get('data_fingerprint')}, the manifest has {fingerprint})"
     absent = [name for name in SCHEMA.names if name not in table.column_names]
     return f"lacks the columns {', '.join(absent)}" if absent else ""
 

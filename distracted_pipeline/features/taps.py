@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.lib.format import open_memmap
 
+from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, sweep_temporaries
 from distracted_pipeline.images.decode import ImageReader
@@ -34,7 +35,6 @@ from distracted_pipeline.variants.backbones import (
     backbone_fingerprint,
     load_backbone,
     load_preprocessing,
-    pick_device,
 )
 
 CODE_VERSION = "1"
@@ -221,7 +221,7 @@ class TapStore:
         batch_size: int,
         log: Callable[[str], object],
     ) -> None:
-        chosen = pick_device(device)
+        chosen = resolve_device(device)
         size = batch_size or _BATCH.get(chosen.type, 16)
         progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", log)
         with ExitStack() as files:
@@ -261,19 +261,12 @@ class TapStore:
         values = {PIXELS: pixels} if PIXELS in taps else {}
         if deep:
             trunk = self.backbone.trunk.to(device)
-            dtype = autocast_dtype(device, precision)
+            dtype = autocast_dtype(precision, device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
                 x = self.backbone.preprocessing.normalise(torch.from_numpy(pixels).to(device))
                 found = trunk.taps(x, deep)
             values |= {tap: value.to(torch.float16).cpu().numpy() for tap, value in found.items()}
         return values
-
-
-def autocast_dtype(device: torch.device, precision: str) -> torch.dtype | None:
-    """Return the autocast type of a precision setting on a device; None computes in fp32."""
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def _rows(table: pa.Table, subject: str) -> pa.Table:

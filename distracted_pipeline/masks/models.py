@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
 )
 
+from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.labels import category_table
 from distracted_pipeline.masks.postprocess import (
@@ -151,37 +152,3 @@ def load_model(name: str, revision: str | None, fingerprint: str, device: str, p
             "then type: distracted doctor"
         )
     return ModelSegmenter(model, processor, name, fingerprint, device, precision)
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the torch device that an option names.
-
-    Raises:
-        DistractedError: There is no such device here.
-    """
-    if device == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(kind)
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise DistractedError(f"no device is called {device!r}. Use auto, cpu, cuda, cuda:1 or mps.") from error
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(chosen.type, False):
-        raise DistractedError(
-            f"device {device!r} is not there: torch sees no such device. Use auto or cpu, or type: distracted doctor"
-        )
-    return chosen
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return the precision for a device: `auto` is bf16 on GPUs that have it, fp16 on others, fp32 elsewhere."""
-    if precision != "auto":
-        return precision
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

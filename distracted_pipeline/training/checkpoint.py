@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, sweep_temporaries, write_json
 from distracted_pipeline.images.folds import fold_rows
@@ -23,7 +24,7 @@ from distracted_pipeline.images.manifest import data_fingerprint, labelled, read
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.training.loop import State, load_learned
-from distracted_pipeline.variants.backbones import backbone_fingerprint, load_backbone, pick_device
+from distracted_pipeline.variants.backbones import backbone_fingerprint, load_backbone
 from distracted_pipeline.variants.config import VariantConfig, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
 
@@ -143,7 +144,7 @@ def load_trained(settings: Settings, variant: str, fold: str, device: str = "aut
         load_learned(net, state)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise DistractedError(f"{folder / WEIGHTS} is missing or damaged ({error}). {again}") from error
-    return Trained(net.to(pick_device(device)).eval().requires_grad_(False), config, meta)
+    return Trained(net.to(resolve_device(device)).eval().requires_grad_(False), config, meta)
 
 
 def start_folder(settings: Settings, config: VariantConfig, fold: str) -> Path:
@@ -216,5 +217,5 @@ def _manifest(settings: Settings) -> tuple[pa.Table, str]:
 
 @lru_cache(maxsize=2)
 def _read_manifest(settings: Settings, stamp: int) -> tuple[pa.Table, str]:
-    table = read_manifest(settings)
-    return labelled(table), data_fingerprint(table)
+    table = labelled(read_manifest(settings))
+    return table, data_fingerprint(table)

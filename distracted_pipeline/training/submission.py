@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.manifest import read_manifest
@@ -20,7 +21,6 @@ from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained, load_trained
 from distracted_pipeline.training.inputs import load_inputs
-from distracted_pipeline.variants.backbones import pick_device
 from distracted_pipeline.vocabulary import CLASS_IDS, SEED_FOLD
 
 CLIP = 1e-4
@@ -80,7 +80,7 @@ def clipped(probabilities: np.ndarray) -> np.ndarray:
 def _predict(
     settings: Settings, trained: Trained, imgs: list[str], device: str, log: Callable[[str], object]
 ) -> np.ndarray:
-    chosen = pick_device(device)
+    chosen = resolve_device(device)
     progress = Progress(len(imgs), "test images", log)
     parts = []
     with torch.inference_mode():

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch.nn import functional
 
+from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predictions import PROBABILITIES, SCHEMA, predictions_path
 from distracted_pipeline.files import atomic_path, locked
@@ -41,7 +42,7 @@ from distracted_pipeline.training.checkpoint import (
 from distracted_pipeline.training.figures import confusion_figure
 from distracted_pipeline.training.inputs import Rows, load_rows, load_taps
 from distracted_pipeline.training.loop import Fit, Scores, fit, learned_state, load_learned, predict_logits, score
-from distracted_pipeline.variants.backbones import load_backbone, pick_device, why_unsupported
+from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
 from distracted_pipeline.vocabulary import CLASS_IDS
@@ -120,7 +121,7 @@ def predict_fold(settings: Settings, variant: str, fold: str, *, device: str = "
     inputs = load_rows(
         settings, trained.config, held_out["img"].to_pylist(), class_positions(held_out), device=device, log=log
     )
-    logits = predict_logits(trained.net, inputs, pick_device(device)).cpu()
+    logits = predict_logits(trained.net, inputs, resolve_device(device)).cpu()
     _write_predictions(path, held_out, functional.softmax(logits.double(), 1).numpy(), trained)
     scores = score(logits, inputs.labels)
     metrics = {
@@ -158,7 +159,7 @@ def _train(
     table = labelled(read_manifest(settings))
     rows = fold_rows(table, fold)
     check_disjoint(table, rows)
-    chosen = pick_device(device)
+    chosen = resolve_device(device)
     train, validation = _load_sides(settings, config, table, rows, device, log)
     net = _fresh_network(settings, config, fold, table.take(pa.array(rows.train))["img"].to_pylist(), device, log).to(
         chosen

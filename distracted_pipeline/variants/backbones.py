@@ -160,24 +160,6 @@ def local_folder(source: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
-def pick_device(device: str = "auto") -> torch.device:
-    """Return the device to compute on; `auto` is a GPU where there is one.
-
-    Raises:
-        DistractedError: The named device is not there.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise DistractedError(f"device {device!r} cannot be used here ({error}). Set device to auto or cpu.") from error
-    return chosen
-
-
 def _source(settings: Settings, name: str | None) -> str:
     """Make a variant's own `model_name` absolute as the settings do for theirs: data root first."""
     if name is None:

@@ -10,7 +10,7 @@ import torch
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.plan import fill_subject, is_filled, wanted_taps
-from distracted_pipeline.features.taps import TapStore, autocast_dtype
+from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import of_subject, read_manifest
@@ -172,11 +172,6 @@ def test_filling_covers_drivers_and_leaves_test_shards_alone(own_root: Settings)
     assert is_filled(own_root, "p002")
     assert is_filled(own_root, "test-000")
     assert fill_subject(own_root, "test-000", log=quiet).images == 0
-
-
-def test_precision_auto_is_fp32_on_a_cpu() -> None:
-    assert autocast_dtype(torch.device("cpu"), "auto") is None
-    assert autocast_dtype(torch.device("cpu"), "bf16") is torch.bfloat16
 
 
 def test_pixels_are_those_of_the_processors_size(own_root: Settings) -> None:

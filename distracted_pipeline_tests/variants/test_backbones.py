@@ -15,7 +15,6 @@ from distracted_pipeline.variants.backbones import (
     backbone_fingerprint,
     load_backbone,
     load_preprocessing,
-    pick_device,
     why_unsupported,
 )
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
@@ -169,9 +168,3 @@ def test_the_tiny_efficientnet_is_the_same_for_the_same_seed_and_small(tmp_path:
         pooled = one.trunk(noise)[1]
     assert torch.isfinite(pooled).all()
     assert pooled.std(0).mean() > 1e-3
-
-
-def test_an_unknown_device_is_named() -> None:
-    assert pick_device("cpu") == torch.device("cpu")
-    with pytest.raises(DistractedError, match="device 'abacus'"):
-        pick_device("abacus")
