@@ -158,6 +158,10 @@ def _weights(settings: Settings) -> Iterator[Finding]:
             )
 
 
+def _is_here(name: str) -> bool:
+    return Path(name.removeprefix(FOLDER_PREFIX)).is_dir() or _in_hub_cache(name)
+
+
 def _in_hub_cache(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -169,8 +173,8 @@ def _in_hub_cache(name: str) -> bool:
 
 
 def _progress(settings: Settings) -> Iterator[Finding]:
-    if not settings.manifest.exists():
-        return
+    if not settings.manifest.exists() or not all(_is_here(name) for name in (settings.backbone, settings.segmenter)):
+        return  # what is finished is known by the models' fingerprints, and looking must not download them
     from distracted_pipeline.masks.cache import open_cache
     from distracted_pipeline.training.checkpoint import is_trained
     from distracted_pipeline.variants.config import load_catalogue

@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.masks.labels import category_table
 from distracted_pipeline.masks.postprocess import (
     Queries,
@@ -140,9 +141,10 @@ def load_model(name: str, revision: str | None, fingerprint: str, device: str, p
                 f"DISTRACTED_SEGMENTER names {name}, a {kind} model, which is none of the kinds used here: {kinds}. "
                 "Name another one, then type: distracted doctor"
             )
-        processor = AutoImageProcessor.from_pretrained(name, backend="pil", **where)
-        # Checkpoints name their own dtype; here the precision option decides, so weights are read as float32.
-        model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **where)
+        with quiet_transformers():
+            processor = AutoImageProcessor.from_pretrained(name, backend="pil", **where)
+            # Checkpoints name their own dtype; here the precision option decides, so weights are read as float32.
+            model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **where)
     except (OSError, ValueError, KeyError) as error:
         raise model_missing(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
     if loading["missing_keys"]:

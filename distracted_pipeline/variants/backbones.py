@@ -4,9 +4,9 @@ Belongs here: finding and loading. Does not belong here: where one can cut into 
 trained on top (`networks`), and caching (`features`).
 """
 
+import copy
 import hashlib
 import json
-import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.trunks import ONLY_EFFICIENTNET, EfficientNetTrunk, Trunk
 
 _HASHED = ("config.json", "preprocessor_config.json")
-_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+_WEIGHTS = ("model*.safetensors",)
+"""Pickled weights are never loaded."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,26 @@ class Backbone:
 
 
 def load_backbone(settings: Settings, name: str | None = None) -> Backbone:
-    """Return the backbone `name` (None: the settings' one), on the CPU in float32.
+    """Return the backbone `name` (None: the settings' one), on the CPU in float32, free to be changed.
 
     Raises:
         DistractedError: It is not there, or its weights do not fit its configuration. Never a random stand-in.
     """
+    source = _source(settings, name)
+    fingerprint = backbone_fingerprint(settings, name)
+    # Reading the files takes longer than a small training: the pristine trunk is kept, callers get copies.
+    trunk = copy.deepcopy(_pristine_trunk(source, fingerprint))
+    return Backbone(source, fingerprint, trunk, load_preprocessing(settings, name))
+
+
+@lru_cache(maxsize=2)
+def _pristine_trunk(source: str, fingerprint: str) -> Trunk:
     from transformers import AutoModelForImageClassification
 
-    source = _source(settings, name)
     try:
         with quiet_transformers():
             model, report = AutoModelForImageClassification.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True
+                fetched_folder(source), dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError) as error:
         raise _missing(source, error) from error
@@ -96,8 +106,7 @@ def load_backbone(settings: Settings, name: str | None = None) -> Backbone:
         )
     kind = EfficientNetTrunk if model.config.model_type == "efficientnet" else Trunk
     # Channels last halves the time of depthwise convolutions on a CPU.
-    trunk = kind(model.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
-    return Backbone(source, backbone_fingerprint(settings, name), trunk, load_preprocessing(settings, name))
+    return kind(model.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def load_preprocessing(settings: Settings, name: str | None = None) -> Preprocessing:
@@ -113,17 +122,11 @@ def backbone_fingerprint(settings: Settings, name: str | None = None) -> str:
     """Return 12 hex digits over weights, configuration and processor files, without loading the model.
 
     Raises:
-        DistractedError: The model is neither a local folder nor in the Hugging Face cache.
+        DistractedError: As `fetched_folder`.
     """
-    source = _source(settings, name)
-    folder = local_folder(source)
-    if folder is None:
-        raise _missing(source, "it is not in the Hugging Face cache")
-    weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
-    if not weights:
-        raise _missing(source, f"{folder} holds no weights (model.safetensors)")
+    folder = fetched_folder(_source(settings, name))
     digest = hashlib.sha256()
-    for path in [*(folder / file for file in _HASHED if (folder / file).is_file()), *weights]:
+    for path in [*(folder / file for file in _HASHED if (folder / file).is_file()), *_weights(folder)]:
         facts = path.stat()
         digest.update(f"{path.name}:{_file_hash(path, facts.st_mtime_ns, facts.st_size)}\n".encode())
     return digest.hexdigest()[:12]
@@ -160,6 +163,30 @@ def local_folder(source: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
+def fetched_folder(source: str) -> Path:
+    """Return the folder of a backbone's files, downloading a hub model that is not in the cache yet.
+
+    Raises:
+        DistractedError: A local folder without weights, or a model that the hub does not give.
+    """
+    folder = local_folder(source)
+    if folder is not None and _weights(folder):
+        return folder
+    if Path(source).is_dir():
+        raise _missing(source, f"{folder} holds no weights (model.safetensors)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=[*_HASHED, *_WEIGHTS]))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise _missing(source, error) from error
+
+
+def _weights(folder: Path) -> list[Path]:
+    return next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+
+
 def _source(settings: Settings, name: str | None) -> str:
     """Make a variant's own `model_name` absolute as the settings do for theirs: data root first."""
     if name is None:
@@ -174,7 +201,7 @@ def _preprocessing(source: str) -> Preprocessing:
 
     try:
         with quiet_transformers():
-            processor = AutoImageProcessor.from_pretrained(source)
+            processor = AutoImageProcessor.from_pretrained(fetched_folder(source))
     except (OSError, ValueError) as error:
         raise _missing(source, error) from error
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
@@ -204,20 +231,3 @@ def _missing(source: str, why: object) -> DistractedError:
         "Place config.json, preprocessor_config.json and model.safetensors of an image classifier in a folder "
         "and set DISTRACTED_BACKBONE to it, or go online once without HF_HUB_OFFLINE; then `distracted doctor`."
     )
-
-
-class quiet_transformers:
-    """Silences load reports and bars of transformers: what matters is checked, and raised."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as hf
-
-        self._level = hf.get_verbosity()
-        hf.set_verbosity(logging.CRITICAL)
-        hf.disable_progress_bar()
-
-    def __exit__(self, *error: object) -> None:
-        from transformers.utils import logging as hf
-
-        hf.set_verbosity(self._level)
-        hf.enable_progress_bar()

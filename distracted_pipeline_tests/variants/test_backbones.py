@@ -168,3 +168,17 @@ def test_the_tiny_efficientnet_is_the_same_for_the_same_seed_and_small(tmp_path:
         pooled = one.trunk(noise)[1]
     assert torch.isfinite(pooled).all()
     assert pooled.std(0).mean() > 1e-3
+
+
+def test_a_hub_model_is_fetched_once_and_without_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(build_tiny_efficientnet(tmp_path / "snapshot", image_size=32))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    backbone = load_backbone(Settings(data=tmp_path, backbone="someone/efficientnet-never-cached"))
+    assert backbone.name == "someone/efficientnet-never-cached"
+    assert {name for name, _ in asked} == {"someone/efficientnet-never-cached"}
+    assert not any("bin" in pattern for pattern in asked[0][1])
