@@ -47,7 +47,7 @@ def build_tiny_efficientnet(folder: Path, seed: int = 0, **overrides: Any) -> Pa
     import torch
     from transformers import EfficientNetConfig, EfficientNetForImageClassification, EfficientNetImageProcessor
 
-    from distracted_pipeline.variants.backbones import quiet_transformers
+    from distracted_pipeline.huggingface import quiet_transformers
 
     config = EfficientNetConfig(**(CONFIGURATION | overrides))
     side = int(config.image_size)  # type: ignore[arg-type]

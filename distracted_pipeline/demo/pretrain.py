@@ -108,7 +108,7 @@ def main(model: str, out: Path | None, steps: int | None, seed: int) -> None:
         from distracted_pipeline.demo.segmenter_training import STEPS
     else:
         from distracted_pipeline.demo.backbone_training import STEPS
-    from distracted_pipeline.variants.backbones import quiet_transformers
+    from distracted_pipeline.huggingface import quiet_transformers
 
     try:
         with quiet_transformers():

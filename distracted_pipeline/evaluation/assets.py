@@ -63,7 +63,7 @@ def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 @dg.asset(
     group_name=_GROUP,
-    kinds={"torch", "parquet"},
+    kinds={"pytorch", "parquet"},
     owners=_OWNERS,
     code_version="1",
     op_tags=TRAIN.op_tags(),

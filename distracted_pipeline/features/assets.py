@@ -12,7 +12,7 @@ from distracted_pipeline.settings import load_settings
     partitions_def=subject_partitions,
     deps=["images"],
     group_name="features",
-    kinds={"torch", "huggingface"},
+    kinds={"pytorch", "huggingface"},
     owners=["team:distracted"],
     code_version="1",
     op_tags=TRAIN.op_tags(),

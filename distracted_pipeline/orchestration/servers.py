@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.orchestration.activation import MODULE
 from distracted_pipeline.orchestration.instance import dagster_home, prepare_home
 from distracted_pipeline.settings import Settings
 
 HOST = "127.0.0.1"
 GRACE_S = 10.0
+_PAGES = {"Dagster": "/asset-groups", "MLflow": "/#/experiments", "report": "/latest/"}
 
 
 def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) -> None:
@@ -53,10 +57,16 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
     if not (settings.reports / "latest" / "index.html").exists():
         del commands["report"]
         log("no report yet: type `distracted run` in another terminal, then start this again to see it")
-    children = {name: subprocess.Popen(command, env=environment) for name, command in commands.items()}
+    # Each child leads a group of its own, so that its own children (Dagster has several) end with it.
+    children = {
+        name: subprocess.Popen(command, env=environment, start_new_session=True) for name, command in commands.items()
+    }
+    # A shell that starts us in the background turns Ctrl-C off, and `kill` should end the servers too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         for offset, name in enumerate(commands):
-            log(f"{name:8} http://{HOST}:{port + offset}")
+            log(f"{name:8} http://{HOST}:{port + offset}{_PAGES[name]}")
         log("Ctrl-C ends all of them")
         while True:
             for name, child in children.items():
@@ -71,17 +81,30 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
         _stop(list(children.values()))
 
 
+def _code_location() -> list[str]:
+    """Return nothing in the project's own folder, whose workspace.yaml names the location; else the module."""
+    workspace = Path("workspace.yaml")
+    ours = workspace.is_file() and MODULE in workspace.read_text(encoding="utf-8")
+    return [] if ours else ["-m", MODULE]
+
+
 def _stop(children: list["subprocess.Popen[bytes]"]) -> None:
     for child in children:
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
+        _signal(child, signal.SIGINT)
     deadline = time.monotonic() + GRACE_S
     for child in children:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             child.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        _signal(child, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+        child.wait()
+
+
+def _signal(child: "subprocess.Popen[bytes]", number: int) -> None:
+    if os.name == "nt":  # no process groups there, and SIGINT cannot be sent
+        child.terminate()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
 
 
 def _require_free(port: int) -> None:
