@@ -30,19 +30,30 @@ class _Group(click.Group):
             ctx.exit(130)
 
 
+def _use_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        # The assets, and every process Dagster starts, read the data root from the environment.
+        os.environ["DISTRACTED_DATA"] = str(value.expanduser().resolve())
+        ctx.find_root().obj = value.expanduser().resolve()
+
+
+_data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    callback=_use_data,
+    expose_value=False,
+    help="Data root; default DISTRACTED_DATA, else data/.",
+)
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="distracted")
-@click.option("--data", type=click.Path(path_type=Path), help="Data root; default DISTRACTED_DATA, else data/.")
-@click.pass_context
-def main(ctx: click.Context, data: Path | None) -> None:
+@_data_option
+def main() -> None:
     """What does each technique do to the accuracy of each class of distracted driving?
 
     Ten minutes: `distracted demo`. Own data: put Kaggle's zip or its unpacked tree into data/, then `distracted run`.
     """
-    if data is not None:
-        # The assets, and every process Dagster starts, read the data root from the environment.
-        os.environ["DISTRACTED_DATA"] = str(data.expanduser().resolve())
-    ctx.obj = data
 
 
 def _settings() -> Settings:
@@ -56,12 +67,14 @@ def _settings() -> Settings:
 @click.option("--drivers", default=14, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the drawing.")
-@click.pass_obj
-def demo(data: Path | None, drivers: int, frames: int, seed: int) -> None:
+@_data_option
+@click.pass_context
+def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     """Draw a small data set with a planted effect and run the whole chain on it."""
     from distracted_pipeline.demo.prepare import prepare_demo
 
-    root = (data or Path(DEMO_DATA)).expanduser().resolve()
+    # Never DISTRACTED_DATA: that is where the user's own data lies.
+    root = ctx.find_root().obj or Path(DEMO_DATA).resolve()
     os.environ["DISTRACTED_DATA"] = str(root)
     click.echo(f"demo data in {_short(root)}")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=_indented)
@@ -76,6 +89,7 @@ def demo(data: Path | None, drivers: int, frames: int, seed: int) -> None:
 @main.command()
 @click.option("--variant", "variants", multiple=True, help="Only this variant (repeatable).")
 @click.option("--fold", "folds", multiple=True, help="Only this fold: seed, 0 ... 4 (repeatable).")
+@_data_option
 def run(variants: tuple[str, ...], folds: tuple[str, ...]) -> None:
     """Make everything that is missing, in one process; kill it and run it again as you like."""
     _run(_settings(), variants, folds)
@@ -100,6 +114,7 @@ def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...]) 
 
 
 @main.command()
+@_data_option
 def doctor() -> None:
     """Say what is there, what is missing, and what to type next."""
     from distracted_pipeline.doctor import examine
@@ -126,6 +141,7 @@ def doctor() -> None:
 @click.option(
     "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
 )
+@_data_option
 def train(from_json: Path | None, name: str, fold: str, **options: Any) -> None:
     """Train one model from the seed project's options: adapters, else body-lr, else masks."""
     from distracted_pipeline.training.sweep import from_json as read_sweep
@@ -142,6 +158,7 @@ def train(from_json: Path | None, name: str, fold: str, **options: Any) -> None:
 @click.argument("b")
 @click.option("--scope", default="oof", show_default=True, type=click.Choice(["oof", "dev", "test"]))
 @click.option("--format", "style", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
+@_data_option
 def compare(a: str, b: str, scope: str, style: str) -> None:
     """Say what variant B changed against variant A, class by class."""
     from distracted_pipeline.evaluation.tables import compare as compare_variants
@@ -163,6 +180,7 @@ def masks() -> None:
 @masks.command("show")
 @click.argument("img")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG to write; default IMG.overlay.png.")
+@_data_option
 def masks_show(img: str, out: Path | None) -> None:
     """Write a frame with its mask drawn over it."""
     from distracted_pipeline.masks.overlays import show
@@ -174,6 +192,7 @@ def masks_show(img: str, out: Path | None) -> None:
 
 @masks.command("export")
 @click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@_data_option
 def masks_export(npz: Path) -> None:
     """Write every mask as <img>.jpg.npz with the category ids 0 to 6."""
     from distracted_pipeline.masks.exchange import export_npz
@@ -183,6 +202,7 @@ def masks_export(npz: Path) -> None:
 
 @masks.command("import")
 @click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to read.")
+@_data_option
 def masks_import(npz: Path) -> None:
     """Take masks from <img>.jpg.npz files into a cache of their own."""
     from distracted_pipeline.masks.exchange import import_npz
@@ -194,6 +214,7 @@ def masks_import(npz: Path) -> None:
 
 @masks.command("gc")
 @click.option("--delete", is_flag=True, help="Really delete; without it, only say what would go.")
+@_data_option
 def masks_gc(delete: bool) -> None:
     """Find the caches of segmenters that are no longer in force."""
     from distracted_pipeline.masks.exchange import collect_garbage
@@ -213,6 +234,7 @@ def report() -> None:
 
 
 @report.command("open")
+@_data_option
 def report_open() -> None:
     """Open the latest report in the browser, straight from disk."""
     page = _latest_report(_settings())
@@ -222,6 +244,7 @@ def report_open() -> None:
 
 @report.command("serve")
 @click.option("--port", default=8000, show_default=True)
+@_data_option
 def report_serve(port: int) -> None:
     """Serve the reports on this machine only."""
     from distracted_pipeline.reports.serve import serve
@@ -242,6 +265,7 @@ def _latest_report(settings: Settings) -> Path:
 @click.option(
     "--port", default=3000, show_default=True, help="Dagster's port; MLflow and the report take the next two."
 )
+@_data_option
 def ui(port: int) -> None:
     """Start Dagster, MLflow and the report server on this machine; one Ctrl-C ends all three."""
     from distracted_pipeline.orchestration.servers import serve_all

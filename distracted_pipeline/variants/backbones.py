@@ -225,7 +225,7 @@ def _file_hash(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def _missing(source: str, why: object) -> DistractedError:
-    first = str(why).strip().split("\n")[0]
+    first = str(why).strip().split("\n")[0].rstrip(".")
     return DistractedError(
         f"backbone {source!r} (setting DISTRACTED_BACKBONE or the variant's model_name) cannot be loaded: {first}. "
         "Place config.json, preprocessor_config.json and model.safetensors of an image classifier in a folder "
