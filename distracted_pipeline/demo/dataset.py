@@ -38,14 +38,20 @@ STAMP = "demo.json"
 
 LABEL_MAPS = "label_maps"
 BACKBONE_FOLDER = "backbones/tiny-efficientnet"
+VARIANTS_FILE = "variants.yaml"
 _SETTINGS = f"""\
 # Models that belong to this drawn data set; the environment and .env go before it.
 DISTRACTED_SEGMENTER=folder:{LABEL_MAPS}
 DISTRACTED_BACKBONE={BACKBONE_FOLDER}
 DISTRACTED_SYNTHETIC=1
+DISTRACTED_VARIANTS={VARIANTS_FILE}
+"""
+_VARIANTS = """\
+# The shipped rates suit pretrained networks of millions of weights; this one has 60,000 and takes larger steps.
+fine_tune: {top_lr: 0.003, body_lr: 0.001}
 """
 
-_VERSION = 1
+_VERSION = 2
 _STRANGERS = 900
 """Unlabelled frames show drivers from this number on, as Kaggle's test drivers are none of the 26."""
 _STRANGERS_FRAMES = 8
@@ -127,6 +133,7 @@ def generate(
             _draw(plan, seed, log)
             write_text(root / RAW_CSV, _csv(rows))
             write_text(root / DATA_SETTINGS_FILE, _SETTINGS)
+            write_text(root / VARIANTS_FILE, _VARIANTS)
             write_json(root / STAMP, {**wanted, "complete": True})
         seconds = time.monotonic() - started if drawn else 0.0
     labelled = len(names) * len(CLASS_IDS) * frames

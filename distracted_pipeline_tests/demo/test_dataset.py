@@ -79,7 +79,7 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_other_ones(demo
     assert contents(again.root) == contents(demo.root)
     other = generate(tmp_path / "other", **TINY, seed=1, log=silent)
     unchanged = contents(demo.root).items() & contents(other.root).items()
-    assert {name for name, _ in unchanged} == {"settings.env"}
+    assert {name for name, _ in unchanged} == {"settings.env", "variants.yaml"}
 
 
 def test_several_processes_draw_the_same_bytes(
