@@ -1,4 +1,4 @@
-"""Dagster assets of the evaluation: `class_accuracy` over everything predicted, `gradcam` per variant.
+"""The assets `predictions` (variant by fold), `class_accuracy` (over all of them) and `gradcam` (per variant).
 
 What is computed lives in this folder's other modules; here is only what Dagster shows of it.
 """
@@ -9,7 +9,7 @@ import dagster as dg
 
 from distracted_pipeline.orchestration.compute import LIGHT, TRAIN, DeviceConfig
 from distracted_pipeline.orchestration.failures import user_errors_as_failures
-from distracted_pipeline.orchestration.partitions import variant_partitions
+from distracted_pipeline.orchestration.partitions import variant_fold_partitions, variant_partitions
 from distracted_pipeline.settings import load_settings
 
 _OWNERS = ["team:distracted"]
@@ -18,6 +18,35 @@ _GROUP = "evaluation"
 with warnings.catch_warnings():  # Dagster calls the mapping beta: once would do, but every command would repeat it
     warnings.simplefilter("ignore", dg.BetaWarning)
     _FOLDS_OF_VARIANT = dg.MultiToSingleDimensionPartitionMapping("variant")
+
+
+@dg.asset(
+    partitions_def=variant_fold_partitions,
+    deps=["trained_model"],
+    group_name=_GROUP,
+    kinds={"pytorch", "parquet"},
+    owners=_OWNERS,
+    code_version="1",
+    op_tags=TRAIN.op_tags(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "valid_probabilities", asset="predictions", description="finite, summing to 1, one row per held-out image"
+        )
+    ],
+)
+def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """Probabilities for every image of the drivers that a fold holds out."""
+    from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
+
+    keys = context.partition_key.keys_by_dimension
+    settings = load_settings()
+    with user_errors_as_failures():
+        path = predict_fold(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
+        check = check_predictions(settings, keys["fold"], path)
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(path), **check.facts},
+        check_results=[dg.AssetCheckResult(check_name=check.name, passed=check.passed, metadata=check.facts)],
+    )
 
 
 @dg.asset(

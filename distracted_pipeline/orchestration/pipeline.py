@@ -148,8 +148,8 @@ def _fill(settings: Settings, variants: Sequence[str], folds: Sequence[str]) -> 
 
 
 def _train(settings: Settings, variants: Sequence[str], folds: Sequence[str]) -> Iterator[Step]:
+    from distracted_pipeline.evaluation.predict import is_predicted
     from distracted_pipeline.training.checkpoint import is_trained
-    from distracted_pipeline.training.train import is_predicted
 
     for variant in chosen_variants(settings, variants):
         for fold in chosen_folds(folds):

@@ -63,36 +63,6 @@ def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
 
 
 @dg.asset(
-    partitions_def=variant_fold_partitions,
-    deps=["trained_model"],
-    group_name="training",
-    kinds={"pytorch", "parquet"},
-    owners=["team:distracted"],
-    code_version="1",
-    op_tags=TRAIN.op_tags(),
-    check_specs=[
-        dg.AssetCheckSpec(
-            "valid_probabilities", asset="predictions", description="finite, summing to 1, one row per held-out image"
-        )
-    ],
-)
-def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
-    """Probabilities for every image of the drivers that a fold holds out."""
-    from distracted_pipeline.training.checks import check_predictions
-    from distracted_pipeline.training.train import predict_fold
-
-    keys = context.partition_key.keys_by_dimension
-    settings = load_settings()
-    with user_errors_as_failures():
-        path = predict_fold(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
-        check = check_predictions(settings, keys["fold"], path)
-    return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(path), **check.facts},
-        check_results=[dg.AssetCheckResult(check_name=check.name, passed=check.passed, metadata=check.facts)],
-    )
-
-
-@dg.asset(
     partitions_def=variant_partitions,
     deps=[_FOLDS_OF_VARIANT],
     group_name="training",

@@ -1,15 +1,12 @@
 """What asset checks and metadata say about a training, as plain facts; `assets` hands them to Dagster."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import PROBABILITIES
 from distracted_pipeline.images.folds import check_disjoint, fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
@@ -55,26 +52,6 @@ def check_trained(settings: Settings, result: TrainResult) -> list[Check]:
         ),
         Check("better_than_chance", recall > CHANCE, "WARN", {"validation macro recall": recall, "chance": CHANCE}),
     ]
-
-
-def check_predictions(settings: Settings, fold: str, path: Path) -> Check:
-    """Return whether a prediction file is finite, sums to 1 and has exactly the fold's held-out images."""
-    table = pq.read_table(path, partitioning=None)
-    probabilities = np.stack([table[name].to_numpy() for name in PROBABILITIES], 1).astype(float)
-    images = labelled(read_manifest(settings))
-    expected = images.take(fold_rows(images, fold).predict)["img"].to_pylist()
-    complete = table["img"].to_pylist() == expected
-    sums = abs(probabilities.sum(1) - 1).max(initial=0)
-    accuracy = float((probabilities.argmax(1) == table["true"].to_numpy()).mean())
-    facts = {
-        "images": table.num_rows,
-        "accuracy": accuracy,
-        "complete": complete,
-        "largest error of a sum": float(sums),
-    }
-    return Check(
-        "valid_probabilities", bool(np.isfinite(probabilities).all() and sums < 1e-4 and complete), "ERROR", facts
-    )
 
 
 def training_metadata(result: TrainResult) -> dict[str, Any]:

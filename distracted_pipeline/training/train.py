@@ -1,6 +1,7 @@
-"""From a variant and a fold to a checkpoint, and from the checkpoint to held-out probabilities.
+"""From a variant and a fold to a checkpoint.
 
-Belongs here: the order of things. The loop is `loop`, files are `checkpoint`, MLflow is `tracking`.
+Belongs here: the order of things. The loop is `loop`, files are `checkpoint`, MLflow is `tracking`; what a
+checkpoint makes of held-out drivers is `evaluation.predict`.
 """
 
 import math
@@ -12,25 +13,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from torch.nn import functional
 
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import PROBABILITIES, SCHEMA, predictions_path
-from distracted_pipeline.files import atomic_path, locked
+from distracted_pipeline.files import locked
 from distracted_pipeline.images.folds import FoldRows, check_disjoint, fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import (
-    CODE_VERSION,
     CONFIG,
     LAST_GOOD,
     WEIGHTS,
-    Trained,
     fingerprints,
-    load_trained,
     materialize,
     model_folder,
     read_meta,
@@ -94,54 +89,6 @@ def train_config(
                 return TrainResult(config.name, fold, folder, True, meta)
         meta = _train(settings, config, fold, folder, prints, device, log)
     return TrainResult(config.name, fold, folder, False, meta)
-
-
-def predict_fold(settings: Settings, variant: str, fold: str, *, device: str = "auto", log: Log = print) -> Path:
-    """Write the probabilities of every held-out image of a fold, unless the checkpoint's are there; return the file.
-
-    Raises:
-        DistractedError: The variant is not trained, or not on the data, backbone and masks as they are now.
-    """
-    meta = read_meta(model_folder(settings, variant, fold))
-    path = predictions_path(settings, variant, fold)
-    if is_predicted(settings, variant, fold):
-        return path
-    if (
-        meta["data_fingerprint"]
-        != fingerprints(settings, VariantConfig.model_validate(meta["config"]), fold)["data_fingerprint"]
-    ):
-        raise DistractedError(
-            f"{variant} on fold {fold} was trained on other data than {settings.manifest} lists now. "
-            f"Train it again: {materialize('trained_model', variant, fold)}"
-        )
-    trained = load_trained(settings, variant, fold, device)
-    table = labelled(read_manifest(settings))
-    rows = fold_rows(table, fold)
-    held_out = table.take(pa.array(rows.predict))
-    inputs = load_rows(
-        settings, trained.config, held_out["img"].to_pylist(), class_positions(held_out), device=device, log=log
-    )
-    logits = predict_logits(trained.net, inputs, resolve_device(device)).cpu()
-    _write_predictions(path, held_out, functional.softmax(logits.double(), 1).numpy(), trained)
-    scores = score(logits, inputs.labels)
-    metrics = {
-        "held_out_accuracy": scores.accuracy,
-        "held_out_macro_recall": scores.macro_recall,
-        **_by_class("held_out_recall", scores),
-    }
-    tracking.add_metrics(settings, meta["mlflow_run_id"], metrics)
-    log(f"{variant}, fold {fold}: {len(inputs):,} held-out images, accuracy {scores.accuracy:.3f}")
-    return path
-
-
-def is_predicted(settings: Settings, variant: str, fold: str) -> bool:
-    """Tell whether the predictions of the checkpoint as it is now are there."""
-    path = predictions_path(settings, variant, fold)
-    config = model_folder(settings, variant, fold) / CONFIG
-    if not (path.is_file() and config.is_file()):
-        return False
-    stored = pq.read_schema(path).metadata or {}
-    return stored.get(b"model_fingerprint", b"").decode() == read_meta(config.parent)["fingerprint"]
 
 
 def class_positions(table: pa.Table) -> np.ndarray:
@@ -209,7 +156,11 @@ def _train(
         settings,
         run_id,
         history=meta["history"],
-        metrics={"best_epoch": result.best_epoch, "seconds": meta["seconds"], **_by_class("validation_recall", scores)},
+        metrics={
+            "best_epoch": result.best_epoch,
+            "seconds": meta["seconds"],
+            **recalls_by_class("validation_recall", scores),
+        },
         figures={
             "confusion_validation.png": confusion_figure(validation.labels.numpy(), logits.argmax(1).numpy(), title)
         },
@@ -258,28 +209,7 @@ def _diverged(config: VariantConfig, fold: str, folder: Path, result: Fit) -> Di
     )
 
 
-def _write_predictions(path: Path, held_out: pa.Table, probabilities: np.ndarray, trained: Trained) -> None:
-    if not np.isfinite(probabilities).all():
-        meta = trained.meta
-        raise DistractedError(
-            f"{meta['variant']} on fold {meta['fold']} predicts values that are not finite. "
-            f"Delete its checkpoint and train it again: {materialize('trained_model', meta['variant'], meta['fold'])}"
-        )
-    columns = {
-        "img": held_out["img"],
-        "subject": held_out["subject"],
-        "true": pa.array(class_positions(held_out), pa.int8()),
-        **{name: pa.array(probabilities[:, k], pa.float32()) for k, name in enumerate(PROBABILITIES)},
-    }
-    facts = {key: trained.meta[key] for key in ("variant", "fold", "data_fingerprint")}
-    table = pa.table(columns, schema=SCHEMA).replace_schema_metadata(
-        {**facts, "model_fingerprint": trained.meta["fingerprint"], "code_version": CODE_VERSION}
-    )
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def _by_class(prefix: str, scores: Scores) -> dict[str, float]:
+def recalls_by_class(prefix: str, scores: Scores) -> dict[str, float]:
     """Return recalls by class id; classes that do not occur are left out."""
     pairs = zip(CLASS_IDS, scores.recall, strict=True)
     return {f"{prefix}_{class_id}": recall for class_id, recall in pairs if not math.isnan(recall)}

@@ -19,11 +19,14 @@ def in_force(prepared: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
 
 
 def run(names: list[str], partition: str) -> dg.ExecuteInProcessResult:
+    from distracted_pipeline.evaluation import assets as evaluation
     from distracted_pipeline.features import assets as features
     from distracted_pipeline.training import assets as training
 
     selected = [
-        asset for asset in dg.load_assets_from_modules([features, training]) if asset.key.to_user_string() in names
+        asset
+        for asset in dg.load_assets_from_modules([features, training, evaluation])
+        if asset.key.to_user_string() in names
     ]
     return dg.materialize(selected, partition_key=partition, raise_on_error=False)
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predict import is_predicted, predict_fold
 from distracted_pipeline.evaluation.predictions import PROBABILITIES, read_predictions
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
@@ -29,7 +30,7 @@ from distracted_pipeline.training.checkpoint import (
 )
 from distracted_pipeline.training.inputs import load_inputs
 from distracted_pipeline.training.submission import CLIP, clipped, write_submission
-from distracted_pipeline.training.train import is_predicted, predict_fold, train_variant
+from distracted_pipeline.training.train import train_variant
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.vocabulary import CLASS_IDS
 from distracted_pipeline_tests.conftest import draw_frame
