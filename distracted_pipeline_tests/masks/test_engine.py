@@ -17,7 +17,7 @@ from PIL import Image
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import of_subject, read_manifest
-from distracted_pipeline.masks import engine, segmenter
+from distracted_pipeline.masks import engine, pipeline, segmenter
 from distracted_pipeline.masks.cache import SCHEMA, MaskCache, areas, fraction_maps, open_cache
 from distracted_pipeline.masks.engine import fill_missing, fill_subject
 from distracted_pipeline.settings import Settings
@@ -145,10 +145,11 @@ def test_interrupted_run_keeps_finished_shards_and_repeats_none_of_them(
     frames: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(pipeline, "_cores", lambda: 2)
 
     class Interrupted(Bright):
         def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-            if sum(self.batches) >= 12:
+            if sum(self.batches) >= 16:
                 raise KeyboardInterrupt
             return super().segment(images, names)
 
@@ -156,7 +157,7 @@ def test_interrupted_run_keeps_finished_shards_and_repeats_none_of_them(
         fill_subject(frames, "p002", segmenter=Interrupted(), batch_size=4, log=quiet)
     cache = cache_of(frames)
     kept = len(cache.imgs("p002"))
-    assert kept >= 8
+    assert kept >= 6  # of 16, at most two batches and two images a thread were still in flight
     assert cache.subjects_done() == []
     again = Bright()
     result = fill_subject(frames, "p002", segmenter=again, batch_size=4, log=quiet)
