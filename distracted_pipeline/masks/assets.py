@@ -79,7 +79,12 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
                 + " ".join(f"{subject}: {error}" for subject, error in errors.items())
             )
         metadata, checks = _report(settings, list(results))
-    return dg.MaterializeResult(metadata=metadata | _counts(results), check_results=checks)
+    counts = _counts(results)
+    context.log.info(
+        f"{settings.data}: {counts['images_made']:,} masks made, {counts['images_reused']:,} there already, "
+        f"{counts['images_failed']:,} failed"
+    )
+    return dg.MaterializeResult(metadata=metadata | counts, check_results=checks)
 
 
 def _counts(results: dict[str, Any]) -> dict[str, Any]:
