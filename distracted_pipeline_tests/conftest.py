@@ -2,6 +2,7 @@
 
 import csv
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,10 @@ for _name in [
     name for name in os.environ if name.startswith("DISTRACTED_") and not name.startswith("DISTRACTED_TEST_")
 ]:
     del os.environ[_name]
+
+# Partitions are read when the definitions load: from an empty folder, not from data/ or data/demo of this checkout.
+_NO_DATA = tempfile.TemporaryDirectory(prefix="distracted-no-data-")
+os.environ["DISTRACTED_DATA"] = _NO_DATA.name
 
 import numpy as np
 import pytest
