@@ -124,14 +124,11 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | None = None) -> Settings:
-    """Return the settings in force in this process.
+    """Return the settings in force in this process; a missing data root is for `images` to report.
 
     Args:
         environ: Stands in for `os.environ`, for tests.
         data: Data root that overrides every other source (the CLI's `--data`).
-
-    Raises:
-        DistractedError: Never; a missing data root is for `images` to report, with the remedy.
     """
     env = dict(os.environ if environ is None else environ)
     for key, value in dotenv_values(".env").items():

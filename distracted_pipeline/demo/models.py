@@ -1,8 +1,7 @@
-"""A tiny EfficientNet for the demo: the real architecture in a small configuration, no training.
+"""A tiny untrained EfficientNet: the real architecture in a small configuration.
 
-Its weights are random but variance preserving, and its batch norms are calibrated on procedurally drawn
-pictures, so that its features spread and a linear classifier finds something in them. Drawing the demo's
-frames is `demo.dataset`.
+Tests run on it, and the demo's shipped backbone (`demo.backbone_training`) has the same configuration. Its weights
+are random but variance preserving, and its batch norms are calibrated on procedurally drawn pictures.
 """
 
 import shutil

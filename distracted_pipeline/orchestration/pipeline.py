@@ -57,6 +57,8 @@ def run_missing(
 ) -> RunSummary:
     """Materialise every asset partition that is missing or stale on disk, in the order of the graph.
 
+    All but `submission`, whose pass over Kaggle's test frames per variant is asked for by name.
+
     Args:
         settings: The data root in force; the same must be in the environment, for the assets read it there.
         variants: Variants to train; all of the catalogue if empty.
