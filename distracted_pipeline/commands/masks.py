@@ -1,0 +1,63 @@
+"""`distracted masks …`: look at the mask cache, take it out, put other masks in, sweep old ones."""
+
+from pathlib import Path
+
+import click
+
+from distracted_pipeline.commands.common import current_settings, data_option, indented
+
+
+@click.group()
+def masks() -> None:
+    """Look at the mask cache, take it out, put other masks in, sweep old ones."""
+
+
+@masks.command("show")
+@click.argument("img")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG to write; default IMG.overlay.png.")
+@data_option
+def masks_show(img: str, out: Path | None) -> None:
+    """Write a frame with its mask drawn over it."""
+    from distracted_pipeline.masks.overlays import show
+
+    target = out or Path(f"{Path(img).stem}.overlay.png")
+    show(current_settings(), img).save(target)
+    click.echo(target)
+
+
+@masks.command("export")
+@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@data_option
+def masks_export(npz: Path) -> None:
+    """Write every mask as <img>.jpg.npz with the category ids 0 to 6."""
+    from distracted_pipeline.masks.exchange import export_npz
+
+    click.echo(f"{export_npz(current_settings(), npz, log=indented):,} masks in {npz}")
+
+
+@masks.command("import")
+@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to read.")
+@data_option
+def masks_import(npz: Path) -> None:
+    """Take masks from <img>.jpg.npz files into a cache of their own."""
+    from distracted_pipeline.masks.exchange import import_npz
+
+    results = import_npz(current_settings(), npz, log=indented).values()
+    failed = sum(len(result.failed) for result in results)
+    click.echo(f"{sum(result.done for result in results):,} masks taken, {failed:,} images without one")
+
+
+@masks.command("gc")
+@click.option("--delete", is_flag=True, help="Really delete; without it, only say what would go.")
+@data_option
+def masks_gc(delete: bool) -> None:
+    """Find the caches of segmenters that are no longer in force."""
+    from distracted_pipeline.masks.exchange import collect_garbage
+
+    old = collect_garbage(current_settings(), delete=delete)
+    for cache in old:
+        click.echo(f"{'deleted' if delete else 'old'}  {cache.bytes / 2**20:8.1f} MiB  {cache.segmenter}  {cache.path}")
+    if not old:
+        click.echo("nothing old")
+    elif not delete:
+        click.echo("delete them with: distracted masks gc --delete")

@@ -1,0 +1,40 @@
+"""`distracted train`: train one model, or a sweep, from the seed project's options."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distracted_pipeline.commands.common import current_settings, data_option, indented, short
+from distracted_pipeline.vocabulary import FOLDS
+
+
+@click.command()
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--model-name", default=None, help="Backbone; default DISTRACTED_BACKBONE.")
+@click.option(
+    "--adapters", default="[3]", show_default=True, help="Base blocks that get an adapter, e.g. [3] or [2,5]."
+)
+@click.option("--top-lr", default=2.0, show_default=True)
+@click.option("--top-decay", default=0.0, show_default=True)
+@click.option("--body-lr", default=0.0, show_default=True)
+@click.option("--body-decay", default=0.0, show_default=True)
+@click.option("--gamma", default=1.0, show_default=True, help="Factor of the learning rates after each epoch.")
+@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's.")
+@click.option("--checkpoint", default=None, help="Start from this trained variant, or from a model folder.")
+@click.option("--name", default="custom", show_default=True, help="Folder and MLflow name of the result.")
+@click.option("--fold", default="seed", show_default=True, type=click.Choice(FOLDS))
+@click.option(
+    "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
+)
+@data_option
+def train(from_json: Path | None, name: str, fold: str, **options: Any) -> None:
+    """Train one model from the seed project's options: adapters, else body-lr, else masks."""
+    from distracted_pipeline.training.sweep import from_json as read_sweep
+    from distracted_pipeline.training.sweep import train_from_options
+
+    settings = current_settings()
+    for run_name, chosen in (read_sweep(from_json) if from_json else {name: options}).items():
+        result = train_from_options(settings, name=run_name, fold=fold, log=indented, **chosen)
+        click.echo(f"{run_name}: {short(result.folder)}")
