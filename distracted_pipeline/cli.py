@@ -17,7 +17,7 @@ from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.report import compare, report
 from distracted_pipeline.commands.training import train
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import DEMO_DATA, Settings
+from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 
 
 class _Group(click.Group):
