@@ -25,6 +25,17 @@ def masks_show(img: str, out: Path | None) -> None:
     click.echo(target)
 
 
+@masks.command("sheet")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("masks.png"), show_default=True)
+@data_option
+def masks_sheet(out: Path) -> None:
+    """Write a contact sheet: one overlay of each driver."""
+    from distracted_pipeline.masks.overlays import sheet
+
+    sheet(current_settings()).save(out)
+    click.echo(out)
+
+
 @masks.command("export")
 @click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 @data_option

@@ -8,10 +8,12 @@ from typing import Any
 import dagster as dg
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.orchestration.automation import nightly_fill
 from distracted_pipeline.orchestration.compute import SEGMENT, DeviceConfig
-from distracted_pipeline.orchestration.failures import user_errors_as_failures
 from distracted_pipeline.orchestration.partitions import subject_partitions
-from distracted_pipeline.settings import Settings, load_settings
+from distracted_pipeline.orchestration.step import asset_step
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
 CHECKS = {
     "complete": "Every usable image of the manifest has a mask; those without are named.",
@@ -24,14 +26,14 @@ _COMMON: dict[str, Any] = {
     "kinds": {"pytorch", "huggingface", "parquet"},
     "owners": ["team:distracted"],
     "code_version": "1",
-    "op_tags": SEGMENT.op_tags(),
-    "retry_policy": dg.RetryPolicy(max_retries=1, delay=5),  # a device that hiccups; bad input is never retried
+    **SEGMENT.options(),
 }
 
 
 @dg.asset(
     partitions_def=subject_partitions,
     deps=["images"],
+    automation_condition=nightly_fill(),
     check_specs=[dg.AssetCheckSpec("complete", asset="subject_masks", description=CHECKS["complete"])],
     **_COMMON,
 )
@@ -43,9 +45,8 @@ def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
     from distracted_pipeline.masks.engine import fill_subject
 
     subject = context.partition_key
-    with user_errors_as_failures():
-        settings = load_settings()
-        result = fill_subject(settings, subject, log=context.log.info, **config.model_dump())
+    with asset_step(context) as settings:
+        result = fill_subject(settings, subject, log=context.log.info, **_options(config, context))
         metadata, checks = _report(settings, [subject])
     return dg.MaterializeResult(
         metadata=metadata | _counts({subject: result}),
@@ -69,9 +70,8 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
         metadata = _counts({subject: result})
         context.log_event(dg.AssetMaterialization(subject_masks.key, partition=subject, metadata=metadata))
 
-    with user_errors_as_failures():
-        settings = load_settings()
-        results = fill_missing(settings, log=context.log.info, on_filled=on_filled, **config.model_dump())
+    with asset_step(context) as settings:
+        results = fill_missing(settings, log=context.log.info, on_filled=on_filled, **_options(config, context))
         errors = {subject: result.error for subject, result in results.items() if result.error}
         if errors:
             raise DistractedError(
@@ -87,6 +87,11 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
     return dg.MaterializeResult(metadata=metadata | counts, check_results=checks)
 
 
+def _options(config: DeviceConfig, context: dg.AssetExecutionContext) -> dict[str, Any]:
+    """Return how to run the model; a GPU is claimed when the first mask is missing, not before."""
+    return config.model_dump() | {"device": lambda: config.on_leased_gpu(context.log.info).device}
+
+
 def _counts(results: dict[str, Any]) -> dict[str, Any]:
     done = sum(result.done for result in results.values())
     seconds = sum(result.seconds for result in results.values())
@@ -95,6 +100,19 @@ def _counts(results: dict[str, Any]) -> dict[str, Any]:
         "images_reused": sum(result.reused for result in results.values()),
         "images_failed": sum(len(result.failed) for result in results.values()),
         "images_per_second": round(done / seconds, 2) if done else 0.0,
+        **_cost(results, done, seconds),
+    }
+
+
+def _cost(results: dict[str, Any], done: int, seconds: float) -> dict[str, Any]:
+    """Return where the time of the masks made now went; nothing where none were."""
+    stages = sorted({stage for result in results.values() for stage in result.cpu})
+    if not done or not stages:
+        return {}
+    cpu = {stage: sum(result.cpu.get(stage, 0.0) for result in results.values()) for stage in stages}
+    return {
+        "cpu_ms_per_image": {stage: round(1e3 * spent / done, 3) for stage, spent in cpu.items()},
+        "share_of_time_in_model": round(sum(result.model_seconds for result in results.values()) / seconds, 3),
     }
 
 
@@ -103,6 +121,7 @@ def _report(settings: Settings, subjects: list[str]) -> tuple[dict[str, Any], li
     import pyarrow as pa
 
     from distracted_pipeline.images.manifest import of_subject, read_manifest
+    from distracted_pipeline.masks.agreement import recorded
     from distracted_pipeline.masks.cache import open_cache
     from distracted_pipeline.masks.overlays import as_markdown, previews
     from distracted_pipeline.masks.summary import summarise, verdicts
@@ -114,9 +133,16 @@ def _report(settings: Settings, subjects: list[str]) -> tuple[dict[str, Any], li
         "segmenter": settings.segmenter,
         "fingerprint": cache.fingerprint,
         "masks": summary.images,
+        "precision": str(cache.about().get("precision", "")),
         "coverage": dg.TableMetadataValue([dg.TableRecord(row) for row in summary.coverage()], _COVERAGE),
+        "coverage_by_subject": dg.TableMetadataValue(
+            [dg.TableRecord(row) for row in summary.coverage_by_subject()], _BY_SUBJECT
+        ),
         "overlays": dg.MetadataValue.md(as_markdown(previews(settings, cache, rows))),
     }
+    agreement = recorded(cache.root)
+    if agreement:
+        metadata["agreement_with_fp32"] = agreement.text()
     checks = [
         dg.AssetCheckResult(
             check_name=name,
@@ -137,4 +163,7 @@ _COVERAGE = dg.TableSchema(
         dg.TableColumn("share of images", "float"),
         dg.TableColumn("share of pixels", "float"),
     ]
+)
+_BY_SUBJECT = dg.TableSchema(
+    [dg.TableColumn("subject", "string"), *(dg.TableColumn(name, "float") for name in MASK_CATEGORIES)]
 )

@@ -8,8 +8,11 @@ what is missing and computing it is `engine`.
     masks/<fingerprint>/subject=p002/index.json         written last: the subject is complete
 """
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -21,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, write_json
+from distracted_pipeline.files import atomic_path, locked, write_json
 from distracted_pipeline.masks.fractions import class_fractions
 from distracted_pipeline.masks.rle import CATEGORIES, decode
 from distracted_pipeline.masks.segmenter import segmenter_fingerprint
@@ -240,10 +243,20 @@ class MaskCache:
         """Write the index of a subject: from here on it counts as finished."""
         write_json(self.folder(subject) / INDEX, asdict(index))
 
-    def write_about(self, about: dict[str, Any]) -> None:
-        """Write what the fingerprint stands for, once."""
-        if not (self.root / ABOUT).is_file():
-            write_json(self.root / ABOUT, about)
+    def about(self) -> dict[str, Any]:
+        """Return what the fingerprint stands for, and the precision of the masks; empty before the first mask."""
+        try:
+            found: dict[str, Any] = json.loads((self.root / ABOUT).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def write_about(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Write what the fingerprint stands for, once; return what stands there."""
+        with locked(self.root / ".about.lock", what=f"the mask cache {self.root}"):
+            if not (self.root / ABOUT).is_file():
+                write_json(self.root / ABOUT, about)
+            return self.about()
 
     def _locate(self, imgs: Sequence[str]) -> Iterable[tuple[int, tuple[Path, int]]]:
         """Return position, shard and row of every image, shard by shard."""
@@ -315,10 +328,20 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write a shard's table atomically, zstd 3.
 
     Raises:
-        DistractedError: The disk is full or read-only.
+        DistractedError: The disk is full (before anything is written, where it says so) or read-only.
     """
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=3)
+    data = sink.getvalue()
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", compression_level=3)
+        free = shutil.disk_usage(path.parent).free
+        try:
+            if data.size > free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            temporary.write_bytes(data)
+        except OSError as error:
+            why = f"{error.strerror} ({data.size:,} bytes needed, {free:,} available)"
+            raise OSError(error.errno, why) from error
 
 
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,16 @@ from distracted_pipeline.masks.cache import (
     rows_digest,
     write_table,
 )
+from distracted_pipeline.masks.clock import StageClock
 from distracted_pipeline.masks.pipeline import Failure, Wanted, segment_images
-from distracted_pipeline.masks.segmenter import Segmenter, load_segmenter, segmenter_fingerprint, segmenter_identity
+from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.masks.source import Log, Source
 from distracted_pipeline.progress import Progress, duration
 from distracted_pipeline.settings import Settings
 
 SHARD_IMAGES = 256
 SHARD_SECONDS = 120.0
 """A shard is written after so many images or so long, whichever comes first: what a kill can cost."""
-
-Log = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ class FillResult:
         seconds: Wall time.
         index: What the subject holds; None where it could not be finished.
         error: Why it could not be finished; empty otherwise.
+        cpu: CPU seconds by stage (`clock.StageClock`); empty where nothing was made.
+        model_seconds: Wall time in the model.
     """
 
     done: int
@@ -63,55 +64,13 @@ class FillResult:
     seconds: float
     index: Index | None = None
     error: str = ""
+    cpu: dict[str, float] = field(default_factory=dict)
+    model_seconds: float = 0.0
 
     @property
     def areas(self) -> np.ndarray:
         """Pixels of each category over the subject's images, int64 `[7]`."""
         return np.array(self.index.pixels if self.index else [0] * 7, np.int64)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where masks come from: the segmenter in the settings, loaded when the first mask is missing.
-
-    Attributes:
-        settings: Name it.
-        given: Stands in for it.
-        device: As in `DeviceConfig`.
-        precision: As in `DeviceConfig`.
-        log: Receives a line about what was loaded.
-    """
-
-    settings: Settings
-    given: Segmenter | None
-    device: str
-    precision: str
-    log: Log
-
-    @cached_property
-    def segmenter(self) -> Segmenter:
-        """The segmenter, ready to run."""
-        if self.given:
-            return self.given
-        segmenter = load_segmenter(self.settings, self.device, self.precision)
-        model = [
-            str(value) for value in (getattr(segmenter, "device", ""), getattr(segmenter, "precision", "")) if value
-        ]
-        where = f" on {', '.join(model)}" if model else ""
-        unknown = getattr(segmenter, "categories_missing", [])
-        self.log(f"masks by {segmenter.name}{where}" + (f"; it does not know {', '.join(unknown)}" if unknown else ""))
-        return segmenter
-
-    @cached_property
-    def cache(self) -> MaskCache:
-        """The cache of its masks."""
-        fingerprint = self.given.fingerprint if self.given else segmenter_fingerprint(self.settings)
-        return MaskCache(self.settings.masks / fingerprint, fingerprint)
-
-    def about(self) -> dict[str, Any]:
-        """Return what the fingerprint stands for."""
-        identity = {} if self.given else segmenter_identity(self.settings)
-        return {"fingerprint": self.cache.fingerprint, "segmenter": self.segmenter.name, **identity}
 
 
 @dataclass
@@ -121,6 +80,7 @@ class _Writer:
     cache: MaskCache
     subject: str
     description: dict[str, str]
+    clock: StageClock
     masks: list[Mask] = field(default_factory=list)
     since: float = field(default_factory=time.monotonic)
 
@@ -132,7 +92,8 @@ class _Writer:
     def flush(self) -> None:
         masks, self.masks, self.since = self.masks, [], time.monotonic()
         if masks:
-            self.cache.write_shard(self.subject, masks, self.description)
+            with self.clock.stage("write"):
+                self.cache.write_shard(self.subject, masks, self.description)
 
 
 def fill_subject(
@@ -140,7 +101,7 @@ def fill_subject(
     subject: str,
     *,
     segmenter: Segmenter | None = None,
-    device: str = "auto",
+    device: str | Callable[[], str] = "auto",
     precision: str = "auto",
     batch_size: int = 0,
     log: Log = print,
@@ -151,7 +112,7 @@ def fill_subject(
         settings: Data root and segmenter.
         subject: As in the manifest.
         segmenter: Stands in for the one that the settings name.
-        device: As in `DeviceConfig`.
+        device: As in `DeviceConfig`, or what returns that once a model is needed.
         precision: As in `DeviceConfig`.
         batch_size: Images per device batch; 0 chooses.
         log: Receives progress lines.
@@ -168,7 +129,7 @@ def fill_missing(
     subjects: Iterable[str] | None = None,
     *,
     segmenter: Segmenter | None = None,
-    device: str = "auto",
+    device: str | Callable[[], str] = "auto",
     precision: str = "auto",
     batch_size: int = 0,
     log: Log = print,
@@ -180,7 +141,7 @@ def fill_missing(
         settings: Data root and segmenter.
         subjects: As in the manifest; None is all of them.
         segmenter: Stands in for the one that the settings name.
-        device: As in `DeviceConfig`.
+        device: As in `DeviceConfig`, or what returns that once a model is needed.
         precision: As in `DeviceConfig`.
         batch_size: Images per device batch; 0 chooses.
         log: Receives progress lines.
@@ -239,8 +200,7 @@ def _fill(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Lo
     cache, data = source.cache, source.settings.data
     index = finished(cache, data, subject, rows)
     if index is None:
-        _ = source.segmenter
-        cache.write_about(source.about())
+        source.begin()
         with _only_writer(cache, subject, log):
             index = finished(cache, data, subject, rows)  # another process may have been faster
             if index is None:
@@ -251,19 +211,22 @@ def _fill(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Lo
 def _complete(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Log, started: float) -> FillResult:
     """Make what is missing and write the index; the caller holds the subject's lock."""
     cache, data, segmenter = source.cache, source.settings.data, source.segmenter
+    source.compare_precision(rows)
     wanted = [Wanted(*row) for row in zip(*(rows[name].to_pylist() for name in ("img", "path", "sha256")), strict=True)]
     sweep_temporaries(cache.folder(subject))
     there = _drop_stale(cache, subject, {item.img: item.sha256[:SOURCE_DIGITS] for item in wanted})
     missing = [item for item in wanted if item.img not in there]
+    clock = StageClock()
     writer = _Writer(
-        cache, subject, {"segmenter": segmenter.name, "precision": str(getattr(segmenter, "precision", ""))}
+        cache, subject, {"segmenter": segmenter.name, "precision": str(getattr(segmenter, "precision", ""))}, clock
     )
     failed: dict[str, str] = {}
     progress = Progress(len(missing), f"masks of {subject}", log)
     with ImageReader(data) as reader:
         try:
-            with closing(segment_images(missing, reader, segmenter, batch_size=batch_size, log=log)) as results:
-                for result in results:
+            masks = segment_images(missing, reader, segmenter, batch_size=batch_size, log=log, clock=clock)
+            with closing(masks):
+                for result in masks:
                     if isinstance(result, Failure):
                         failed[result.img] = result.reason
                         log(f"{subject}: no mask for {result.img}: {result.reason}")
@@ -282,7 +245,7 @@ def _complete(source: Source, subject: str, rows: pa.Table, batch_size: int, log
         f"{subject}: {done:,} masks made, {len(there):,} reused, {len(failed):,} failed in {duration(seconds)} "
         f"({done / max(seconds, 1e-9):.1f}/s)"
     )
-    return FillResult(done, len(there), failed, seconds, index)
+    return FillResult(done, len(there), failed, seconds, index, cpu=clock.cpu_seconds(), model_seconds=clock.model_wall)
 
 
 def _summarise(cache: MaskCache, subject: str, digest: str, quarantined: dict[str, dict[str, Any]]) -> Index:

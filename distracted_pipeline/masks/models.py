@@ -3,6 +3,7 @@
 Belongs here: loading, devices, precision, the forward pass. What becomes of the outputs is `postprocess`.
 """
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -47,6 +48,7 @@ class ModelSegmenter:
         categories_missing: Names of the categories that the model cannot see.
         device: Where it runs.
         precision: `fp32`, `bf16` or `fp16` (autocast).
+        on_device: Whether the device resizes and normalises, where it does so exactly.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ModelSegmenter:
         self.table, self.categories_missing = category_table(model.config.id2label, name)
         self.thresholds = Thresholds()
         self.preprocess = Preprocessor(processor)
+        self.on_device = self.device.type == "cuda"
         self.universal = model.config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
         self.working_size = WORKING_SIZES.get(model.config.model_type)
         self.model = model.to(self.device).eval()
@@ -75,13 +78,19 @@ class ModelSegmenter:
         return maps
 
     def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
-        """Return the model's input for one image, float32 `[3, h, w]`."""
+        """Return one image for `forward`: uint8 `[H, W, 3]` if the device resizes it, else float32 `[3, h, w]`."""
+        if self.on_device and self.preprocess.on_device(image.shape[0], image.shape[1], self.device):
+            return torch.from_numpy(image)
         return self.preprocess(image)
 
     @torch.inference_mode()
     def forward(self, prepared: Sequence[torch.Tensor]) -> list[Queries] | list[torch.Tensor]:
         """Run a batch; return each image's confident queries, or its class logits `[L, h, w]`, on the CPU."""
-        pixels = torch.stack(list(prepared)).to(self.device, non_blocking=True)
+        pixels = self._gathered(prepared)
+        if pixels.dtype == torch.uint8:
+            route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
+            assert route  # `prepare` asked
+            pixels = route(pixels)
         with self._autocast():
             output = self.model(pixel_values=pixels)
         if self.universal:
@@ -96,17 +105,36 @@ class ModelSegmenter:
         return semantic_map(raw, self.table, size)
 
     def batch_size(self, prepared: torch.Tensor) -> int:
-        """Return a power of two that fits the device, from the memory that one image takes."""
+        """Return a power of two that fits the device, from the memory that one more image takes."""
         if self.device.type != "cuda":
             return CPU_BATCH
-        self.forward([prepared])  # what stays allocated (workspaces, kernels) is not the image's
+        self.forward([prepared])  # what stays allocated (workspaces, kernels) is no image's
+        # The difference, for weights cast by autocast are allocated once a batch.
+        one, two = (self._peak([prepared] * count) for count in (1, 2))
+        free, _ = torch.cuda.mem_get_info(self.device)
+        idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        fits = 1 + int(((free + idle) * MEMORY_SHARE - one) / max(two - one, 1))
+        return 1 << max(min(fits, LARGEST_BATCH).bit_length() - 1, 0)
+
+    def in_fp32(self) -> "ModelSegmenter":
+        """Return the same model without autocast; weights are shared, for autocast never changes them."""
+        twin = copy.copy(self)
+        twin.precision = "fp32"
+        return twin
+
+    def _gathered(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
+        if self.device.type != "cuda":
+            return torch.stack(list(prepared)).to(self.device)
+        # From pageable memory the copy would be staged by the driver, and slower.
+        batch = torch.empty((len(prepared), *prepared[0].shape), dtype=prepared[0].dtype, pin_memory=True)
+        return torch.stack(list(prepared), out=batch).to(self.device, non_blocking=True)
+
+    def _peak(self, prepared: Sequence[torch.Tensor]) -> int:
+        """Return the bytes that a batch takes beyond what is allocated before it."""
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        self.forward([prepared])
-        each = max(torch.cuda.max_memory_allocated(self.device) - before, 1)
-        free, _ = torch.cuda.mem_get_info(self.device)
-        fits = min(int(free * MEMORY_SHARE / each), LARGEST_BATCH)
-        return 1 << max(fits.bit_length() - 1, 0)
+        self.forward(prepared)
+        return int(torch.cuda.max_memory_allocated(self.device) - before)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":

@@ -13,8 +13,8 @@ import pyarrow as pa
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.decode import ImageReader
-from distracted_pipeline.images.manifest import read_manifest
-from distracted_pipeline.masks.cache import SOURCE_DIGITS, MaskCache, open_cache
+from distracted_pipeline.images.manifest import of_subject, read_manifest
+from distracted_pipeline.masks.cache import REMEDY, SOURCE_DIGITS, MaskCache, open_cache
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
@@ -33,6 +33,7 @@ PALETTE: dict[int, tuple[int, int, int]] = {
 
 OPACITY = 0.55
 PREVIEW_WIDTH = 240
+_CAPTION = 14
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> "Image":
@@ -98,6 +99,31 @@ def previews(settings: Settings, cache: MaskCache, rows: pa.Table, count: int = 
                 temporary.write_bytes(buffer.getvalue())
         result[row["img"]] = path.read_bytes()
     return result
+
+
+def sheet(settings: Settings, columns: int = 6) -> "Image":
+    """Return a contact sheet: one overlay of each finished subject, in their order, to judge a segmenter by eye.
+
+    Raises:
+        DistractedError: No subject has masks.
+    """
+    from PIL import Image, ImageDraw
+
+    cache, manifest = open_cache(settings), read_manifest(settings)
+    pictures: list[tuple[str, Image.Image]] = []
+    for subject in cache.subjects_done():
+        for data in previews(settings, cache, of_subject(manifest, subject), count=1).values():
+            pictures.append((subject, Image.open(io.BytesIO(data))))
+    if not pictures:
+        raise DistractedError(f"no subject has masks in {cache.root}. Make them with: {REMEDY}")
+    height = max(picture.height for _, picture in pictures) + _CAPTION
+    page = Image.new("RGB", (columns * PREVIEW_WIDTH, -(-len(pictures) // columns) * height), "white")
+    draw = ImageDraw.Draw(page)
+    for i, (subject, picture) in enumerate(pictures):
+        corner = (i % columns * PREVIEW_WIDTH, i // columns * height)
+        draw.text((corner[0] + 3, corner[1] + 1), subject, fill="black")
+        page.paste(picture, (corner[0], corner[1] + _CAPTION))
+    return page
 
 
 def as_markdown(pictures: dict[str, bytes]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
+from distracted_pipeline.masks.clock import StageClock
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.segmenter import Segmenter, StagedSegmenter
 
@@ -66,6 +67,7 @@ def segment_images(
     *,
     batch_size: int = 0,
     log: Callable[[str], object] = print,
+    clock: StageClock | None = None,
 ) -> Generator[Mask | Failure, None, None]:
     """Yield a mask, or why there is none, for every image, roughly in order.
 
@@ -75,12 +77,14 @@ def segment_images(
         segmenter: A staged one keeps the device busy while threads decode and post-process.
         batch_size: Images per device batch; 0 lets the segmenter choose. Out of memory halves it.
         log: Receives a line when the batch is halved.
+        clock: Receives the CPU time of each stage.
 
     Raises:
         DistractedError: A single image does not fit the device's memory.
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
-    batches = _Batches(stages, batch_size, log)
+    clock = clock or StageClock()
+    batches = _Batches(stages, batch_size, log, clock)
     threads = max(1, min(MOST_THREADS, _cores() // 2))
     decoders = ThreadPoolExecutor(threads, "decode", _one_torch_thread)
     finishers = ThreadPoolExecutor(threads, "finish", _one_torch_thread)
@@ -88,21 +92,27 @@ def segment_images(
 
     def prepare(wanted: Wanted) -> _Prepared | Failure:
         try:
-            data = reader.bytes(wanted.path)
-            if hashlib.sha256(data).hexdigest() != wanted.sha256:
+            with clock.stage("read and hash"):
+                data = reader.bytes(wanted.path)
+                same = hashlib.sha256(data).hexdigest() == wanted.sha256
+            if not same:
                 return Failure(
                     wanted.img, f"{wanted.path} has changed since ingest (its SHA-256 is another); run: distracted run"
                 )
-            image = decode_rgb(data, wanted.path)
-            return _Prepared(wanted, image.shape[:2], stages.prepare(image, wanted.img))
+            with clock.stage("decode"):
+                image = decode_rgb(data, wanted.path)
+            with clock.stage("preprocess"):
+                return _Prepared(wanted, image.shape[:2], stages.prepare(image, wanted.img))
         except DistractedError as error:
             return Failure(wanted.img, str(error))
 
     def finish(prepared: _Prepared, raw: Any) -> Mask:
-        mask = stages.finish(raw, prepared.size)
+        with clock.stage("post-process"):
+            mask = stages.finish(raw, prepared.size)
         if mask.shape != prepared.size:
             raise ValueError(f"{segmenter.name} returned a mask of shape {mask.shape} for an image of {prepared.size}")
-        runs, values, areas = encode(mask)
+        with clock.stage("encode"):
+            runs, values, areas = encode(mask)
         return Mask(prepared.wanted.img, prepared.wanted.sha256[:SOURCE_DIGITS], prepared.size, runs, values, areas)
 
     finishing: deque[Future[Mask]] = deque()
@@ -129,9 +139,10 @@ def segment_images(
 class _Batches:
     """Collects images of one shape until a batch is full; halves the batch when memory runs out."""
 
-    def __init__(self, stages: StagedSegmenter, size: int, log: Callable[[str], object]) -> None:
+    def __init__(self, stages: StagedSegmenter, size: int, log: Callable[[str], object], clock: StageClock) -> None:
         self._stages = stages
         self._log = log
+        self._clock = clock
         self._chosen = size
         self._waiting: dict[Any, list[_Prepared]] = {}
 
@@ -142,7 +153,7 @@ class _Batches:
 
     def add(self, item: _Prepared) -> Iterator[tuple[_Prepared, Any]]:
         """Take an image; yield results when that completes a batch."""
-        self._chosen = self._chosen or self._stages.batch_size(item.value)
+        self._chosen = self._chosen or self._find_size(item)
         group = self._waiting.setdefault(item.shape, [])
         group.append(item)
         if len(group) >= self.size:
@@ -155,27 +166,40 @@ class _Batches:
         while self._waiting:
             yield from self._run(self._waiting.popitem()[1])
 
+    def _find_size(self, item: _Prepared) -> int:
+        try:
+            return self._stages.batch_size(item.value)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise _too_large(error) from error
+
     def _run(self, items: list[_Prepared]) -> Iterator[tuple[_Prepared, Any]]:
         while items:
             batch = items[: self.size]
-            try:
-                raws = self._stages.forward([item.value for item in batch])
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._halve(len(batch), error)
+            raws = self._forward(batch)
+            if raws is None:
+                self._halve(len(batch))
                 continue
             yield from zip(batch, raws, strict=True)
             items = items[len(batch) :]
 
-    def _halve(self, tried: int, error: Exception) -> None:
-        if tried == 1:
-            raise DistractedError(
-                f"one image does not fit the device's memory ({str(error).splitlines()[0]}). "
-                "Close other programs on the device, name a smaller model in DISTRACTED_SEGMENTER, or use device: cpu"
-            ) from error
+    def _forward(self, batch: list[_Prepared]) -> list[Any] | None:
+        """Return the raw results; None if several images do not fit the memory at once."""
+        try:
+            with self._clock.model():
+                return self._stages.forward([item.value for item in batch])
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise _too_large(error) from error
+            return None
+
+    def _halve(self, tried: int) -> None:
         self._chosen = tried // 2
         self._log(f"out of memory with {tried} images at once; continuing with {self._chosen}")
+        # Not before the exception is gone: its traceback holds the failed batch's tensors.
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -225,6 +249,13 @@ def _ahead(
         if not begun:
             return
         yield begun.popleft().result()
+
+
+def _too_large(error: Exception) -> DistractedError:
+    return DistractedError(
+        f"one image does not fit the device's memory ({str(error).splitlines()[0]}). "
+        "Close other programs on the device, name a smaller model in DISTRACTED_SEGMENTER, or use device: cpu"
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

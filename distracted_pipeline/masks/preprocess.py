@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+
+from distracted_pipeline.masks.resize import resize_like_pil
 
 
 class Preprocessor:
@@ -26,9 +29,10 @@ class Preprocessor:
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._table: np.ndarray | None = None
-        self._routes: dict[tuple[int, int], Callable[[np.ndarray], torch.Tensor]] = {}
+        self._routes: dict[tuple[int, int], Callable[[np.ndarray], Tensor]] = {}
+        self._device_routes: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
 
-    def __call__(self, image: np.ndarray) -> torch.Tensor:
+    def __call__(self, image: np.ndarray) -> Tensor:
         """Return float32 `[3, h, w]` for uint8 RGB `[H, W, 3]`."""
         height, width = image.shape[:2]
         route = self._routes.get((height, width))
@@ -36,9 +40,35 @@ class Preprocessor:
             route = self._routes[height, width] = self._choose_route(height, width)
         return route(image)
 
-    def _choose_route(self, height: int, width: int) -> Callable[[np.ndarray], torch.Tensor]:
-        # Noise, for an even picture would hide that its parts went elsewhere.
-        probe = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    def on_device(self, height: int, width: int, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+        """Return what turns uint8 `[B, H, W, 3]` on the device into float32 `[B, 3, h, w]` there, just as exactly.
+
+        None where the processor does more than PIL's bilinear resize and a normalisation, or the device has no float64.
+        """
+        if (height, width) not in self._device_routes:
+            self._device_routes[height, width] = self._choose_device_route(height, width, device)
+        return self._device_routes[height, width]
+
+    def _choose_device_route(self, height: int, width: int, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+        if device.type == "mps":
+            return None
+        probe = _noise(height, width)
+        reference = self(probe)
+        assert self._table is not None  # filled with the first route
+        size = (int(reference.shape[1]), int(reference.shape[2]))
+        table = torch.from_numpy(self._table).to(device)
+        for height_first in (False, True):
+
+            def route(images: Tensor, first: bool = height_first) -> Tensor:
+                planes = resize_like_pil(images, size, height_first=first)
+                return torch.stack([table[c][planes[:, c].long()] for c in range(3)], 1)
+
+            if torch.equal(route(torch.from_numpy(probe[None]).to(device))[0].cpu(), reference):
+                return route
+        return None
+
+    def _choose_route(self, height: int, width: int) -> Callable[[np.ndarray], Tensor]:
+        probe = _noise(height, width)
         reference = self._reference(probe)
         if self._table is None:
             ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
@@ -47,12 +77,12 @@ class Preprocessor:
         new_height, new_width = reference.shape[1:]
         resample = int(getattr(self._processor, "resample", None) or 0)
 
-        def short(image: np.ndarray) -> torch.Tensor:
+        def short(image: np.ndarray) -> Tensor:
             return self._resize_and_look_up(image, new_height, new_width, resample)
 
         return short if torch.equal(short(probe), reference) else self._reference
 
-    def _resize_and_look_up(self, image: np.ndarray, height: int, width: int, resample: int) -> torch.Tensor:
+    def _resize_and_look_up(self, image: np.ndarray, height: int, width: int, resample: int) -> Tensor:
         assert self._table is not None  # filled before any route is tried
         if image.shape[:2] != (height, width):
             image = np.asarray(Image.fromarray(image).resize((width, height), resample))
@@ -61,9 +91,14 @@ class Preprocessor:
             np.take(self._table[channel], image[:, :, channel], out=values[channel], mode="clip")
         return torch.from_numpy(values)
 
-    def _reference(self, image: np.ndarray) -> torch.Tensor:
+    def _reference(self, image: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(self._pixels(image)))
 
     def _pixels(self, image: np.ndarray, **options: Any) -> np.ndarray:
         batch = self._processor(images=[image], return_tensors="np", input_data_format="channels_last", **options)
         return np.asarray(batch["pixel_values"][0], dtype=np.float32)
+
+
+def _noise(height: int, width: int) -> np.ndarray:
+    """Return a picture to compare routes with; an even one would hide that its parts went elsewhere."""
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -37,6 +37,7 @@ class Summary:
         unfinished: Subjects without a complete set of masks.
         quarantined: Image -> why it has no mask.
         person: Subject -> share of its frames that hold a person.
+        by_subject: Subject -> pixels per category, `[7]`.
     """
 
     wanted: int
@@ -47,6 +48,7 @@ class Summary:
     unfinished: list[str] = field(default_factory=list)
     quarantined: dict[str, str] = field(default_factory=dict)
     person: dict[str, float] = field(default_factory=dict)
+    by_subject: dict[str, np.ndarray] = field(default_factory=dict)
 
     def coverage(self) -> list[dict[str, Any]]:
         """Return one record per category: share of images that hold it, and of all pixels."""
@@ -59,6 +61,14 @@ class Summary:
                 "share of pixels": round(float(self.pixels[i]) / pixels, 4),
             }
             for i, name in enumerate(MASK_CATEGORIES, 1)
+        ]
+
+    def coverage_by_subject(self) -> list[dict[str, Any]]:
+        """Return one record per subject: each category's share of its pixels."""
+        return [
+            {"subject": subject}
+            | {name: round(float(pixels[i] / max(pixels.sum(), 1)), 4) for i, name in enumerate(MASK_CATEGORIES, 1)}
+            for subject, pixels in self.by_subject.items()
         ]
 
 
@@ -84,6 +94,7 @@ def summarise(cache: MaskCache, manifest: pa.Table, subjects: Sequence[str]) -> 
     unfinished: list[str] = []
     quarantined: dict[str, str] = {}
     person: dict[str, float] = {}
+    by_subject: dict[str, np.ndarray] = {}
     for subject in subjects:
         wanted += of_subject(manifest, subject).num_rows
         index = cache.index(subject)
@@ -92,10 +103,11 @@ def summarise(cache: MaskCache, manifest: pa.Table, subjects: Sequence[str]) -> 
             continue
         images, empty = images + index.images, empty + index.empty
         present += np.array(index.present)
-        pixels += np.array(index.pixels)
+        by_subject[subject] = np.array(index.pixels, np.int64)
+        pixels += by_subject[subject]
         quarantined |= {img: item["reason"] for img, item in index.quarantined.items()}
         person[subject] = index.present[1] / max(index.images, 1)
-    return Summary(wanted, images, empty, present, pixels, unfinished, quarantined, person)
+    return Summary(wanted, images, empty, present, pixels, unfinished, quarantined, person, by_subject)
 
 
 def verdicts(summary: Summary) -> dict[str, Verdict]:

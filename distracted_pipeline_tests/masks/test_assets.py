@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.masks.assets import CHECKS, masks, subject_masks
 from distracted_pipeline.masks.cache import open_cache
+from distracted_pipeline.orchestration.compute import DeviceConfig
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
@@ -37,6 +39,12 @@ def test_one_driver_is_a_partition_with_metadata_and_a_check(in_force: Settings,
     values = {key: value.value for key, value in event.metadata.items()}
     assert (values["images_made"], values["images_reused"], values["images_failed"], values["masks"]) == (10, 0, 0, 10)
     assert values["images_per_second"] > 0
+    assert values["precision"] == "fp32"
+    assert values["cpu_ms_per_image"]["decode"] > 0
+    assert 0 < values["share_of_time_in_model"] < 1
+    (record,) = event.metadata["coverage_by_subject"].records
+    assert record.data["subject"] == "p002"
+    assert sum(record.data[name] for name in MASK_CATEGORIES) > 0
     assert values["fingerprint"] == open_cache(in_force).fingerprint
     assert values["overlays"].count("data:image/jpeg") == 4
     assert [record.data["category"] for record in event.metadata["coverage"].records] == list(MASK_CATEGORIES)
@@ -67,6 +75,20 @@ def test_bare_masks_fills_what_is_missing_on_disk_and_logs_each_subject(
     (again,) = run(masks, instance).asset_materializations_for_node("masks")
     assert again.metadata["images_made"].value == 0
     assert again.metadata["images_reused"].value == 33
+
+
+def test_no_gpu_is_claimed_while_nothing_is_missing(
+    in_force: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(subject_masks, instance, partition_key="p002")
+
+    def refuse(config: DeviceConfig, log: object) -> DeviceConfig:
+        raise DistractedError("a GPU was claimed")
+
+    monkeypatch.setattr(DeviceConfig, "on_leased_gpu", refuse)
+    assert run(subject_masks, instance, partition_key="p002").success
+    with pytest.raises(dg.Failure, match="claimed"):
+        run(subject_masks, instance, partition_key="p014")
 
 
 def test_images_without_a_mask_fail_the_check_by_name(in_force: Settings, instance: dg.DagsterInstance) -> None:

@@ -1,10 +1,15 @@
 import hashlib
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +17,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import of_subject, read_manifest
-from distracted_pipeline.masks import engine, pipeline, segmenter
+from distracted_pipeline.masks import engine, pipeline, segmenter, source
 from distracted_pipeline.masks.cache import SCHEMA, MaskCache, areas, fraction_maps, open_cache
 from distracted_pipeline.masks.engine import fill_missing, fill_subject
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.conftest import write_kaggle_tree
+from distracted_pipeline_tests.conftest import draw_frame, write_kaggle_tree
 from distracted_pipeline_tests.masks.conftest import save_tiny_mask2former
 
 
@@ -86,7 +92,7 @@ def test_nothing_missing_loads_no_model(ingested: Settings, monkeypatch: pytest.
     def refuse(*args: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(engine, "load_segmenter", refuse)
+    monkeypatch.setattr(source, "load_segmenter", refuse)
     assert fill_subject(ingested, "test-000", log=quiet).reused == 3
     with pytest.raises(AssertionError, match="loaded"):
         fill_subject(ingested, "p002", log=quiet)
@@ -296,15 +302,140 @@ def test_a_subject_that_fails_does_not_stop_the_others(frames: Settings) -> None
     assert "p002" not in cache_of(frames).subjects_done()
 
 
-def test_full_disk_stops_with_path_and_leaves_no_temporary(frames: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: object, **kwargs: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_out_of_memory_on_a_gpu_is_recognised_and_frees_the_failed_batch_before_the_next(frames: Settings) -> None:
+    held: list[weakref.ref[object]] = []
 
-    monkeypatch.setattr(pq, "write_table", full)
+    class Activations:
+        pass
+
+    class Gpu(Bright):
+        def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+            activations = Activations()  # a local of the failing call: an exception's traceback would keep it
+            held.append(weakref.ref(activations))
+            if len(images) > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+            return super().segment(images, names)
+
+    alive: list[bool] = []
+
+    def log(line: str) -> None:
+        if "out of memory" in line:
+            alive.append(held[-1]() is not None)
+
+    assert fill_subject(frames, "p002", segmenter=Gpu(), batch_size=16, log=log).done == 20
+    assert alive == [False, False]
+
+
+def test_finding_the_batch_size_may_run_out_of_memory_too(frames: Settings) -> None:
+    class Small(Bright):
+        def prepare(self, image: np.ndarray, name: str) -> np.ndarray:
+            return image
+
+        def forward(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return list(prepared)
+
+        def finish(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+            return raw
+
+        def batch_size(self, prepared: np.ndarray) -> int:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(DistractedError, match=r"one image does not fit.*DISTRACTED_SEGMENTER"):
+        fill_subject(frames, "p002", segmenter=Small(), log=quiet)
+
+
+def test_time_is_told_by_stage(ingested: Settings) -> None:
+    result = fill_subject(ingested, "p002", log=quiet)
+    assert set(result.cpu) == {
+        "read and hash", "decode", "preprocess", "model", "post-process", "encode", "write"
+    }  # fmt: skip
+    assert all(seconds > 0 for seconds in result.cpu.values())
+    assert 0 < result.model_seconds < result.seconds
+    assert fill_subject(ingested, "p002", log=quiet).cpu == {}
+
+
+def stopped_by_the_disk(frames: Settings, reason: str) -> None:
+    """Check that a fill ends with path and reason, leaves no temporary, and goes on once there is room."""
     results = fill_missing(frames, segmenter=Bright(), log=quiet)
-    assert list(results) == ["p002"]  # the others would fare no better
-    assert "part-00000.parquet: No space left on device" in results["p002"].error
+    assert re.search(reason, results["p002"].error), results["p002"].error
     assert list(cache_of(frames).folder("p002").iterdir()) == []
+
+
+NEEDED = r"part-00000.parquet: %s \([\d,]+ bytes needed, %s available\)"
+
+
+def test_full_disk_stops_before_the_write_with_path_and_bytes(
+    frames: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(frames.data)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=7))
+        patch.setattr(Path, "write_bytes", lambda *args: pytest.fail("written"))
+        stopped_by_the_disk(frames, NEEDED % ("No space left on device", "7"))
+        assert len(fill_missing(frames, segmenter=Bright(), log=quiet)) == 1  # the others would fare no better
+    assert sum(result.done for result in fill_missing(frames, segmenter=Bright(), log=quiet).values()) == 163
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
+def test_write_that_the_system_cuts_short_leaves_no_temporary(frames: Settings) -> None:
+    import resource
+
+    MaskCache.write_about(cache_of(frames), {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, before[1]))
+    try:
+        results = fill_missing(frames, ["p002"], segmenter=Bright(), log=quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.search(NEEDED % ("File too large", r"[\d,]+"), results["p002"].error)
+    assert list(cache_of(frames).folder("p002").iterdir()) == []
+    assert fill_subject(frames, "p002", segmenter=Bright(), log=quiet).done == 20
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True)
+    if mount.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("mount"), reason="needs mount")
+def test_really_full_and_really_read_only_disks(frames: Settings) -> None:
+    with small_disk(frames.masks, "64k"):
+        fill_subject(frames, "p012", segmenter=Bright(), log=quiet)
+        (frames.masks / "filler").write_bytes(bytes(shutil.disk_usage(frames.masks).free))
+        stopped_by_the_disk(frames, NEEDED % ("No space left on device", "[\\d,]+"))
+        (frames.masks / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,ro", frames.masks], check=True)
+        results = fill_missing(frames, segmenter=Bright(), log=quiet)
+        assert "Read-only file system" in results["p002"].error
+        assert str(frames.masks) in results["p002"].error
+        assert cache_of(frames).subjects_done() == ["p012"]
+        subprocess.run(["mount", "-o", "remount,rw", frames.masks], check=True)
+        assert fill_subject(frames, "p002", segmenter=Bright(), log=quiet).done == 20
+
+
+def test_other_colour_modes_and_turned_images_get_upright_masks(settings: Settings) -> None:
+    folder = settings.data / "imgs" / "train"
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    draw_frame(0, 0, 0).convert("L").save(folder / "c0" / "img_1.jpg")
+    draw_frame(0, 0, 0).convert("CMYK").save(folder / "c0" / "img_2.jpg")
+    draw_frame(0, 1, 0).save(folder / "c1" / "img_3.jpg", exif=turned)
+    Image.new("RGBA", (64, 48)).save(folder / "c1" / "img_4.jpg", "PNG")
+    Image.new("L", (10_000, 10_000)).save(folder / "c2" / "img_5.jpg")
+    ingest(settings, log=quiet)
+    bad = {row["img"] for row in read_manifest(settings).to_pylist() if row["status"] != "ok"}
+    assert bad == {"img_4.jpg", "img_5.jpg"}
+    result = fill_subject(settings, "p002", segmenter=Bright(), log=quiet)
+    assert (result.done, result.failed) == (18, {})
+    cache = cache_of(settings)
+    assert [cache.mask(f"img_{i}.jpg").shape for i in (1, 2, 3)] == [(48, 64), (48, 64), (64, 48)]
 
 
 def test_bug_in_a_segmenter_is_not_hidden(frames: Settings) -> None:

@@ -58,6 +58,19 @@ def content(cache: MaskCache) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs fork")
+def test_two_processes_at_once_leave_what_one_leaves(tmp_path: Path) -> None:
+    roots = [write_kaggle_tree(tmp_path / name, drivers=("p002", "p014"), frames=2) for name in ("a", "b")]
+    for root in roots:
+        ingest(Settings(data=root), log=lambda line: None)
+    for process in [start(roots[0]), *[start(roots[1]) for _ in range(3)]]:
+        finish(process)
+    one, several = (MaskCache(root / "masks" / FINGERPRINT, FINGERPRINT) for root in roots)
+    assert content(several) == content(one)
+    assert several.subjects_done() == ["p002", "p014", "test-000"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs fork")
 def test_killed_at_random_moments_the_cache_ends_as_if_it_never_was(tmp_path: Path) -> None:
     roots = [write_kaggle_tree(tmp_path / name, drivers=("p002", "p014", "p026"), frames=3) for name in ("a", "b")]
     for root in roots:

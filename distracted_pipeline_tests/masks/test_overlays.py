@@ -8,7 +8,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.engine import fill_missing
-from distracted_pipeline.masks.overlays import PALETTE, as_markdown, overlay, previews, show
+from distracted_pipeline.masks.overlays import PALETTE, as_markdown, overlay, previews, sheet, show
 from distracted_pipeline.settings import Settings
 
 
@@ -52,6 +52,17 @@ def test_previews_are_few_small_spread_and_drawn_once(ingested: Settings, monkey
     assert text.count("data:image/jpeg;base64,") == 4
     assert "cell phone" in text
     assert len(text) < 100_000
+
+
+def test_contact_sheet_shows_every_driver(ingested: Settings) -> None:
+    with pytest.raises(DistractedError, match="--select masks"):
+        sheet(ingested)
+    fill_missing(ingested, log=quiet)
+    page = np.asarray(sheet(ingested, columns=3))
+    assert page.shape == (2 * (48 + 14), 3 * 240, 3)  # four subjects of 64x48 frames, not enlarged
+    assert (page[14:62, :64] < 255).any()
+    assert (page[76:, :64] < 255).any()
+    assert (page[62:, 240:] == 255).all()
 
 
 def test_previews_of_nothing_are_none(ingested: Settings) -> None:

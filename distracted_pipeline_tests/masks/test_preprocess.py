@@ -36,3 +36,18 @@ def test_grey_first_image_does_not_fool_the_choice_of_the_short_way() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     expected = processor(images=[image], return_tensors="pt", input_data_format="channels_last").pixel_values[0]
     assert torch.equal(preprocess(image), expected)
+
+
+@pytest.mark.parametrize("kind", PROCESSORS)
+def test_a_device_that_resizes_and_normalises_gives_the_processor_s_bits_or_declines(kind: str) -> None:
+    processor = PROCESSORS[kind]
+    preprocess = Preprocessor(processor)
+    random = np.random.default_rng(0)
+    for shape in ((48, 64), (120, 97), (480, 640)):
+        route = preprocess.on_device(*shape, torch.device("cpu"))
+        assert (route is None) == (kind in ("padded", "centre crop", "bicubic"))
+        if route is None:
+            continue
+        images = random.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+        expected = processor(images=list(images), return_tensors="pt", input_data_format="channels_last").pixel_values
+        assert torch.equal(route(torch.from_numpy(images)), expected.float())

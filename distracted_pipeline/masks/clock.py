@@ -1,0 +1,49 @@
+"""Where the CPU time of a fill goes, by stage.
+
+Belongs here: the clock. What the stages are is `pipeline` and `engine`.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MODEL = "model"
+
+
+class StageClock:
+    """Adds up the CPU time of each stage over all threads, from its creation on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stages: defaultdict[str, float] = defaultdict(float)
+        self._started = time.process_time()
+        self.model_wall = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the CPU time that the calling thread spends in the block."""
+        started = time.thread_time()
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - started
+            with self._lock:
+                self._stages[name] += spent
+
+    @contextmanager
+    def model(self) -> Iterator[None]:
+        """Count the wall time of the block: on a GPU, what is not in it is time the device waited."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.model_wall += time.monotonic() - started
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return CPU seconds by stage; `model` is the rest of the process, for its threads are not ours to ask."""
+        with self._lock:
+            stages = dict(self._stages)
+        rest = time.process_time() - self._started - sum(stages.values())
+        return {**stages, MODEL: max(rest, 0.0)}

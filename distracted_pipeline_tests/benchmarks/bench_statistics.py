@@ -1,0 +1,66 @@
+"""What the statistics cost at full cardinality: 19,999 swaps, 10 classes, 10 variants, 26 drivers.
+
+    python -m distracted_pipeline_tests.benchmarks.bench_statistics
+
+One process, one thread, CPU time. Simulated counts of the size of State Farm; exits with 1 when the bar is missed.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import time
+from collections.abc import Callable
+
+import click
+import numpy as np
+
+from distracted_pipeline.evaluation import heterogeneity
+from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.evaluation.comparison import difference
+
+VARIANTS, DRIVERS = 10, 26
+BAR_S = 10.0
+
+
+def simulated(rng: np.random.Generator) -> np.ndarray:
+    """Return counts [driver, true, predicted] of one variant, about 22,000 images."""
+    n = rng.integers(50, 120, (DRIVERS, 10))
+    chance = rng.dirichlet(np.ones(10), (DRIVERS, 10)) * 0.3 + 0.7 * np.eye(10)
+    return rng.multinomial(n, chance)
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+@click.command()
+@click.option("--draws", default=st.DRAWS, show_default=True, help="Swaps per test.")
+def main(draws: int) -> None:
+    """Print the CPU time of the swap test, and of all that a pair of variants is compared by."""
+    rng = np.random.default_rng(0)
+    counts = [simulated(rng) for _ in range(VARIANTS + 1)]
+    base, variants = counts[0], counts[1:]
+    names = [f"p{d:03d}" for d in range(DRIVERS)]
+    signs = st.swap_signs(names, draws)
+    hits, n = (np.stack([f(c).T for c in variants]) for f in (st.hits, st.support))
+    base_hits, base_n = (np.broadcast_to(f(base).T, hits.shape) for f in (st.hits, st.support))
+    st.delta_interval(hits, n, base_hits, base_n)  # scipy loads here
+    swap = cpu_seconds(lambda: st.swap_test(hits, n, base_hits, base_n, signs))
+    whole = cpu_seconds(lambda: [difference(v, base, signs) for v in variants])
+    drivers = cpu_seconds(lambda: [heterogeneity.driver_test(v, base) for v in variants])
+    click.echo(f"{draws:,} swaps x 10 classes x {VARIANTS} variants x {DRIVERS} drivers, CPU seconds on one core:")
+    click.echo(f"  swap test                                {swap:6.2f}   (bar: {BAR_S:g})")
+    click.echo(f"  with intervals, jackknife and Holm       {whole:6.2f}")
+    click.echo(f"  driver test, {heterogeneity.DRAWS:,} draws                {drivers:6.2f}")
+    if swap > BAR_S:
+        raise click.ClickException(f"the swap test took {swap:.1f} s, the bar is {BAR_S:g} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What caching the frozen part saves: training from cached taps against the same training with full forwards.
+
+    python -m distracted_pipeline_tests.benchmarks.bench_training
+
+The real EfficientNet-B3 at 300 x 300 with random weights; one process, one thread, CPU time. All sides run the
+project's own epoch over the same images in the same batches, interleaved, and medians are compared:
+
+- plain: every image through the whole network, frozen part without gradients, in torch's default memory format.
+  The bars are against this one.
+- full: the same with the project's channels-last memory format.
+- cached: from the tap.
+
+The one-time fill of the tap is printed beside, with the epoch from which it has paid for itself against `plain`.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import torch
+from PIL import Image
+from torch import nn
+
+from distracted_pipeline.features.taps import TapStore
+from distracted_pipeline.huggingface import quiet_transformers
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.inputs import Rows
+from distracted_pipeline.training.loop import open_session, train_epoch
+from distracted_pipeline.variants.backbones import load_backbone
+from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.networks import build_network
+from distracted_pipeline_tests.conftest import write_kaggle_tree
+
+SIDE = 300
+B3 = {
+    "image_size": SIDE, "width_coefficient": 1.2, "depth_coefficient": 1.4, "hidden_dim": 1536, "dropout_rate": 0.3,
+    "depthwise_padding": [5, 18], "num_labels": 10,
+}  # fmt: skip
+"""What sets google/efficientnet-b3 apart from the configuration's defaults."""
+
+BARS = {"top_only": 40.0, "adapters": 2.3}
+CPU = torch.device("cpu")
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+def build_b3(folder: Path) -> None:
+    """Write a folder with B3 in random weights that keep activations at their scale: no denormal numbers."""
+    from transformers import EfficientNetConfig, EfficientNetForImageClassification, EfficientNetImageProcessor
+
+    torch.manual_seed(0)
+    model = EfficientNetForImageClassification(EfficientNetConfig(**B3))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        EfficientNetImageProcessor(
+            size={"height": SIDE, "width": SIDE}, resample=Image.Resampling.BILINEAR, include_top=False
+        ).save_pretrained(folder)
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of one call."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+class PlainRows(Rows):
+    """Rows whose batches are in torch's default memory format."""
+
+    def batch(self, index: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
+        return {name: values.contiguous() for name, values in super().batch(index, device).items()}
+
+
+def sides(
+    settings: Settings, kind: str, tap: str, images: int, batch: int
+) -> tuple[dict[str, Callable[[], object]], float]:
+    """Return an epoch of each side over the same images, and the CPU time of filling the tap per image."""
+    table = labelled(read_manifest(settings)).slice(0, images)
+    imgs, subject = table["img"].to_pylist(), table["subject"][0].as_py()
+    store = TapStore(settings)
+    store.ensure(subject, ("pixels",), log=quiet)
+    _ = store._trunk  # loaded once, however many images there are
+    fill = cpu_seconds(lambda: store.ensure(subject, (tap,), log=quiet)) / images
+    config = VariantConfig.model_validate({"name": "bench", "kind": kind, "batch_size": batch, "top_lr": 0.1})
+    labels = torch.arange(images) % 10
+    epochs: dict[str, Callable[[], object]] = {}
+    for side, entry in (("plain", "pixels"), ("full", "pixels"), ("cached", tap)):
+        backbone = load_backbone(settings)
+        net = build_network(config, backbone)
+        net.inputs = (entry,)
+        if side == "plain":
+            net = net.to(memory_format=torch.contiguous_format)
+        kind_of_rows = PlainRows if side == "plain" else Rows
+        raw = {entry: torch.from_numpy(store.load((entry,), imgs)[entry])}
+        rows = kind_of_rows(raw, labels, backbone.preprocessing)
+        session = open_session(net, rows, config, CPU, log=quiet)
+        session.piece = batch
+        epochs[side] = partial(train_epoch, session, rows, 1)
+    return epochs, fill
+
+
+@click.command()
+@click.option("--images", default=16, show_default=True, help="Images of an epoch.")
+@click.option("--batch", default=16, show_default=True, help="Images of a step.")
+@click.option("--repeats", default=7, show_default=True, help="Epochs of each side.")
+def main(images: int, batch: int, repeats: int) -> None:
+    """Print all sides for both bars, the fill, and the epoch from which it pays."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        root = write_kaggle_tree(Path(folder) / "data", drivers=("p002",), frames=-(-images // 10), size=(640, 480))
+        build_b3(Path(folder) / "b3")
+        settings = Settings(data=root, backbone=str(Path(folder) / "b3"))
+        ingest(settings, log=quiet)
+        click.echo(f"EfficientNet-B3 at {SIDE} x {SIDE}, random weights, batches of {batch}, {images} images")
+        click.echo("CPU ms per image and epoch, 1 thread, medians")
+        click.echo(
+            f"{'':28}{'plain':>9}{'full':>9}{'cached':>9}{'plain/cached':>14}{'bar':>7}{'full/cached':>13}"
+            f"{'fill':>9}   pays from epoch"
+        )
+        below = []
+        for kind, tap in (("top_only", "last_block"), ("adapters", "block3_input")):
+            epochs, fill = sides(settings, kind, tap, images, batch)
+            for epoch in epochs.values():
+                epoch()  # warm
+            spent: dict[str, list[float]] = {side: [] for side in epochs}
+            for _ in range(repeats):
+                for side, epoch in epochs.items():
+                    spent[side].append(cpu_seconds(epoch))
+            plain, full, cached = (1e3 * statistics.median(times) / images for times in spent.values())
+            ratio = plain / cached
+            click.echo(
+                f"{kind + ' from ' + tap:28}{plain:9.1f}{full:9.1f}{cached:9.2f}{ratio:13.1f}x{BARS[kind]:6.1f}x"
+                f"{full / cached:12.1f}x{1e3 * fill:9.1f}   {math.ceil(1e3 * fill / (plain - cached))}"
+            )
+            if ratio < BARS[kind]:
+                below.append(kind)
+    if below:
+        raise SystemExit(f"below the bar: {', '.join(below)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Reduced precision: its agreement with fp32 is measured, and it never mixes with another in one cache."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.agreement import compare, measure, recorded
+from distracted_pipeline.masks.cache import open_cache
+from distracted_pipeline.masks.engine import fill_subject
+from distracted_pipeline.masks.models import ModelSegmenter
+from distracted_pipeline.masks.segmenter import load_segmenter
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.conftest import draw_frame
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def frames(count: int) -> list[np.ndarray]:
+    return [np.array(draw_frame(i, i % 10, 0)) for i in range(count)]
+
+
+def test_agreement_counts_pixels_and_pools_iou_over_images() -> None:
+    right = [np.array([[1, 1, 0, 0]], np.uint8), np.array([[1, 5, 5, 5]], np.uint8)]
+    found = [np.array([[1, 0, 0, 0]], np.uint8), np.array([[1, 5, 5, 1]], np.uint8)]
+    agreement = compare(found, right, "bf16")
+    assert agreement.pixels == 6 / 8
+    assert agreement.iou == {
+        "person": 2 / 4, "bottle": None, "cell phone": None, "cup": None, "car": 2 / 3, "chair": None
+    }  # fmt: skip
+    assert agreement.text() == ("bf16 against fp32 on 2 images: 75.000% of pixels agree; IoU person 0.5000, car 0.6667")
+
+
+def test_fp32_twin_shares_weights_and_gives_fp32_masks(tiny_mask2former: Path, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, segmenter=str(tiny_mask2former))
+    half = load_segmenter(settings, precision="bf16")
+    assert isinstance(half, ModelSegmenter)
+    twin, full = half.in_fp32(), load_segmenter(settings, precision="fp32")
+    assert twin.model is half.model
+    assert (half.precision, twin.precision) == ("bf16", "fp32")
+    for ours, expected in zip(twin.segment(frames(3), list("abc")), full.segment(frames(3), list("abc")), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    agreement = measure(half, frames(3), list("abc"))
+    assert agreement.images == 3
+    assert 0.5 < agreement.pixels < 1  # bf16 is close, and is not fp32
+
+
+def test_resizing_on_the_device_changes_no_mask(tiny_mask2former: Path, tmp_path: Path) -> None:
+    segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(tiny_mask2former)))
+    assert isinstance(segmenter, ModelSegmenter)
+    expected = segmenter.segment(frames(4), list("abcd"))
+    segmenter.on_device = True
+    assert segmenter.prepare(frames(1)[0], "a").shape == (48, 64, 3)
+    for ours, mask in zip(segmenter.segment(frames(4), list("abcd")), expected, strict=True):
+        np.testing.assert_array_equal(ours, mask)
+
+
+def test_agreement_is_recorded_once_beside_reduced_masks_and_not_for_fp32(ingested: Settings) -> None:
+    lines: list[str] = []
+    fill_subject(ingested, "p002", precision="bf16", log=lines.append)
+    agreement = recorded(open_cache(ingested).root)
+    assert agreement is not None
+    assert (agreement.precision, agreement.images) == ("bf16", 10)
+    assert sum("bf16 against fp32 on 10 images" in line for line in lines) == 1
+    lines.clear()
+    fill_subject(ingested, "p014", log=lines.append)
+    assert not [line for line in lines if "against fp32" in line]
+    for path in ingested.masks.glob("*/"):
+        path.rename(ingested.data / "elsewhere")
+    fill_subject(ingested, "test-000", log=quiet)
+    assert recorded(open_cache(ingested).root) is None
+
+
+def test_auto_keeps_the_precision_of_the_masks_that_are_there_and_another_is_refused(ingested: Settings) -> None:
+    fill_subject(ingested, "test-000", precision="bf16", log=quiet)
+    lines: list[str] = []
+    assert fill_subject(ingested, "p002", log=lines.append).done == 10
+    assert lines[0].endswith("on cpu, bf16")
+    with pytest.raises(DistractedError, match=r"made in bf16, so none in fp32 .*precision to auto or bf16"):
+        fill_subject(ingested, "p014", precision="fp32", log=quiet)
+    assert open_cache(ingested).imgs("p014") == []
+    assert fill_subject(ingested, "p002", precision="fp32", log=quiet).reused == 10  # nothing to make, nothing to mix
