@@ -12,20 +12,48 @@ from distracted_pipeline.settings import Settings
 @click.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--scope", default="oof", show_default=True, type=click.Choice(["oof", "dev", "test"]))
-@click.option("--format", "style", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
+@click.option(
+    "--show",
+    default="classes",
+    show_default=True,
+    type=click.Choice(["classes", "confusions", "drivers"]),
+    help="What there is a row for: a class, a pair of confused classes, a driver.",
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["oof", "test", "dev"]),
+    help="Which predictions: out of fold, or the seed's split.  [default: the first that has both]",
+)
+@click.option(
+    "--format",
+    "style",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "json", "markdown"]),
+    help="table and markdown are rounded, csv and json are not.",
+)
 @data_option
-def compare(a: str, b: str, scope: str, style: str) -> None:
-    """Say what variant B changed against variant A, class by class."""
-    from distracted_pipeline.evaluation.tables import compare as compare_variants
+def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
+    """Say what variant B changed against variant A."""
+    from distracted_pipeline.evaluation import compared as evaluation
 
-    table = compare_variants(current_settings(), a, b, scope=scope)
-    if style == "csv":
-        click.echo(table.to_csv(index=False), nl=False)
-    elif style == "json":
-        click.echo(table.to_json(orient="records", indent=2))
-    else:
-        click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    found = evaluation.read_compared(current_settings(), a, b, scope)
+    if style in ("csv", "json"):
+        frames = {"classes": evaluation.classes, "confusions": evaluation.confusions, "drivers": evaluation.by_driver}
+        table = frames[show](found)
+        click.echo(table.to_csv(index=False).rstrip() if style == "csv" else table.to_json(orient="records", indent=2))
+        for line in found.missing:
+            click.echo(f"missing: {line}", err=True)
+        return
+    texts = {
+        "classes": evaluation.class_text,
+        "confusions": evaluation.confusion_text,
+        "drivers": evaluation.driver_text,
+    }
+    cells, legend = texts[show](found)
+    click.echo("\n".join(evaluation.headline(found)))
+    click.echo("\n" + (evaluation.as_text(cells) if style == "table" else evaluation.as_markdown(cells)) + "\n")
+    click.echo("\n".join([*legend, *(f"missing: {line}" for line in found.missing)]))
 
 
 @click.group()

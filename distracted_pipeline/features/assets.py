@@ -3,9 +3,8 @@
 import dagster as dg
 
 from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig
-from distracted_pipeline.orchestration.failures import user_errors_as_failures
 from distracted_pipeline.orchestration.partitions import subject_partitions
-from distracted_pipeline.settings import load_settings
+from distracted_pipeline.orchestration.step import asset_step
 
 
 @dg.asset(
@@ -15,7 +14,7 @@ from distracted_pipeline.settings import load_settings
     kinds={"pytorch", "huggingface"},
     owners=["team:distracted"],
     code_version="1",
-    op_tags=TRAIN.op_tags(),
+    **TRAIN.options(),
 )
 def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
     """What the frozen part of each backbone makes of one driver's images: computed once, read by every training.
@@ -24,9 +23,10 @@ def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Mate
     """
     from distracted_pipeline.features.plan import fill_subject
 
-    with user_errors_as_failures():
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
         filled = fill_subject(
-            load_settings(),
+            settings,
             context.partition_key,
             device=config.device,
             precision=config.precision,

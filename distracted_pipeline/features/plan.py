@@ -49,7 +49,9 @@ def wanted_taps(settings: Settings) -> tuple[dict[str | None, list[str]], list[s
             skipped.append(f"{config.name}: {reason}")
             continue
         wanted = taps.setdefault(config.model_name, ["pooled"])
-        wanted += [tap for tap in config.taps if tap not in wanted]
+        # Over a checkpoint's body, taps are made of the pixels when it trains.
+        read = ("pixels",) if config.checkpoint else config.taps
+        wanted += [tap for tap in read if tap not in wanted]
     return taps, skipped
 
 

@@ -36,8 +36,9 @@ from distracted_pipeline.variants.backbones import (
     load_backbone,
     load_preprocessing,
 )
+from distracted_pipeline.variants.trunks import Trunk
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it when the same image and backbone would give other numbers."""
 
 PIXELS = "pixels"
@@ -94,6 +95,10 @@ class TapStore:
     def backbone(self) -> Backbone:
         """Return the loaded backbone; loading waits until something is missing."""
         return load_backbone(self.settings, self.model_name)
+
+    @cached_property
+    def _trunk(self) -> Trunk:
+        return self.backbone.trunk.folded()
 
     @property
     def root(self) -> Path:
@@ -260,7 +265,7 @@ class TapStore:
         deep = [tap for tap in taps if tap != PIXELS]
         values = {PIXELS: pixels} if PIXELS in taps else {}
         if deep:
-            trunk = self.backbone.trunk.to(device)
+            trunk = self._trunk.to(device)
             dtype = autocast_dtype(precision, device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
                 x = self.backbone.preprocessing.normalise(torch.from_numpy(pixels).to(device))

@@ -5,9 +5,8 @@ import warnings
 import dagster as dg
 
 from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig
-from distracted_pipeline.orchestration.failures import user_errors_as_failures
 from distracted_pipeline.orchestration.partitions import variant_fold_partitions, variant_partitions
-from distracted_pipeline.settings import load_settings
+from distracted_pipeline.orchestration.step import asset_step
 from distracted_pipeline.vocabulary import SEED_FOLD
 
 _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMapping())
@@ -25,7 +24,7 @@ with warnings.catch_warnings():  # the mapping is marked beta; every process wou
     kinds={"pytorch", "mlflow"},
     owners=["team:distracted"],
     code_version="1",
-    op_tags=TRAIN.op_tags(),
+    **TRAIN.options(),
     check_specs=[
         dg.AssetCheckSpec(
             "drivers_disjoint",
@@ -47,9 +46,17 @@ def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
     from distracted_pipeline.training.train import train_variant
 
     keys = context.partition_key.keys_by_dimension
-    settings = load_settings()
-    with user_errors_as_failures():
-        result = train_variant(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
+        result = train_variant(
+            settings,
+            keys["variant"],
+            keys["fold"],
+            device=config.device,
+            precision=config.precision,
+            dagster_run_id=context.run.run_id,
+            log=context.log.info,
+        )
         checks = check_trained(settings, result)
     return dg.MaterializeResult(
         metadata=training_metadata(result),
@@ -69,14 +76,15 @@ def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
     kinds={"csv"},
     owners=["team:distracted"],
     code_version="1",
-    op_tags=TRAIN.op_tags(),
+    **TRAIN.options(),
 )
 def submission(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
     """Kaggle's CSV for the unlabelled test images, from the variant trained on the seed's fold."""
     from distracted_pipeline.training.submission import write_submission
 
-    with user_errors_as_failures():
-        written = write_submission(load_settings(), context.partition_key, device=config.device, log=context.log.info)
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
+        written = write_submission(settings, context.partition_key, device=config.device, log=context.log.info)
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": SEED_FOLD}
     )

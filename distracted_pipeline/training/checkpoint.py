@@ -1,7 +1,8 @@
 """Trained variants on disk: the weights that learned, and everything needed to know what they are.
 
-`models/<variant>/<fold>/model.safetensors` holds only what learned; `config.json`, written last, is the commit.
-Belongs here: writing, reading, and judging whether a checkpoint still fits. Not here: training (`train`).
+`models/<variant>/<fold>/model.safetensors` holds only what learned, here or in the checkpoint this one started from;
+`config.json`, written last, is the commit. Belongs here: writing, reading, and judging whether a checkpoint still
+fits. Not here: training (`train`), and what a training that was interrupted leaves (`snapshots`).
 """
 
 import hashlib
@@ -18,17 +19,18 @@ from safetensors.torch import load_file, save
 
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, sweep_temporaries, write_json
+from distracted_pipeline.files import atomic_path, write_json
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.training.loop import State, load_learned
+from distracted_pipeline.training.snapshots import LAST
 from distracted_pipeline.variants.backbones import backbone_fingerprint, load_backbone
-from distracted_pipeline.variants.config import VariantConfig, variant_named
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it when the same inputs would train other weights."""
 
 WEIGHTS = "model.safetensors"
@@ -60,7 +62,8 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
     """Return what a checkpoint of this variant and fold depends on, each as a short hash or version.
 
     Raises:
-        DistractedError: There is no manifest, the backbone is not there, or the starting checkpoint is not trained.
+        DistractedError: There is no manifest, the backbone is not there, or the starting checkpoint is no variant of
+            the catalogue and not trained.
     """
     found = {
         "config_fingerprint": config.fingerprint(),
@@ -76,7 +79,7 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
 
         found["masks_fingerprint"] = segmenter_fingerprint(settings)
     if config.checkpoint:
-        found["start_fingerprint"] = read_meta(start_folder(settings, config, fold))["fingerprint"]
+        found["start_fingerprint"] = _start_fingerprint(settings, config, fold)
     joined = json.dumps(found, sort_keys=True).encode()
     return {"fingerprint": hashlib.sha256(joined).hexdigest()[:12], **found}
 
@@ -92,11 +95,11 @@ def is_trained(settings: Settings, variant: str, fold: str) -> bool:
 
 def write_checkpoint(folder: Path, state: State, meta: dict[str, Any]) -> None:
     """Write weights, then `config.json`; a crash in between leaves no checkpoint rather than a mixed one."""
-    sweep_temporaries(folder)
     (folder / CONFIG).unlink(missing_ok=True)
     write_weights(folder / WEIGHTS, state)
     write_json(folder / CONFIG, meta)
-    (folder / LAST_GOOD).unlink(missing_ok=True)
+    for name in (LAST, LAST_GOOD):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_weights(path: Path, state: State) -> None:
@@ -140,11 +143,16 @@ def load_trained(settings: Settings, variant: str, fold: str, device: str = "aut
             )
     net = build_network(config, backbone)
     try:
-        state = load_file(folder / WEIGHTS)
-        load_learned(net, state)
+        inherited = _load_all(net, load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise DistractedError(f"{folder / WEIGHTS} is missing or damaged ({error}). {again}") from error
+    net.own_body = inherited
     return Trained(net.to(resolve_device(device)).eval().requires_grad_(False), config, meta)
+
+
+def start_variant(settings: Settings, config: VariantConfig) -> str | None:
+    """Return the catalogue's variant that a variant starts from, or None: it starts afresh, or elsewhere."""
+    return config.checkpoint if config.checkpoint in load_catalogue(settings) else None
 
 
 def start_folder(settings: Settings, config: VariantConfig, fold: str) -> Path:
@@ -165,22 +173,36 @@ def start_folder(settings: Settings, config: VariantConfig, fold: str) -> Path:
     return folder
 
 
-def start_from(net: VariantNet, folder: Path) -> None:
-    """Put the weights of another checkpoint into `net` where it starts.
+def start_from(net: VariantNet, folder: Path) -> tuple[State, bool]:
+    """Put the weights of another checkpoint into `net`, frozen parts included.
+
+    A classifier of another shape is left out. Where frozen weights changed, `net.own_body` is set.
+
+    Returns:
+        The weights that do not learn here, and that a checkpoint of `net` therefore has to keep as well; and whether
+        the classifier is still the fresh one.
 
     Raises:
-        DistractedError: The checkpoint changed weights that are frozen here, or a shape differs.
+        DistractedError: The checkpoint holds weights that have no place in `net`.
     """
     state = load_file(folder / WEIGHTS)
-    learning = dict(net.learning())
+    places = dict(net.named_parameters())
+    inherited: State = {}
     for name, tensor in state.items():
-        if name not in learning or learning[name].shape != tensor.shape:
+        fits = name in places and places[name].shape == tensor.shape
+        if not fits and name.startswith("classifier."):
+            continue
+        if not fits:
             raise DistractedError(
-                f"checkpoint {folder} holds {name} {tuple(tensor.shape)}, which does not learn here or has another "
-                "shape. Start from a variant of the same kind, or set kind: fine_tune."
+                f"checkpoint {folder} holds {name} {tuple(tensor.shape)}, which has no place here. "
+                "Start from a variant of the same kind, or from fine_tune."
             )
         with torch.no_grad():
-            learning[name].copy_(tensor)
+            places[name].copy_(tensor)
+        if not places[name].requires_grad:
+            inherited[name] = tensor
+    net.own_body = bool(inherited)
+    return inherited, places["classifier.weight"].shape != state["classifier.weight"].shape
 
 
 def materialize(asset: str, variant: str, fold: str) -> str:
@@ -195,6 +217,25 @@ def _meta(folder: Path) -> dict[str, Any] | None:
         return None
     except json.JSONDecodeError as error:
         raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
+
+
+def _load_all(net: VariantNet, state: State) -> bool:
+    """Put a checkpoint's weights into `net`; return whether some of them do not learn in it."""
+    load_learned(net, state)
+    learning = {name for name, _ in net.learning()}
+    places = dict(net.named_parameters())
+    with torch.no_grad():
+        for name in state.keys() - learning:
+            places[name].copy_(state[name])
+    return bool(state.keys() - learning)
+
+
+def _start_fingerprint(settings: Settings, config: VariantConfig, fold: str) -> str:
+    """Return the fingerprint of the start as it ought to be, so that what follows from it is stale with it."""
+    variant = start_variant(settings, config)
+    if variant is not None:
+        return fingerprints(settings, variant_named(settings, variant), fold)["fingerprint"]
+    return str(read_meta(start_folder(settings, config, fold))["fingerprint"])
 
 
 def _data_fingerprint(settings: Settings) -> str:

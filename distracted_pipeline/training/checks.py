@@ -69,7 +69,7 @@ def training_metadata(result: TrainResult) -> dict[str, Any]:
         "validation macro recall": meta["validation_macro_recall"],
         "validation accuracy": meta["validation_accuracy"],
         "train images": meta["train_images"],
-        "mlflow run": meta["mlflow_run_id"],
+        "mlflow run": meta["mlflow_run_id"] or "not sent yet: distracted sync",
         "folder": dg.MetadataValue.path(result.folder),
     }
 

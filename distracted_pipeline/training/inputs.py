@@ -12,15 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.taps import PIXELS, TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
 from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.networks import VariantNet
 
 FRACTIONS = "fractions"
+
+_OWN_CHUNK, _OWN_BATCH = 512, 32
 
 
 @dataclass(frozen=True)
@@ -63,24 +68,58 @@ class Rows:
 def load_rows(
     settings: Settings,
     config: VariantConfig,
+    net: VariantNet,
     imgs: Sequence[str],
     labels: np.ndarray,
     *,
     device: str = "auto",
     log: Callable[[str], object] = print,
 ) -> Rows:
-    """Return the inputs of a variant for `imgs`, in that order; taps that are missing are computed first.
+    """Return what `net` reads of `imgs`, in that order; taps that are missing are computed first.
 
     Raises:
         DistractedError: An image has no mask, or a tap cannot be computed.
     """
     raw: dict[str, Tensor] = {}
-    if config.taps:
+    if config.taps and net.own_body and config.taps != (PIXELS,):
+        raw |= _own_taps(settings, config, net, imgs, device=device, log=log)
+    elif config.taps:
         raw |= load_taps(settings, config, config.taps, imgs, device=device, log=log)
     if FRACTIONS in config.inputs:
         raw[FRACTIONS] = torch.from_numpy(_fractions(settings, imgs))
     preprocessing = load_preprocessing(settings, config.model_name) if PIXELS in raw else None
     return Rows(raw, torch.from_numpy(labels.astype(np.int64)), preprocessing)
+
+
+def _own_taps(
+    settings: Settings,
+    config: VariantConfig,
+    net: VariantNet,
+    imgs: Sequence[str],
+    *,
+    device: str,
+    log: Callable[[str], object],
+) -> dict[str, Tensor]:
+    """Return the taps that a body of the network's own makes of `imgs`, in fp16 as the cache would keep them.
+
+    In memory: such a body belongs to one variant and fold, and its taps are read by nobody else.
+    """
+    assert net.trunk is not None
+    chosen = resolve_device(device)
+    trunk = net.trunk.to(chosen)
+    preprocessing = load_preprocessing(settings, config.model_name)
+    progress = Progress(len(imgs), "images through the checkpoint's body", log)
+    parts: dict[str, list[Tensor]] = {tap: [] for tap in config.taps}
+    with torch.inference_mode():
+        for first in range(0, len(imgs), _OWN_CHUNK):
+            names = imgs[first : first + _OWN_CHUNK]
+            for pixels in load_taps(settings, config, (PIXELS,), names, device=device, log=log)[PIXELS].split(
+                _OWN_BATCH
+            ):
+                for tap, values in trunk.taps(preprocessing.normalise(pixels.to(chosen)), config.taps).items():
+                    parts[tap].append(values.half().cpu())
+                progress.advance(len(pixels))
+    return {tap: torch.cat(values) for tap, values in parts.items()}
 
 
 def load_taps(

@@ -1,49 +1,46 @@
 """The training loop: plain PyTorch over tensors, readable from top to bottom.
 
-Belongs here: optimisers, one epoch, scoring, and which epoch is kept. Does not belong here: where rows come
-from (`inputs`), and what becomes of the result (`train`, `checkpoint`, `tracking`).
+Belongs here: one epoch, one step, scoring, and which epoch is kept. Does not belong here: what learns at which rate
+(`rates`), where rows come from (`inputs`), and what becomes of the result (`train`, `checkpoint`, `tracking`).
 
 Every epoch draws its order and its noise from `seed + epoch` alone, and the learning rate is a function of the
-epoch: what an epoch does depends on the state before it and on nothing else. No batch is dropped; the loss is
-cross-entropy on logits. Kept is the epoch with the highest macro recall on the validation drivers (ties: lowest
-loss), which are part of the training side and never the ones that are reported.
+epoch: what an epoch does depends on the `Snapshot` before it and on nothing else, so a killed training goes on to
+the same weights. No batch is dropped; the loss is cross-entropy on logits. Kept is the epoch with the highest macro
+recall on the validation drivers (ties: lowest loss), which are part of the training side and never those reported.
+
+The backbone is in eval mode throughout (`VariantNet.train`): batch norms use their stored statistics even where
+their scale and shift learn, `top_bn` included. Rows of a batch therefore never depend on each other, and a batch
+may pass in pieces, with the gradient of the whole.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distracted_pipeline.progress import INTERVAL_S
-from distracted_pipeline.training.inputs import Rows
+from distracted_pipeline.devices import autocast_dtype
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.progress import INTERVAL_S, Progress
+from distracted_pipeline.training.inputs import PIXELS, Rows
+from distracted_pipeline.training.rates import build_optimizer, load_optimizer_state, rate_factor
+from distracted_pipeline.training.scores import score
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.networks import TOP, VariantNet
+from distracted_pipeline.variants.networks import VariantNet
 from distracted_pipeline.vocabulary import CLASS_IDS
 
 State = dict[str, Tensor]
+Log = Callable[[str], object]
 
-SCORING_BATCH = 256
+SCORING_BATCH = 64
 
-
-@dataclass(frozen=True)
-class Scores:
-    """How a network does on some rows.
-
-    Attributes:
-        loss: Mean cross-entropy.
-        accuracy: Share of correct rows.
-        macro_recall: Mean recall over the classes that occur.
-        recall: By class position; NaN where the class does not occur.
-    """
-
-    loss: float
-    accuracy: float
-    macro_recall: float
-    recall: tuple[float, ...]
+PIECE_PIXELS = 16 * 300 * 300
+"""Pixels that pass through a backbone at once on a CPU while it learns, sixteen images of EfficientNet-B3: the
+activations of more fill the memory, and with fewer images torch takes slower convolutions on one thread."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,48 @@ class Fit:
         diverged: The epoch whose loss was not finite, where training stopped; None if all went well.
     """
 
-    history: list[Epoch]
+    history: list[Epoch] = field(default_factory=list)
     best: State | None = None
     best_epoch: int = 0
     diverged: int | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that the next epoch depends on.
+
+    Attributes:
+        fit: The outcome so far.
+        weights: Weights that learn, as the last finished epoch left them, on the CPU.
+        optimizer: The optimiser's state, by the parameter's position.
+        scaler: The gradient scaler's, empty unless training in fp16.
+    """
+
+    fit: Fit
+    weights: State
+    optimizer: dict[Any, Any]
+    scaler: dict[str, Any]
+
+
+@dataclass
+class Session:
+    """What a step needs beside its batch.
+
+    Attributes:
+        weights: Of the classes in the loss; None counts every row alike.
+        dtype: Autocast type of the forward pass; None computes in fp32.
+        piece: Rows that pass through the network at once.
+    """
+
+    net: VariantNet
+    config: VariantConfig
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    weights: Tensor | None
+    dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+    piece: int
+    log: Log
 
 
 def fit(
@@ -86,56 +121,113 @@ def fit(
     validation: Rows,
     config: VariantConfig,
     device: torch.device,
-    log: Callable[[str], object] = print,
+    log: Log = print,
+    *,
+    precision: str = "auto",
+    resume: Snapshot | None = None,
+    save: Callable[[Snapshot], object] | None = None,
 ) -> Fit:
-    """Train `net` in place and return its history and best weights; a loss that is not finite ends it early."""
+    """Train `net` in place and return its history and best weights; a loss that is not finite ends it early.
+
+    Args:
+        net: On the device.
+        train: Rows to learn from.
+        validation: Rows that choose the epoch.
+        config: Rates, epochs, batch size, ...
+        device: Where to compute.
+        log: Receives progress lines.
+        precision: As in `devices.autocast_dtype`.
+        resume: Where an earlier call was interrupted.
+        save: Receives a snapshot after every epoch.
+    """
     train, validation = train.to(device), validation.to(device)
-    optimizer = build_optimizer(net, config)
-    initial = [group["lr"] for group in optimizer.param_groups]
-    result = Fit([])
+    session = open_session(net, train, config, device, precision, log)
+    initial = [group["lr"] for group in session.optimizer.param_groups]
+    result = _go_on(session, resume) if resume else Fit()
+    rest = range(len(result.history) + 1, config.epochs + 1)
+    progress = Progress(len(rest) * len(train), "images", lambda line: log(f"epoch {epoch}/{config.epochs}: {line}"))
     spoke = time.monotonic()
-    for epoch in range(1, config.epochs + 1):
+    for epoch in rest:
+        if config.early_stopping and epoch - 1 - result.best_epoch >= config.early_stopping:
+            log(f"no better epoch since {result.best_epoch}: stopped after {epoch - 1} of {config.epochs}")
+            break
         start = time.monotonic()
-        for group, rate in zip(optimizer.param_groups, initial, strict=True):
+        for group, rate in zip(session.optimizer.param_groups, initial, strict=True):
             group["lr"] = rate * rate_factor(config, epoch)
-        train_loss = train_epoch(net, optimizer, train, config, epoch, device)
+        train_loss = train_epoch(session, train, epoch, progress)
         scores = score(predict_logits(net, validation, device), validation.labels)
         if not (math.isfinite(train_loss) and math.isfinite(scores.loss)):
             result.diverged = epoch
             break
-        rate = optimizer.param_groups[0]["lr"]
+        rate = session.optimizer.param_groups[0]["lr"]
         result.history.append(
             Epoch(epoch, train_loss, scores.loss, scores.accuracy, scores.macro_recall, rate, time.monotonic() - start)
         )
         if result.best is None or _is_better(result.history[-1], result.history[result.best_epoch - 1]):
             result.best, result.best_epoch = learned_state(net), epoch
+        if save is not None:
+            state = session.optimizer.state_dict()["state"]
+            save(Snapshot(result, learned_state(net), state, session.scaler.state_dict()))
         if time.monotonic() - spoke > INTERVAL_S:
             spoke = time.monotonic()
             log(f"epoch {epoch}/{config.epochs}: loss {train_loss:.3f}, validation recall {scores.macro_recall:.3f}")
     return result
 
 
-def train_epoch(
-    net: VariantNet,
-    optimizer: torch.optim.Optimizer,
-    rows: Rows,
-    config: VariantConfig,
-    epoch: int,
-    device: torch.device,
-) -> float:
+def open_session(
+    net: VariantNet, train: Rows, config: VariantConfig, device: torch.device, precision: str = "auto", log: Log = print
+) -> Session:
+    """Return what training `net` on the rows `train` starts with."""
+    dtype = autocast_dtype(precision, device)
+    return Session(
+        net=net,
+        config=config,
+        device=device,
+        optimizer=build_optimizer(net, config),
+        weights=_class_weights(train.labels, config).to(device) if config.class_weights else None,
+        dtype=dtype,
+        scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
+        piece=_first_piece(train, config, device),
+        log=log,
+    )
+
+
+def train_epoch(session: Session, rows: Rows, epoch: int, progress: Progress | None = None) -> float:
     """Go once over the rows and return the mean loss; the order and all noise come from the seed and the epoch."""
-    net.train()
-    generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-    total = torch.zeros((), device=device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.seed * 100_003 + epoch)  # dropout
-        for index in _batches(len(rows), config, generator):
-            batch = rows.batch(index, device)
-            labels = rows.labels[index.to(rows.labels.device)].to(device)
-            if config.augment:
-                batch["pixels"] = jitter(batch["pixels"], generator)
-            total += _step(net, optimizer, batch, labels, config) * len(index)
+    session.net.train()
+    seed = session.config.seed * 100_003 + epoch
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros((), device=session.device)
+    with torch.random.fork_rng(devices=[session.device] if session.device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout
+        for index in _batches(len(rows), session.config, generator):
+            batch = rows.batch(index, session.device)
+            labels = rows.labels[index.to(rows.labels.device)].to(session.device)
+            if session.config.augment:
+                batch[PIXELS] = jitter(batch[PIXELS], generator)
+            total += step(session, batch, labels) * len(index)
+            if progress is not None:
+                progress.advance(len(index))
     return float(total) / len(rows)
+
+
+def step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Take one step on a batch and return the loss before it.
+
+    Raises:
+        DistractedError: Not even one row fits into the GPU's memory.
+    """
+    if session.config.optimizer == "lbfgs":
+        return _lbfgs_step(session, batch, labels)
+    loss = None
+    while loss is None:
+        try:
+            loss = _accumulate(session, batch, labels)
+        except torch.OutOfMemoryError as error:
+            _halve(session, len(labels), error)
+    session.scaler.step(session.optimizer)
+    session.scaler.update()
+    return loss
 
 
 def predict_logits(net: VariantNet, rows: Rows, device: torch.device) -> Tensor:
@@ -144,41 +236,6 @@ def predict_logits(net: VariantNet, rows: Rows, device: torch.device) -> Tensor:
     with torch.inference_mode():
         parts = [net(rows.batch(index, device)) for index in torch.arange(len(rows)).split(SCORING_BATCH)]
     return torch.cat(parts) if parts else torch.empty(0, len(CLASS_IDS))
-
-
-def score(logits: Tensor, labels: Tensor) -> Scores:
-    """Return loss, accuracy and recalls of logits `[N, 10]` against class positions `[N]`."""
-    labels = labels.to(logits.device)
-    right = (logits.argmax(1) == labels).double()
-    counts = torch.bincount(labels, minlength=len(CLASS_IDS)).double()
-    recall = torch.bincount(labels, weights=right, minlength=len(CLASS_IDS)) / counts
-    return Scores(
-        loss=float(functional.cross_entropy(logits.double(), labels)),
-        accuracy=float(right.mean()),
-        macro_recall=float(recall[counts > 0].mean()),
-        recall=tuple(recall.tolist()),
-    )
-
-
-def build_optimizer(net: VariantNet, config: VariantConfig) -> torch.optim.Optimizer:
-    """Return the variant's optimiser over what learns: the top at `top_lr`, the body at `body_lr`."""
-    top = [parameter for name, parameter in net.learning() if TOP.search(name)]
-    body = [parameter for name, parameter in net.learning() if not TOP.search(name)]
-    if config.optimizer == "lbfgs":
-        return torch.optim.LBFGS(
-            top, lr=config.top_lr, max_iter=8, history_size=10, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
-        )
-    groups = [{"params": top, "lr": config.top_lr, "weight_decay": config.top_decay}]
-    if body:
-        groups.append({"params": body, "lr": config.body_lr, "weight_decay": config.body_decay})
-    return torch.optim.AdamW(groups) if config.optimizer == "adamw" else torch.optim.Adadelta(groups)
-
-
-def rate_factor(config: VariantConfig, epoch: int) -> float:
-    """Return what learning rates are multiplied by in an epoch, counted from 1."""
-    if config.scheduler == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * (epoch - 1) / config.epochs))
-    return config.gamma ** (epoch - 1)
 
 
 def jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -208,29 +265,87 @@ def load_learned(net: VariantNet, state: State) -> None:
             parameter.copy_(state[name])
 
 
+def _accumulate(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Leave the gradient of the whole batch in the parameters, piece by piece, and return its loss."""
+    session.optimizer.zero_grad()
+    scale = float(len(labels)) if session.weights is None else session.weights[labels].sum()
+    total = torch.zeros((), device=session.device)
+    for first in range(0, len(labels), session.piece):
+        part = slice(first, first + session.piece)
+        with torch.autocast(session.device.type, session.dtype, enabled=session.dtype is not None):
+            logits = session.net({name: values[part] for name, values in batch.items()})
+        loss = _summed_loss(session, logits, labels[part]) / scale
+        session.scaler.scale(loss).backward()
+        total += loss.detach()
+    return total
+
+
+def _summed_loss(session: Session, logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(
+        logits.float(), labels, session.weights, reduction="sum", label_smoothing=session.config.label_smoothing
+    )
+
+
+def _lbfgs_step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Let L-BFGS evaluate the whole batch as often as its line search asks; it has no weight decay of its own."""
+    losses: list[Tensor] = []
+    scale = float(len(labels)) if session.weights is None else session.weights[labels].sum()
+
+    def closure() -> Tensor:
+        session.optimizer.zero_grad()
+        loss = _summed_loss(session, session.net(batch), labels) / scale
+        losses.append(loss.detach())
+        penalty = session.net.classifier.weight.square().sum() * session.config.top_decay / (2 * len(labels))
+        (loss + penalty).backward()
+        return loss + penalty
+
+    session.optimizer.step(closure)  # type: ignore[arg-type]
+    return losses[0]
+
+
+def _halve(session: Session, rows: int, error: torch.OutOfMemoryError) -> None:
+    """Let half as many rows through at once from now on; the batch that a step is made of stays as it is."""
+    tried = min(session.piece, rows)
+    session.optimizer.zero_grad()
+    if tried == 1:
+        raise DistractedError(
+            f"variant {session.config.name}: not even one image at a time fits into the memory of {session.device}. "
+            "Free it (other processes: nvidia-smi), choose a smaller backbone, or set device to cpu."
+        ) from error
+    session.piece = tried // 2
+    if session.device.type == "cuda":
+        torch.cuda.empty_cache()
+    session.log(
+        f"{session.device} is out of memory with {tried} images at once: going on with {session.piece}, "
+        f"gradients added up to the same batches of {session.config.batch_size}"
+    )
+
+
+def _go_on(session: Session, snapshot: Snapshot) -> Fit:
+    load_learned(session.net, snapshot.weights)
+    load_optimizer_state(session.optimizer, snapshot.optimizer)
+    if snapshot.scaler:
+        session.scaler.load_state_dict(snapshot.scaler)
+    return snapshot.fit
+
+
 def _batches(count: int, config: VariantConfig, generator: torch.Generator) -> tuple[Tensor, ...]:
     if config.optimizer == "lbfgs":
         return (torch.arange(count),)
     return torch.randperm(count, generator=generator).split(config.batch_size)
 
 
-def _step(
-    net: VariantNet, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], labels: Tensor, config: VariantConfig
-) -> Tensor:
-    """Take one step and return the loss before it."""
-    losses: list[Tensor] = []
+def _first_piece(rows: Rows, config: VariantConfig, device: torch.device) -> int:
+    if device.type != "cpu" or PIXELS not in rows.raw:
+        return config.batch_size
+    height, width = rows.raw[PIXELS].shape[-2:]
+    return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(net(batch), labels)
-        losses.append(loss.detach())
-        if config.optimizer == "lbfgs":  # it has no weight decay of its own
-            loss = loss + config.top_decay / (2 * len(labels)) * net.classifier.weight.square().sum()
-        loss.backward()
-        return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
-    return losses[0]
+def _class_weights(labels: Tensor, config: VariantConfig) -> Tensor:
+    """Return weights with which every class that occurs counts alike and the mean row counts 1."""
+    counts = torch.bincount(labels.cpu(), minlength=len(CLASS_IDS)).float()
+    return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
 
 
 def _is_better(one: Epoch, other: Epoch) -> bool:

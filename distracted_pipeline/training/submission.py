@@ -4,6 +4,7 @@ Test images pass through the whole network once, shard by shard, without a featu
 """
 
 import csv
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ CLIP = 1e-4
 
 HEADER = ("img", *CLASS_IDS)
 
+SAMPLE = "sample_submission.csv"
+"""Kaggle's example, in the data root: which images a submission has to hold, in which order."""
+
 _BATCH = 32
 
 
@@ -44,8 +48,11 @@ def write_submission(
 ) -> Submission:
     """Predict every usable unlabelled image and write `submissions/<variant>.csv`.
 
+    Where Kaggle's sample lies in the data root, the images are exactly its images, in its order.
+
     Raises:
-        DistractedError: There are no test images, or the variant is not trained on the seed's fold.
+        DistractedError: There are no test images, they are not those of Kaggle's sample, or the variant is not
+            trained on the seed's fold.
     """
     table = read_manifest(settings)
     tests = table.filter(pc.equal(table["classname"], ""))
@@ -55,11 +62,14 @@ def write_submission(
             f"{settings.data} has no unlabelled test images. Put Kaggle's into {settings.data / 'imgs' / 'test'}, "
             "then: distracted run"
         )
-    if usable.num_rows < tests.num_rows:
+    imgs = usable["img"].to_pylist()
+    sample = sample_images(settings.data / SAMPLE)
+    if sample is not None:
+        imgs = _in_order_of(sample, imgs, settings.data / SAMPLE)
+    elif usable.num_rows < tests.num_rows:
         bad = tests.filter(pc.not_equal(tests["status"], OK))["img"][0].as_py()
         log(f"{tests.num_rows - usable.num_rows:,} test images cannot be used and are left out, {bad} first")
     trained = load_trained(settings, variant, SEED_FOLD, device)
-    imgs = usable["img"].to_pylist()
     probabilities = clipped(_predict(settings, trained, imgs, device, log))
     path = settings.submissions / f"{variant}.csv"
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
@@ -75,6 +85,47 @@ def clipped(probabilities: np.ndarray) -> np.ndarray:
     """Return probabilities `[N, 10]` of at least `CLIP`, rows summing to 1 again."""
     bounded = np.clip(probabilities, CLIP, 1 - CLIP)
     return bounded / bounded.sum(1, keepdims=True)
+
+
+def sample_images(path: Path) -> list[str] | None:
+    """Return the images that Kaggle's sample lists, in its order; None where there is no sample.
+
+    Raises:
+        DistractedError: It is no such CSV, has another header, or names an image twice.
+    """
+    fetch = "Copy Kaggle's there again, or delete it: then whatever test images there are make the submission."
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            rows = [row for row in csv.reader(handle) if row]
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DistractedError(f"{path} cannot be read ({error}). {fetch}") from error
+    if not rows or tuple(rows[0]) != HEADER:
+        header = ",".join(rows[0])[:80] if rows else "empty"
+        raise DistractedError(f"{path} begins with {header!r} instead of {','.join(HEADER)!r}. {fetch}")
+    imgs = [row[0] for row in rows[1:]]
+    if len(set(imgs)) < len(imgs):
+        twice = next(img for img, count in Counter(imgs).items() if count > 1)
+        raise DistractedError(f"{path} names {twice} twice. {fetch}")
+    return imgs
+
+
+def _in_order_of(sample: list[str], imgs: list[str], path: Path) -> list[str]:
+    """Return `sample` where it holds the same images, else say how many differ, and which."""
+    missing, extra = (sorted(set(one) - set(other)) for one, other in ((sample, imgs), (imgs, sample)))
+    if not missing and not extra:
+        return sample
+    counted = " and ".join(
+        f"{len(names):,} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for names, what in ((missing, "of its images are missing or damaged here"), (extra, "here are not in it"))
+        if names
+    )
+    raise DistractedError(
+        f"{path} lists {len(sample):,} images, and there are {len(imgs):,} usable test images: {counted}. Kaggle "
+        f"takes exactly its images. Complete {path.parent / 'imgs' / 'test'}, then type `distracted run`; or "
+        f"delete {path.name} to predict what is there."
+    )
 
 
 def _predict(

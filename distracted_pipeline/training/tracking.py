@@ -1,111 +1,266 @@
-"""MLflow: one run per variant and fold, in a SQLite store inside the data root.
+"""MLflow: one run per variant and fold, in a SQLite store inside the data root or on a tracking server.
 
-Belongs here: everything that talks to MLflow. It is imported when first used (it costs seconds), through its
-client rather than its global state. `cd <data root> && mlflow ui` shows the runs.
+Belongs here: the store, and runs as they are opened, closed and found orphaned. What a training brought is
+written beside its checkpoint first and sent from there (`unsent`), so a store that does not answer never stops a
+training. MLflow is imported when first used (it costs seconds), through its client rather than its global state.
+`cd <data root> && mlflow ui` shows the runs.
 """
 
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.provenance import code_tags, is_gone, process_tags
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 EXPERIMENT = "distracted"
 
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""MLflow's own waits for a server, in its own variables: under 30 s in all, where its defaults wait for minutes."""
+
+PAUSE_S = 300.0
+"""For so long nobody asks again after a store that did not answer: sixty trainings must not wait sixty times."""
+
+Log = Callable[[str], object]
+
+_paused: dict[str, float] = {}
+
+
+class StoreDownError(DistractedError):
+    """The tracking store does not answer, or refuses; trainings go on without it."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A training's run, whether the store knows it or not.
+
+    Attributes:
+        id: MLflow's; None where the store did not answer, and `unsent` creates the run later.
+        name: How MLflow shows it.
+        params: As logged.
+        tags: As logged, process and code included.
+        started: Milliseconds since 1970.
+    """
+
+    id: str | None
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    started: int
+
 
 def open_client(settings: Settings) -> tuple["MlflowClient", str]:
-    """Return a client of the data root's store and the id of its experiment.
+    """Return a client of the store and the id of its experiment.
 
-    The store is created under a file lock: several processes on a fresh database break its migration.
+    The data root's own store is created under a file lock: several processes on a fresh database break its
+    migration.
+
+    Raises:
+        StoreDownError: The store does not answer, did not within the last `PAUSE_S`, or its URI is no store's.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    uri = settings.mlflow_uri
+    if time.monotonic() < _paused.get(uri, 0):
+        raise StoreDownError(f"MLflow at {shown(settings.mlflow_uri)} did not answer a moment ago. {_hint(settings)}")
+    for name, value in {
+        **PATIENCE,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }.items():
+        os.environ.setdefault(name, value)
     with _quiet_migrations():
         from mlflow import MlflowClient
 
-        with locked(settings.data / "mlflow.lock", what="the MLflow store"):
-            client = MlflowClient(tracking_uri=settings.mlflow_uri)
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is not None:
-                return client, experiment.experiment_id
-            location = settings.mlflow_artifacts.as_uri()
-            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+        try:
+            with locked(settings.data / "mlflow.lock", what="the MLflow store"):
+                client = MlflowClient(tracking_uri=uri)
+                return client, _experiment(settings, client)
+        except Exception as error:  # a server, its proxy, a database and a disk fail in ways of their own
+            pause(settings)
+            raise down(settings, error) from error
 
 
-def start_run(settings: Settings, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    """Open a run and return its id."""
-    from mlflow.entities import Param
-
-    client, experiment = open_client(settings)
-    run = client.create_run(experiment, run_name=name, tags=dict(tags))
-    client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()])
-    return run.info.run_id
+def pause(settings: Settings) -> None:
+    """Leave the store alone for `PAUSE_S`."""
+    _paused[settings.mlflow_uri] = time.monotonic() + PAUSE_S
 
 
-def finish_run(
+def ask_again(settings: Settings) -> None:
+    """Forget that the store did not answer: the next call tries it."""
+    _paused.pop(settings.mlflow_uri, None)
+
+
+def reopen_or_start(
     settings: Settings,
-    run_id: str,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
     *,
-    history: list[dict[str, Any]],
-    metrics: Mapping[str, float],
-    figures: Mapping[str, "Figure"],
-    artifacts: list[Path],
-) -> None:
-    """Log what a training brought and close its run.
+    run_id: str | None = None,
+    log: Log = print,
+) -> OpenRun:
+    """Open the run of a training, which holds the lock of its checkpoint.
+
+    Any other run of the same variant and fold that is still open in this data root belongs to a training that was
+    killed, and is closed. A store that does not answer is told and leaves `id` as given.
 
     Args:
         settings: Gives the store.
-        run_id: From `start_run`.
-        history: One entry per epoch; every number but `epoch` becomes a metric at that step.
-        metrics: Final numbers, logged at the last epoch.
-        figures: By file name.
-        artifacts: Files to copy.
+        name: How MLflow shows the run.
+        params: The variant's options.
+        tags: At least `variant` and `fold`.
+        run_id: The run of the training that is resumed; it goes on if the store still has it.
+        log: Receives what did not work.
     """
-    client, _ = open_client(settings)
-    steps = [(key, value, line["epoch"]) for line in history for key, value in line.items() if key != "epoch"]
-    last = history[-1]["epoch"] if history else 0
-    _log_metrics(client, run_id, [*steps, *((key, value, last) for key, value in metrics.items())])
-    for name, figure in figures.items():
-        client.log_figure(run_id, figure, name)
-    for path in artifacts:
-        client.log_artifact(run_id, str(path))
-    client.set_terminated(run_id)
+    every_tag = {**code_tags(), **process_tags(settings.data), **tags}
+    text = {key: str(value) for key, value in params.items()}
+    run = OpenRun(run_id, name, text, every_tag, int(time.time() * 1000))
+    try:
+        return _reopened_or_started(settings, run)
+    except Exception as error:  # whatever the store does, nobody's training ends for it
+        if not isinstance(error, StoreDownError):
+            pause(settings)
+        log(f"{error if isinstance(error, StoreDownError) else down(settings, error)} The training goes on.")
+        return run
 
 
-def fail_run(settings: Settings, run_id: str, why: str) -> None:
+def fail_run(settings: Settings, run: OpenRun, why: str, *, log: Log = print) -> None:
     """Close a run as failed, with the reason as a tag."""
-    client, _ = open_client(settings)
-    client.set_tag(run_id, "failure", why[:500])
-    client.set_terminated(run_id, status="FAILED")
+    if run.id is None:
+        return
+    try:
+        client, _ = open_client(settings)
+        client.set_tag(run.id, "failure", why[:500])
+        client.set_terminated(run.id, status="FAILED")
+    except Exception as error:  # whatever the store does: the training's own error is what the user must see
+        log(f"MLflow at {shown(settings.mlflow_uri)} could not be told that the run failed ({type(error).__name__})")
 
 
-def add_metrics(settings: Settings, run_id: str, metrics: Mapping[str, float]) -> bool:
-    """Add numbers to a finished run; False where the store no longer has it."""
+def close_orphans(settings: Settings, *, log: Log = print) -> int:
+    """Close runs of this data root whose process on this host was killed; return how many.
+
+    Raises:
+        StoreDownError: The store does not answer.
+    """
+    client, experiment = open_client(settings)
+    orphans = [run for run in _open_runs(client, experiment, settings) if is_gone(run.data.tags)]
+    for run in orphans:
+        _close_killed(client, run)
+        log(f"MLflow: {run.info.run_name} was killed while it trained; its run is closed")
+    return len(orphans)
+
+
+def exists(client: "MlflowClient", run_id: str) -> bool:
+    """Tell whether the store has a run that was not deleted."""
     from mlflow.exceptions import MlflowException
 
-    client, _ = open_client(settings)
     try:
-        client.get_run(run_id)
-    except MlflowException:
-        return False
-    _log_metrics(client, run_id, [(key, value, 0) for key, value in metrics.items()])
-    return True
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
-def _log_metrics(client: "MlflowClient", run_id: str, values: list[tuple[str, float, int]]) -> None:
+def create(client: "MlflowClient", experiment: str, run: OpenRun) -> str:
+    """Create a run with its parameters and tags and return its id."""
+    from mlflow.entities import Param
+
+    created = client.create_run(experiment, start_time=run.started, run_name=run.name, tags=run.tags)
+    client.log_batch(created.info.run_id, params=[Param(key, value) for key, value in run.params.items()])
+    return str(created.info.run_id)
+
+
+def log_metrics(client: "MlflowClient", run_id: str, values: list[tuple[str, float, int]]) -> None:
+    """Log numbers as (name, value, step)."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
     metrics = [Metric(key, float(value), now, step) for key, value, step in values]
     for first in range(0, len(metrics), 1000):  # MLflow's limit of one request
         client.log_batch(run_id, metrics=metrics[first : first + 1000])
+
+
+def shown(uri: str, text: str = "") -> str:
+    """Return a text, the store's address by default, without the user name and password the address may carry."""
+    user, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return (text or uri).replace(f"{user}{at}", "") if at else text or uri
+
+
+def _reopened_or_started(settings: Settings, run: OpenRun) -> OpenRun:
+    client, experiment = open_client(settings)
+    for other in _open_runs(client, experiment, settings):
+        same = all(other.data.tags.get(key) == run.tags[key] for key in ("variant", "fold"))
+        if same and other.info.run_id != run.id:
+            _close_killed(client, other)
+    if run.id is None or not exists(client, run.id):
+        return replace(run, id=create(client, experiment, run))
+    client.update_run(run.id, status="RUNNING")
+    if "failure" in client.get_run(run.id).data.tags:
+        client.delete_tag(run.id, "failure")
+    for key, value in process_tags(settings.data).items():
+        client.set_tag(run.id, key, value)
+    return run
+
+
+def down(settings: Settings, error: Exception) -> StoreDownError:
+    """Return the error that says the store does not answer, why, and how to log what is kept meanwhile."""
+    return StoreDownError(
+        f"MLflow at {shown(settings.mlflow_uri)} does not answer ({reason(settings, error)}). {_hint(settings)}"
+    )
+
+
+def reason(settings: Settings, error: BaseException) -> str:
+    """Return an error's kind and first line, without a password."""
+    first = next(iter(str(error).splitlines()), "")[:200]
+    return shown(settings.mlflow_uri, f"{type(error).__name__}: {first}" if first else type(error).__name__)
+
+
+def _hint(settings: Settings) -> str:
+    where = "start the server (DISTRACTED_MLFLOW names it)" if settings.mlflow else "check the disk"
+    return f"Results are kept in {settings.models}; to log them later, {where}, then type: distracted sync"
+
+
+def _experiment(settings: Settings, client: "MlflowClient") -> str:
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        # A server decides for itself where artifacts go; a database does not know.
+        served = settings.mlflow_uri.startswith(("http", "databricks"))
+        location = None if served else settings.mlflow_artifacts.as_uri()
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:
+            experiment = client.get_experiment_by_name(EXPERIMENT)  # another host was faster
+            if experiment is None:
+                raise
+    return str(experiment.experiment_id)
+
+
+def _open_runs(client: "MlflowClient", experiment: str, settings: Settings) -> list["Run"]:
+    running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    return [run for run in running if run.data.tags.get("distracted.root") == str(settings.data)]
+
+
+def _close_killed(client: "MlflowClient", run: "Run") -> None:
+    pid, host = run.data.tags.get("distracted.pid"), run.data.tags.get("distracted.host")
+    client.set_tag(run.info.run_id, "failure", f"killed: process {pid} on {host} ended without closing its run")
+    client.set_terminated(run.info.run_id, status="KILLED")
 
 
 class _quiet_migrations:

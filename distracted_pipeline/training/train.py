@@ -6,7 +6,7 @@ checkpoint makes of held-out drivers is `evaluation.predict`.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,30 @@ import pyarrow as pa
 
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import locked
+from distracted_pipeline.files import locked, sweep_temporaries
 from distracted_pipeline.images.folds import FoldRows, check_disjoint, fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import tracking
+from distracted_pipeline.training import tracking, unsent
 from distracted_pipeline.training.checkpoint import (
     CONFIG,
     LAST_GOOD,
-    WEIGHTS,
     fingerprints,
+    is_trained,
     materialize,
     model_folder,
     read_meta,
     start_folder,
     start_from,
+    start_variant,
     write_checkpoint,
     write_weights,
 )
 from distracted_pipeline.training.figures import confusion_figure
 from distracted_pipeline.training.inputs import Rows, load_rows, load_taps
-from distracted_pipeline.training.loop import Fit, Scores, fit, learned_state, load_learned, predict_logits, score
+from distracted_pipeline.training.loop import Fit, State, fit, learned_state, load_learned, predict_logits
+from distracted_pipeline.training.scores import Scores, score
+from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
 from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
@@ -65,19 +68,39 @@ class TrainResult:
 
 
 def train_variant(
-    settings: Settings, variant: str, fold: str, *, device: str = "auto", log: Log = print
+    settings: Settings,
+    variant: str,
+    fold: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    dagster_run_id: str = "",
+    log: Log = print,
 ) -> TrainResult:
     """Train a variant of the catalogue on a fold, unless a fitting checkpoint is there.
+
+    A training that was killed goes on after its last finished epoch. A variant that starts from another one's
+    checkpoint has that trained first.
 
     Raises:
         DistractedError: Unknown variant or fold, data that cannot be trained on, a backbone that does not fit the
             variant, or a loss that is no longer finite.
     """
-    return train_config(settings, variant_named(settings, variant), fold, device=device, log=log)
+    config = variant_named(settings, variant)
+    return train_config(
+        settings, config, fold, device=device, precision=precision, dagster_run_id=dagster_run_id, log=log
+    )
 
 
 def train_config(
-    settings: Settings, config: VariantConfig, fold: str, *, device: str = "auto", log: Log = print
+    settings: Settings,
+    config: VariantConfig,
+    fold: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    dagster_run_id: str = "",
+    log: Log = print,
 ) -> TrainResult:
     """Train `config`, which need not be in the catalogue, on a fold; see `train_variant`."""
     folder = model_folder(settings, config.name, fold)
@@ -87,7 +110,8 @@ def train_config(
             meta = read_meta(folder)
             if meta["fingerprint"] == prints["fingerprint"]:
                 return TrainResult(config.name, fold, folder, True, meta)
-        meta = _train(settings, config, fold, folder, prints, device, log)
+        sweep_temporaries(folder)
+        meta = _train(settings, config, fold, folder, prints, device, precision, dagster_run_id, log)
     return TrainResult(config.name, fold, folder, False, meta)
 
 
@@ -97,7 +121,15 @@ def class_positions(table: pa.Table) -> np.ndarray:
 
 
 def _train(
-    settings: Settings, config: VariantConfig, fold: str, folder: Path, prints: dict[str, str], device: str, log: Log
+    settings: Settings,
+    config: VariantConfig,
+    fold: str,
+    folder: Path,
+    prints: dict[str, str],
+    device: str,
+    precision: str,
+    dagster_run_id: str,
+    log: Log,
 ) -> dict[str, Any]:
     start = time.monotonic()
     reason = why_unsupported(settings, config.kind, config.model_name)
@@ -107,23 +139,44 @@ def _train(
     rows = fold_rows(table, fold)
     check_disjoint(table, rows)
     chosen = resolve_device(device)
-    train, validation = _load_sides(settings, config, table, rows, device, log)
-    net = _fresh_network(settings, config, fold, table.take(pa.array(rows.train))["img"].to_pylist(), device, log).to(
-        chosen
-    )
+    net, inherited, train, validation = _prepare(settings, config, fold, table, rows, device, log)
+    net = net.to(chosen)
     trainable, total = net.count()
-    run_id = tracking.start_run(
+    interrupted = read_last(folder, prints["fingerprint"])
+    if interrupted is not None:
+        start -= interrupted.seconds
+        log(f"{config.name}, fold {fold}: going on after epoch {len(interrupted.snapshot.fit.history)}")
+    run = tracking.reopen_or_start(
         settings,
         f"{config.name} fold {fold}",
         {**config.model_dump(mode="json"), "fold": fold, "trainable_parameters": trainable, "total_parameters": total},
-        {"variant": config.name, "fold": fold, **{key: value for key, value in prints.items() if value}},
+        {
+            "variant": config.name,
+            "fold": fold,
+            **{key: value for key, value in prints.items() if value},
+            **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
+        },
+        run_id=interrupted.run_id if interrupted else None,
+        log=log,
     )
     try:
-        result = fit(net, train, validation, config, chosen, log)
+        result = fit(
+            net,
+            train,
+            validation,
+            config,
+            chosen,
+            log,
+            precision=precision,
+            resume=interrupted.snapshot if interrupted else None,
+            save=lambda snapshot: write_last(
+                folder, prints["fingerprint"], Interrupted(snapshot, run.id, time.monotonic() - start)
+            ),
+        )
         if result.best is None or result.diverged is not None:
             raise _diverged(config, fold, folder, result)
     except BaseException as error:
-        tracking.fail_run(settings, run_id, str(error) or type(error).__name__)
+        tracking.fail_run(settings, run, str(error) or type(error).__name__, log=log)
         raise
     load_learned(net, result.best)
     logits = predict_logits(net, validation, chosen).cpu()
@@ -148,13 +201,15 @@ def _train(
         "history": [line.as_dict() for line in result.history],
         "device": str(chosen),
         "seconds": time.monotonic() - start,
-        "mlflow_run_id": run_id,
+        "mlflow_run_id": run.id,
+        "dagster_run_id": dagster_run_id or None,
     }
-    write_checkpoint(folder, learned_state(net), meta)
+    write_checkpoint(folder, {**inherited, **learned_state(net)}, meta)
     title = f"{config.title}, fold {fold}: validation drivers, best epoch {result.best_epoch}"
-    tracking.finish_run(
+    unsent.finish_run(
         settings,
-        run_id,
+        folder,
+        run,
         history=meta["history"],
         metrics={
             "best_epoch": result.best_epoch,
@@ -164,7 +219,7 @@ def _train(
         figures={
             "confusion_validation.png": confusion_figure(validation.labels.numpy(), logits.argmax(1).numpy(), title)
         },
-        artifacts=[folder / CONFIG, folder / WEIGHTS],
+        log=log,
     )
     log(
         f"{config.name}, fold {fold}: {len(train):,} images, {len(result.history)} epochs, best {result.best_epoch}, "
@@ -173,32 +228,58 @@ def _train(
     return meta
 
 
-def _load_sides(
-    settings: Settings, config: VariantConfig, table: pa.Table, rows: FoldRows, device: str, log: Log
-) -> tuple[Rows, Rows]:
+def _prepare(
+    settings: Settings, config: VariantConfig, fold: str, table: pa.Table, rows: FoldRows, device: str, log: Log
+) -> tuple[VariantNet, State, Rows, Rows]:
+    """Return the network where training starts, the frozen weights it has from another checkpoint, and its rows."""
+    net = build_network(config, load_backbone(settings, config.model_name) if config.taps else None)
+    inherited, new_classifier = _take_start(settings, config, net, fold, table, rows, device, log)
     labels, names = class_positions(table), table["img"].to_pylist()
-    return tuple(  # type: ignore[return-value]
-        load_rows(settings, config, [names[row] for row in side], labels[side], device=device, log=log)
+    train, validation = (
+        load_rows(settings, config, net, [names[row] for row in side], labels[side], device=device, log=log)
         for side in (rows.train, rows.validation)
     )
+    if config.taps and new_classifier:  # it reads embeddings standardised by the training drivers'
+        imgs = [names[row] for row in rows.train]
+        pooled = train.raw.get("pooled")
+        if pooled is None:
+            pooled = load_taps(settings, config, ("pooled",), imgs, device=device, log=log)["pooled"]
+        net.standardise.fit(pooled.to(net.standardise.mean.device))
+    return net, inherited, train, validation
 
 
-def _fresh_network(
-    settings: Settings, config: VariantConfig, fold: str, imgs: Sequence[str], device: str, log: Log
-) -> VariantNet:
-    """Return the network where training starts: standardised by the training drivers' pooled embeddings."""
-    backbone = load_backbone(settings, config.model_name) if config.taps else None
-    net = build_network(config, backbone)
-    if config.checkpoint:
-        start_from(net, start_folder(settings, config, fold))
-    elif config.taps:
-        pooled = load_taps(settings, config, ("pooled",), imgs, device=device, log=log)["pooled"]
-        net.standardise.fit(pooled)
-    return net
+def _take_start(
+    settings: Settings,
+    config: VariantConfig,
+    net: VariantNet,
+    fold: str,
+    table: pa.Table,
+    rows: FoldRows,
+    device: str,
+    log: Log,
+) -> tuple[State, bool]:
+    """Put the weights into `net` that it starts from; return the frozen ones, and whether its classifier is new."""
+    if not config.checkpoint:
+        return {}, True
+    variant = start_variant(settings, config)
+    if variant is not None and not is_trained(settings, variant, fold):
+        log(f"{config.name} starts from {variant} of the same fold, which is not trained yet: training that first")
+        train_variant(settings, variant, fold, device=device, log=log)
+    folder = start_folder(settings, config, fold)
+    meta = read_meta(folder)
+    judged = {*_subjects(table, rows.predict)} - {*_subjects(table, rows.validation)}
+    known = sorted(judged & {*meta["train_subjects"], *meta["validation_subjects"]})
+    if known:
+        raise DistractedError(
+            f"variant {config.name}: checkpoint {folder} was trained on driver {known[0]}, whom fold {fold} holds out. "
+            f"Train it again, or start from a variant of the catalogue."
+        )
+    return start_from(net, folder)
 
 
 def _diverged(config: VariantConfig, fold: str, folder: Path, result: Fit) -> DistractedError:
     kept = "No epoch before it was good."
+    (folder / LAST).unlink(missing_ok=True)
     if result.best is not None:
         write_weights(folder / LAST_GOOD, result.best)
         kept = f"The weights of epoch {result.best_epoch} are kept in {folder / LAST_GOOD}."

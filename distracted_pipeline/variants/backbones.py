@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,15 @@ def backbone_fingerprint(settings: Settings, name: str | None = None) -> str:
 
 
 def why_unsupported(settings: Settings, kind: str, name: str | None = None) -> str | None:
-    """Return why a variant's kind cannot use this backbone, or None if it can (or if nobody knows yet).
+    """Return why a variant's kind cannot be trained here, or None if it can (or if nobody knows yet).
 
     Reads `config.json` only: cheap enough to ask for every variant.
     """
+    from distracted_pipeline.variants.adapters import NEEDS_PEFT
     from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET
 
+    if kind == "lora" and find_spec("peft") is None:
+        return NEEDS_PEFT
     source = _source(settings, name)
     folder = local_folder(source)
     if kind not in NEEDS_EFFICIENTNET or folder is None or not (folder / "config.json").is_file():

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
 
-Kind = Literal["linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused"]
+Kind = Literal["linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused", "lora", "batch_norm"]
 
 TRAINS: dict[str, str] = {
     "linear_probe": "classifier",
@@ -26,6 +26,8 @@ TRAINS: dict[str, str] = {
     "adapters": "adapters, top_conv, top_bn, classifier",
     "masks_only": "mask CNN, classifier",
     "masks_fused": "mask CNN, classifier over the pooled embedding and the mask CNN's output",
+    "lora": "low-rank updates of pointwise convolutions and linear layers, classifier",
+    "batch_norm": "scale and shift of every batch norm, classifier",
 }
 """What each kind trains; everything else stays as the backbone brought it."""
 
@@ -50,18 +52,33 @@ class VariantConfig(BaseModel):
     )
     scheduler: Literal["step", "cosine"] = Field(default="step", description="step multiplies by gamma each epoch")
     gamma: float = Field(default=1.0, gt=0, le=1)
-    top_lr: float = Field(default=2.0, gt=0, description="classifier, top_conv, top_bn, adapters, mask CNN")
+    top_lr: float = Field(default=2.0, gt=0, description="all that learns but the body of fine_tune")
     top_decay: float = Field(default=0.0, ge=0)
     body_lr: float = Field(default=0.0, ge=0, description="the rest of the backbone; only fine_tune trains it")
     body_decay: float = Field(default=0.0, ge=0)
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="the body's rate falls by this factor per layer, from its last to its first",
+    )
     adapters: tuple[int, ...] = Field(default=(), description="base blocks that get an adapter")
     adapter_weight: float = Field(
         default=0.0, ge=0, description="0: serial, h + A(h); else parallel, block(x) + weight * A(x)"
     )
+    lora_rank: int = Field(default=8, ge=1, description="of kind lora's updates; narrower layers stay as they are")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the classifier, while training")
     augment: bool = Field(default=False, description="shifts and brightness; never flips, which swap left and right")
     checkpoint: str | None = Field(
-        default=None, description="start from another variant's weights of the same fold, or from a model folder"
+        default=None,
+        description="start from another variant's weights of the same fold, or a model folder's, frozen ones included",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["balanced"] | None = Field(
+        default=None, description="balanced: a row weighs in inversely to how many training rows its class has"
+    )
+    early_stopping: int = Field(
+        default=0, ge=0, description="epochs without a better one before training ends; 0: never"
     )
     seed: int = Field(default=0, ge=0)
 
@@ -86,6 +103,11 @@ class VariantConfig(BaseModel):
             )
         if self.optimizer == "lbfgs" and self.kind != "linear_probe":
             raise ValueError("optimizer is lbfgs: only kind linear_probe takes it, others adadelta or adamw")
+        for field, kind, off in (("layer_decay", "fine_tune", 1.0), ("lora_rank", "lora", 8)):
+            if self.kind != kind and getattr(self, field) != off:
+                raise ValueError(f"{field} is {getattr(self, field):g}: only kind {kind} takes it, leave it out here")
+        if self.checkpoint == self.name:
+            raise ValueError(f"checkpoint is {self.checkpoint!r}, the entry itself: name another variant")
         return self
 
     @property
@@ -101,6 +123,8 @@ class VariantConfig(BaseModel):
             "masks_fused": "pooled",
             "top_only": "last_block",
             "fine_tune": "pixels",
+            "lora": "pixels",
+            "batch_norm": "pixels",
             "adapters": f"block{min(self.adapters, default=0)}_input",
         }.get(self.kind)
         return ((entry,) if entry else ()) + (("fractions",) if self.kind.startswith("masks_") else ())
@@ -135,6 +159,8 @@ def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:
     catalogue = {name: validated(name, fields, source) for name, fields in entries.items() if fields is not None}
     if not catalogue:
         raise DistractedError(f"{source} leaves no variant to train. Keep at least one entry that is not null.")
+    for name in catalogue:
+        _check_checkpoints(catalogue, name, source)
     return catalogue
 
 
@@ -151,6 +177,17 @@ def variant_named(settings: Settings, name: str) -> VariantConfig:
             "Add it to the file that DISTRACTED_VARIANTS names."
         )
     return catalogue[name]
+
+
+def _check_checkpoints(catalogue: dict[str, VariantConfig], name: str, source: str) -> None:
+    chain = [name]
+    while (start := catalogue[chain[-1]].checkpoint) in catalogue and start is not None:
+        if start in chain:
+            raise DistractedError(
+                f"{source}, entry {name!r}: checkpoint goes round in a circle ({' from '.join([*chain, start])}). "
+                "Remove it from one of them."
+            )
+        chain.append(start)
 
 
 def _read(path: Path) -> str:

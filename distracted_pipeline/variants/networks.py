@@ -11,16 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.variants.adapters import insert_adapters
+from distracted_pipeline.variants.adapters import insert_adapters, insert_lora
 from distracted_pipeline.variants.backbones import Backbone
 from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET, VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
 from distracted_pipeline.vocabulary import CLASS_IDS, MASK_NAMES
 
-TOP = re.compile(r"^classifier\.|^mask_head\.|\.top_conv\.|\.top_bn\.|\.adapter\.")
-"""Names of the weights that learn at `top_lr`; the rest of the trunk is the body."""
+HEAD = re.compile(r"^classifier\.|^mask_head\.")
+"""Names of the weights that every variant trains, where it has them."""
 
-_HEAD_ONLY = re.compile(r"^classifier\.|^mask_head\.")
+TOP = re.compile(rf"{HEAD.pattern}|\.top_conv\.|\.top_bn\.|\.adapter\.")
+"""Names of the weights that learn at `top_lr` in `fine_tune`; the rest of the trunk is the body."""
+
+_LEARNS = {
+    "fine_tune": re.compile(""),
+    "top_only": TOP,
+    "adapters": TOP,
+    "lora": re.compile(rf"{HEAD.pattern}|\.lora_[AB]\."),
+}
 
 
 class Standardise(nn.Module):
@@ -88,6 +96,7 @@ class VariantNet(nn.Module):
 
     Attributes:
         inputs: What `forward` reads: taps of the backbone, `fractions` of the mask cache.
+        own_body: The frozen part is another checkpoint's, not the backbone as it came: its cached taps do not fit.
         map_inputs: What `forward_with_map` reads: `pixels` (normalised) and `fractions`.
     """
 
@@ -95,6 +104,7 @@ class VariantNet(nn.Module):
         super().__init__()
         self.inputs = config.inputs
         self.map_inputs = (("pixels",) if trunk else ()) + (("fractions",) if mask_head else ())
+        self.own_body = False
         self.trunk = trunk
         self.mask_head = mask_head
         self.pooled_width = trunk.width if trunk else 0
@@ -114,8 +124,8 @@ class VariantNet(nn.Module):
     def forward_with_map(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and the last spatial map before pooling, from a batch of `map_inputs`.
 
-        The trunk's map where there is a trunk, the mask head's otherwise. Its gradient of a logit is available
-        unless gradients are off.
+        A batch may hold `map_tap` in the place of `pixels`: the same map, sooner. The trunk's map where there is a
+        trunk, the mask head's otherwise. Its gradient of a logit is available unless gradients are off.
 
         Raises:
             DistractedError: The backbone has no spatial map (a transformer's tokens).
@@ -126,7 +136,8 @@ class VariantNet(nn.Module):
                 last = self.mask_head.maps(batch["fractions"])
             last.requires_grad_(torch.is_grad_enabled())
             return self._classify(None, self.mask_head.describe(last, batch["fractions"])), last
-        last, pooled = self.trunk.maps(batch["pixels"])
+        entry = next(name for name in batch if name != "fractions")
+        last, pooled = self.trunk.maps(batch[entry], entry)
         if last.ndim != 4:
             raise DistractedError(
                 f"{self.trunk.family} ends in tokens, not in a map, so there is nothing to draw. "
@@ -140,6 +151,14 @@ class VariantNet(nn.Module):
         pooled = self.trunk(batch["pixels"])[1] if self.trunk is not None else None
         masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
         return self._classify(pooled, masks)
+
+    def map_tap(self) -> str | None:
+        """Return the backbone's tap from which the map is soonest computed; None where only `pixels` will do."""
+        if self.trunk is None or self.own_body or self.inputs[0] == "pixels":
+            return None
+        if self.inputs[0] == "pooled":  # past the map, but all that leads to it is the backbone as it came
+            return "last_block" if isinstance(self.trunk, EfficientNetTrunk) else None
+        return self.inputs[0]
 
     def pooled_weights(self) -> Tensor | None:
         """Return W `[10, C]` where logits are W times the map's mean plus a part without the map, else None."""
@@ -189,7 +208,7 @@ def build_network(config: VariantConfig, backbone: Backbone | None) -> VariantNe
         backbone: Its backbone, which becomes part of the network; None for `masks_only`.
 
     Raises:
-        DistractedError: The kind needs an EfficientNet and this is none, or a base block does not exist.
+        DistractedError: The kind needs another backbone or a package that is not there, or a base block does not exist.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -206,14 +225,28 @@ def build_network(config: VariantConfig, backbone: Backbone | None) -> VariantNe
                 )
             if isinstance(trunk, EfficientNetTrunk) and config.adapters:
                 insert_adapters(trunk, config.adapters, config.adapter_weight)
+            if config.kind == "lora":
+                insert_lora(trunk, config.lora_rank)
         net = VariantNet(config, trunk, mask_head)
+    chosen = what_learns(config.kind, net)
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(learns(config.kind, name))
+        parameter.requires_grad_(name in chosen)
     return net
 
 
-def learns(kind: str, name: str) -> bool:
-    """Tell whether the parameter `name` learns in a variant of `kind`."""
-    if kind == "fine_tune":
-        return True
-    return bool((TOP if kind in NEEDS_EFFICIENTNET else _HEAD_ONLY).search(name))
+def what_learns(kind: str, net: VariantNet) -> set[str]:
+    """Return the names of the parameters that learn in a variant of `kind`.
+
+    Raises:
+        DistractedError: The kind trains batch norms and the backbone has none.
+    """
+    chosen = {name for name, _ in net.named_parameters() if _LEARNS.get(kind, HEAD).search(name)}
+    if kind == "batch_norm":
+        norms = [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
+        if not norms:
+            raise DistractedError(
+                f"kind batch_norm trains batch norms, and {net.trunk.family if net.trunk else 'this'} has none. "
+                "Set DISTRACTED_BACKBONE, or the variant's `model_name`, to one with some, e.g. an EfficientNet."
+            )
+        chosen |= {f"{name}.{part}" for name in norms for part in ("weight", "bias")}
+    return chosen

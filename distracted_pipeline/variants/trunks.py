@@ -5,17 +5,20 @@ EfficientNet can start at any base block, so that the frozen part is computed on
 the pooled embedding and the whole network.
 """
 
+import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distracted_pipeline.errors import DistractedError
 
 ONLY_EFFICIENTNET = (
-    "linear_probe, fine_tune, masks_only and masks_fused work with any image classifier; "
+    "linear_probe, fine_tune, lora, masks_only and masks_fused work with any image classifier; "
     "for the others set DISTRACTED_BACKBONE, or the variant's `model_name`, to an EfficientNet."
 )
 
@@ -45,9 +48,9 @@ class Trunk(nn.Module):
             handle.remove()
         return seen[0].last_hidden_state, pooled
 
-    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(self, x: Tensor, start: str = "pixels") -> tuple[Tensor, Tensor]:
         """Return map and pooled embedding from pixels, with a graph from the embedding back to the map."""
-        return self(x.detach().requires_grad_(torch.is_grad_enabled()))
+        return self(x.detach().requires_grad_(torch.is_grad_enabled()), start)
 
     def taps(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Return the named taps of normalised pixels `x`.
@@ -59,6 +62,10 @@ class Trunk(nn.Module):
             if name != "pooled":
                 raise DistractedError(f"{self.family} has no tap {name!r}. {ONLY_EFFICIENTNET}")
         return {"pooled": self(x)[1]} if names else {}
+
+    def folded(self) -> "Trunk":
+        """Return a trunk for inference that computes the same, faster where there is a way."""
+        return self
 
     @property
     def family(self) -> str:
@@ -111,10 +118,10 @@ class EfficientNetTrunk(Trunk):
         last = self._last_map(x, start)
         return last, self._pool(last)
 
-    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(self, x: Tensor, start: str = "pixels") -> tuple[Tensor, Tensor]:
         """Return map and pooled embedding; the graph starts at the map, which is all that CAM needs."""
         with torch.no_grad():
-            last = self._last_map(x, "pixels")
+            last = self._last_map(x, start)
         last.requires_grad_(torch.is_grad_enabled())
         return last, self._pool(last)
 
@@ -135,6 +142,20 @@ class EfficientNetTrunk(Trunk):
         if "pooled" in names:
             found["pooled"] = self(x, "last_block")[1]
         return found
+
+    def folded(self) -> "EfficientNetTrunk":
+        """Return a copy whose batch norms are merged into the convolutions before them: a fifth less time on a CPU.
+
+        Equal to float rounding (relative differences of 1e-5), which is below that of the fp16 that taps are kept in.
+        """
+        trunk = copy.deepcopy(self)
+        for module in list(trunk.modules()):
+            children = list(module.named_children())
+            for (first, conv), (second, norm) in pairwise(children):
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, first, fuse_conv_bn_eval(conv, norm))
+                    setattr(module, second, nn.Identity())
+        return trunk.requires_grad_(False).to(memory_format=torch.channels_last)
 
     def pools_by_mean(self) -> bool:
         """Tell whether the embedding is the plain mean of the map, so that CAM has a closed form."""

@@ -97,7 +97,7 @@ def test_another_backbone_has_another_folder(own_root: Settings, other_families:
 
 def test_a_failed_pass_leaves_no_tap_and_no_temporary(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     store = TapStore(own_root)
-    trunk = store.backbone.trunk
+    trunk = store._trunk
     calls = iter(range(10))
     real = trunk.taps
     monkeypatch.setattr(trunk, "taps", lambda x, names: real(x, names) if next(calls) < 1 else 1 / 0)
@@ -139,7 +139,7 @@ def test_a_truncated_image_is_named(own_root: Settings) -> None:
 
 def test_values_beyond_fp16_are_refused_with_the_image(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     store = TapStore(own_root)
-    trunk = store.backbone.trunk
+    trunk = store._trunk
     monkeypatch.setattr(trunk, "taps", lambda x, names: {"pooled": torch.full((len(x), 4), 1e6)})
     with pytest.raises(DistractedError, match=r"tap pooled of img_\d+\.jpg is not finite in fp16"):
         store.ensure("p002", ("pooled",), log=quiet)

@@ -21,6 +21,9 @@ adapter_serial: {epochs: 2, batch_size: 32, top_lr: 1.0}
 adapter_parallel: null
 masks_only: {epochs: 2}
 masks_fused: {epochs: 1}
+masks_fused_checkpoint: {epochs: 1}
+lora: {epochs: 1}
+batch_norm: {epochs: 1}
 """
 
 

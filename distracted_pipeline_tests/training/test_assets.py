@@ -8,13 +8,22 @@ import pytest
 from distracted_pipeline.settings import Settings
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as the variables that the assets read."""
+    return {
+        "DISTRACTED_DATA": str(settings.data),
+        "DISTRACTED_BACKBONE": settings.backbone,
+        "DISTRACTED_SEGMENTER": settings.segmenter,
+        "DISTRACTED_VARIANTS": str(settings.variants_file),
+        "DISTRACTED_BASELINE": settings.baseline,
+    }
+
+
 @pytest.fixture
 def in_force(prepared: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """`prepared`, as the environment of the assets."""
-    monkeypatch.setenv("DISTRACTED_DATA", str(prepared.data))
-    monkeypatch.setenv("DISTRACTED_BACKBONE", prepared.backbone)
-    monkeypatch.setenv("DISTRACTED_SEGMENTER", prepared.segmenter)
-    monkeypatch.setenv("DISTRACTED_VARIANTS", str(prepared.variants_file))
+    for name, value in environment(prepared).items():
+        monkeypatch.setenv(name, value)
     return prepared
 
 
@@ -45,6 +54,42 @@ def test_training_and_predicting_one_partition_reports_metadata_and_checks(in_fo
     assert checks["valid_probabilities"]
     predicted = result.asset_materializations_for_node("predictions")[0].metadata
     assert predicted["images"].value > 0
+
+
+def test_the_checkpoint_and_its_mlflow_run_name_the_dagster_run(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    from distracted_pipeline.training.checkpoint import model_folder, read_meta
+
+    for name, value in environment(own_root).items():
+        monkeypatch.setenv(name, value)
+    result = run(["trained_model"], "2|masks_only")
+    assert result.success
+    meta = read_meta(model_folder(own_root, "masks_only", "2"))
+    assert meta["dagster_run_id"] == result.run_id
+    tags = MlflowClient(tracking_uri=own_root.mlflow_uri).get_run(meta["mlflow_run_id"]).data.tags
+    assert tags["dagster_run_id"] == result.run_id
+    assert tags["package_version"]
+
+
+def test_the_champion_is_an_asset_whose_check_says_whether_it_is_registered(
+    crowned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distracted_pipeline.evaluation.assets import champion
+
+    for name, value in environment(crowned).items():
+        monkeypatch.setenv(name, value)
+    result = dg.materialize([champion])
+    metadata = result.asset_materializations_for_node("champion")[0].metadata
+    assert metadata["version"].value == "1"
+    assert "models:/distracted_driver@champion" in metadata["load"].value
+    assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
+    monkeypatch.setenv("DISTRACTED_MLFLOW", "nonsense://nowhere")
+    result = dg.materialize([champion])
+    assert result.success, "a store that is down is nobody's failure"
+    assert [check.passed for check in result.get_asset_check_evaluations()] == [False]
 
 
 def test_the_taps_of_a_driver_are_an_asset_partition(in_force: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The loop: it learns, it repeats itself exactly, it keeps the best epoch, and it stops at NaN."""
+"""The loop: it learns, it repeats itself exactly, it keeps the best epoch, it stops at NaN, it fits into memory."""
 
 from pathlib import Path
 
@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 import torch
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.loop import (
     Epoch,
+    Session,
     _is_better,
     fit,
     jitter,
     load_learned,
+    open_session,
     predict_logits,
-    rate_factor,
-    score,
+    step,
+    train_epoch,
 )
+from distracted_pipeline.training.rates import rate_factor
+from distracted_pipeline.training.scores import score
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import VariantNet, build_network
 from distracted_pipeline_tests.variants.tiny import SIDE, settings_for, variant
@@ -77,31 +82,126 @@ def test_masks_alone_are_learnt(rows: dict[str, Rows], optimizer: str) -> None:
     assert max(line.validation_macro_recall for line in result.history) > 0.8
 
 
-def test_training_from_the_cached_tap_is_training_from_pixels(efficientnet: Path, rows: dict[str, Rows]) -> None:
-    losses = {}
-    for start in ("last_block", "pixels"):
-        net = fresh(efficientnet, "top_only")
+@pytest.mark.parametrize(("kind", "tap"), [("top_only", "last_block"), ("adapters", "block3_input")])
+def test_every_step_from_the_cached_tap_is_the_step_from_pixels(
+    efficientnet: Path, rows: dict[str, Rows], kind: str, tap: str
+) -> None:
+    losses: dict[str, list[float]] = {}
+    for start in (tap, "pixels"):
+        net = fresh(efficientnet, kind)
         net.inputs = (start,)
-        config = variant("top_only", epochs=5, batch_size=15)  # 20 steps
-        losses[start] = [line.train_loss for line in fit(net, rows[start], rows[start], config, CPU, quiet).history]
-    assert np.allclose(losses["last_block"], losses["pixels"], atol=1e-5)
+        session = open_session(net, rows[start], variant(kind, top_lr=1.0), CPU)
+        net.train()
+        losses[start] = []
+        for number in range(20):
+            index = torch.randperm(60, generator=torch.Generator().manual_seed(number))[:15]
+            loss = step(session, rows[start].batch(index, CPU), rows[start].labels[index])
+            losses[start].append(float(loss))
+    assert max(abs(a - b) for a, b in zip(losses[tap], losses["pixels"], strict=True)) < 1e-5
+    assert losses[tap][-1] < 0.8 * losses[tap][0]
 
 
-def test_adapters_from_the_cached_tap_learn_as_from_pixels(efficientnet: Path, rows: dict[str, Rows]) -> None:
-    losses = {}
-    for start in ("block3_input", "pixels"):
-        net = fresh(efficientnet, "adapters")
+@pytest.mark.parametrize(("kind", "tap"), [("top_only", "last_block"), ("adapters", "block3_input")])
+def test_trained_on_fp16_taps_the_predictions_are_those_of_training_from_pixels(
+    efficientnet: Path, rows: dict[str, Rows], kind: str, tap: str
+) -> None:
+    config = variant(kind, epochs=3, batch_size=15, top_lr=1.0)
+    predicted = {}
+    half = Rows({tap: rows[tap].raw[tap].half()}, rows[tap].labels, None)
+    for start, given in ((tap, half), ("pixels", rows["pixels"])):
+        net = fresh(efficientnet, kind)
         net.inputs = (start,)
-        config = variant("adapters", epochs=3, batch_size=15)
-        losses[start] = [line.train_loss for line in fit(net, rows[start], rows[start], config, CPU, quiet).history]
-    assert np.allclose(losses["block3_input"], losses["pixels"], atol=1e-5)
+        fit(net, given, given, config, CPU, quiet)
+        predicted[start] = predict_logits(net, given, CPU).argmax(1)
+    assert torch.equal(predicted[tap], predicted["pixels"])
 
 
-def test_fp16_taps_change_no_prediction(efficientnet: Path, rows: dict[str, Rows]) -> None:
-    net = fresh(efficientnet, "top_only")
-    full = rows["last_block"]
-    half = Rows({"last_block": full.raw["last_block"].half()}, full.labels, None)
-    assert torch.equal(predict_logits(net, full, CPU).argmax(1), predict_logits(net, half, CPU).argmax(1))
+def gradients(session: Session, batch: dict[str, torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
+    """What a step leaves in the parameters, without the step."""
+    session.optimizer.step = lambda *args: None  # type: ignore[method-assign]
+    session.net.train()
+    step(session, batch, labels)
+    return [p.grad.clone() for p in session.net.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"class_weights": "balanced", "label_smoothing": 0.1}], ids=["plain", "weighted"]
+)
+@pytest.mark.parametrize("kind", ["fine_tune", "batch_norm"])
+def test_out_of_memory_the_same_batch_passes_in_pieces_with_the_same_gradient(
+    efficientnet: Path, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch, kind: str, fields: dict
+) -> None:
+    config = variant(kind, batch_size=24, **fields)
+    index = torch.arange(24)
+    batch, labels = rows["pixels"].batch(index, CPU), rows["pixels"].labels[index]
+    whole = gradients(open_session(fresh(efficientnet, kind), rows["pixels"], config, CPU), batch, labels)
+
+    real = VariantNet.forward
+    sizes: list[int] = []
+
+    def small_memory(self: VariantNet, given: dict[str, torch.Tensor]) -> torch.Tensor:
+        sizes.append(len(given["pixels"]))
+        if len(given["pixels"]) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, given)
+
+    monkeypatch.setattr(VariantNet, "forward", small_memory)
+    said: list[str] = []
+    session = open_session(fresh(efficientnet, kind), rows["pixels"], config, CPU, log=said.append)
+    pieces = gradients(session, batch, labels)
+    assert sizes == [24, 12, 6, 6, 6, 6]
+    assert "out of memory with 24 images at once: going on with 12" in said[0]
+    assert "same batches of 24" in said[1]
+    assert len(pieces) == len(whole)
+    for one, other in zip(pieces, whole, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5 * float(other.abs().max() + 1))
+    step(session, batch, labels)
+    assert sizes[6:] == [6, 6, 6, 6]  # it remembers
+
+
+def test_not_even_one_image_in_memory_is_an_error_that_says_so(
+    rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(self: VariantNet, given: dict[str, torch.Tensor]) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(VariantNet, "forward", no_memory)
+    config = variant("masks_only", batch_size=4)
+    session = open_session(build_network(config, None), rows["fractions"], config, CPU, log=quiet)
+    with pytest.raises(DistractedError, match="not even one image at a time fits"):
+        step(session, rows["fractions"].batch(torch.arange(4), CPU), rows["fractions"].labels[:4])
+
+
+def test_reduced_precision_learns_and_keeps_weights_and_loss_in_fp32(efficientnet: Path, rows: dict[str, Rows]) -> None:
+    config = variant("fine_tune", epochs=1, batch_size=30)
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        net = fresh(efficientnet, "fine_tune")
+        session = open_session(net, rows["pixels"], config, CPU, precision)
+        losses[precision] = train_epoch(session, rows["pixels"], 1)
+        assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
+
+
+def test_balanced_classes_count_alike_whatever_their_rows(rows: dict[str, Rows]) -> None:
+    config = variant("masks_only", class_weights="balanced")
+    labels = torch.tensor([0] * 30 + [1] * 10)
+    given = Rows({"fractions": rows["fractions"].raw["fractions"][:40]}, labels, None)
+    weights = open_session(build_network(config, None), given, config, CPU).weights
+    assert weights is not None
+    assert weights[0] * 30 == pytest.approx(float(weights[1] * 10))
+    assert float(weights[labels].mean()) == pytest.approx(1)
+    assert weights[2:].sum() == 0
+
+
+def test_training_stops_early_where_nothing_gets_better(rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distracted_pipeline.training.loop._is_better", lambda one, other: one.epoch == 2)
+    config = variant("masks_only", epochs=9, early_stopping=2, optimizer="adamw", top_lr=0.001)
+    said: list[str] = []
+    result = fit(build_network(config, None), rows["fractions"], rows["fractions"], config, CPU, said.append)
+    assert (len(result.history), result.best_epoch) == (4, 2)
+    assert "stopped after 4 of 9" in said[-1]
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(efficientnet: Path, rows: dict[str, Rows]) -> None:
@@ -128,10 +228,8 @@ def test_no_row_is_dropped_from_the_last_batch(rows: dict[str, Rows], monkeypatc
 
     monkeypatch.setattr(Rows, "batch", spy)
     config = variant("masks_only", epochs=1, batch_size=16, optimizer="adamw", top_lr=0.01)
-    from distracted_pipeline.training.loop import build_optimizer, train_epoch
-
     net = build_network(config, None)
-    train_epoch(net, build_optimizer(net, config), rows["fractions"], config, 1, CPU)
+    train_epoch(open_session(net, rows["fractions"], config, CPU), rows["fractions"], 1)
     assert sorted(seen) == list(range(60))
     assert seen != sorted(seen)
 

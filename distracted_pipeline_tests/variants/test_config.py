@@ -15,10 +15,11 @@ def with_file(tmp_path: Path, text: str) -> Settings:
     return Settings(data=tmp_path, variants_file=path)
 
 
-def test_the_shipped_catalogue_has_the_seven_variants_in_order(tmp_path: Path) -> None:
+def test_the_shipped_catalogue_has_the_ten_variants_in_order(tmp_path: Path) -> None:
     catalogue = load_catalogue(Settings(data=tmp_path))
     assert list(catalogue) == [
         "linear_probe", "top_only", "fine_tune", "adapter_serial", "adapter_parallel", "masks_only", "masks_fused",
+        "masks_fused_checkpoint", "lora", "batch_norm",
     ]  # fmt: skip
     assert all(config.label and config.description for config in catalogue.values())
     assert catalogue["adapter_serial"].adapter_weight == 0 < catalogue["adapter_parallel"].adapter_weight
@@ -43,6 +44,8 @@ def test_defaults_are_those_of_the_seeds_command_line() -> None:
         ("adapters", {"adapters": [4, 2]}, ("block2_input",)),
         ("masks_only", {}, ("fractions",)),
         ("masks_fused", {}, ("pooled", "fractions")),
+        ("lora", {}, ("pixels",)),
+        ("batch_norm", {}, ("pixels",)),
     ],
 )
 def test_inputs_follow_from_the_kind(kind: str, more: dict, inputs: tuple[str, ...]) -> None:
@@ -74,6 +77,13 @@ def test_the_users_file_overrides_fields_adds_entries_and_drops_them(tmp_path: P
         ("adapter_serial: {adapters: []}", ["at least one"]),
         ("top_only: {optimizer: lbfgs}", ["optimizer", "linear_probe"]),
         ("Top-Only: {kind: top_only}", ["'Top-Only'", "'name'"]),
+        ("top_only: {layer_decay: 0.5}", ["layer_decay", "only kind fine_tune"]),
+        ("top_only: {lora_rank: 4}", ["lora_rank", "only kind lora"]),
+        ("top_only: {class_weights: some}", ["'class_weights'", "'some'", "'balanced'"]),
+        ("top_only: {label_smoothing: 1}", ["'label_smoothing'", "less than 1"]),
+        ("top_only: {early_stopping: -1}", ["'early_stopping'", "greater than or equal to 0"]),
+        ("top_only: {checkpoint: top_only}", ["checkpoint", "itself"]),
+        ("top_only: {checkpoint: fine_tune}\nfine_tune: {checkpoint: top_only}", ["circle", "top_only from fine_tune"]),
         ("top_only: 3", ["'top_only'", "field: value"]),
         ("- top_only", ["list"]),
         ("a: [", ["not valid YAML"]),

@@ -1,17 +1,22 @@
 """Networks: identity at the start, only what should learn learns, maps explain logits."""
 
+import copy
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional
+from transformers import EfficientNetConfig
+from transformers.models.efficientnet.modeling_efficientnet import round_filters
 
+from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.training.loop import build_optimizer
-from distracted_pipeline.variants.adapters import insert_adapters
-from distracted_pipeline.variants.backbones import load_backbone
+from distracted_pipeline.training.rates import build_optimizer, parameter_groups
+from distracted_pipeline.variants.adapters import Adapter, insert_adapters
+from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.networks import MaskHead, VariantNet, build_network, learns
+from distracted_pipeline.variants.networks import MaskHead, VariantNet, build_network, what_learns
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
 from distracted_pipeline_tests.variants.tiny import KINDS, SIDE, settings_for, variant
 
@@ -47,6 +52,41 @@ def test_fresh_adapters_change_exactly_nothing_at_any_base_block(efficientnet: P
                 assert (ours - theirs).abs().max() == 0, base
 
 
+SCALING = {
+    "b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4), "b4": (1.4, 1.8), "b5": (1.6, 2.2),
+    "b6": (1.8, 2.6), "b7": (2.0, 3.1),
+}  # fmt: skip
+"""Width and depth of the published EfficientNets; b0's base blocks 0 and 6 have one repeat."""
+
+
+@pytest.mark.parametrize("name", SCALING)
+def test_adapters_at_every_base_block_of_every_efficientnet_start_as_nothing(name: str, tmp_path: Path) -> None:
+    width, depth = SCALING[name]
+    usual = EfficientNetConfig(width_coefficient=0.1 * width, depth_coefficient=depth)
+    lists = ("in_channels", "out_channels", "kernel_sizes", "strides", "num_block_repeats", "expand_ratios")
+    facts = {field: list(getattr(usual, field)) for field in lists}
+    sizes = {"width_coefficient": 0.1 * width, "depth_coefficient": depth, "hidden_dim": round_filters(usual, 1280)}
+    folder = build_tiny_efficientnet(tmp_path / name, image_size=SIDE, **facts, **sizes)
+    plain = load_backbone(settings_for(folder)).trunk
+    assert isinstance(plain, EfficientNetTrunk)
+    pixels = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected = plain(pixels)
+        assert expected[0].abs().max() > 0.01
+        for weight in (0.0, 1.0):
+            trunk = copy.deepcopy(plain)
+            blocks = tuple(range(len(trunk.first_repeats())))
+            insert_adapters(trunk, blocks, weight)
+            adapters = [module for module in trunk.modules() if isinstance(module, Adapter)]
+            assert len(adapters) == len(blocks) == 7
+            for ours, theirs in zip(trunk(pixels), expected, strict=True):
+                assert (ours - theirs).abs().max() == 0
+            for adapter in adapters:
+                adapter.up.weight.fill_(0.1)
+                assert not torch.equal(trunk(pixels)[1], expected[1])
+                adapter.up.weight.zero_()
+
+
 @pytest.mark.parametrize("odd", [31, 33, 45])
 @pytest.mark.parametrize("padded", [(), (1, 2, 3)])
 def test_parallel_adapters_fit_odd_sizes_and_both_kinds_of_padding(odd: int, padded: tuple[int, ...]) -> None:
@@ -76,7 +116,7 @@ def test_only_what_should_learn_moves(efficientnet: Path, kind: str) -> None:
         functional.cross_entropy(net(batch), labels).backward()
         optimizer.step()
     moved = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
-    should = {name for name, _ in net.named_parameters() if learns(kind, name)}
+    should = what_learns(kind, net)
     assert moved == should
     parts = {
         "linear_probe": {"classifier"},
@@ -84,6 +124,8 @@ def test_only_what_should_learn_moves(efficientnet: Path, kind: str) -> None:
         "adapters": {"classifier", "top_conv", "top_bn", "adapter"},
         "masks_only": {"classifier", "mask_head"},
         "masks_fused": {"classifier", "mask_head"},
+        "lora": {"classifier", "lora_A.default", "lora_B.default"},
+        "batch_norm": {"classifier", "batchnorm", "expand_bn", "depthwise_norm", "project_bn", "top_bn"},
     }
     if kind == "fine_tune":
         assert moved == {name for name, _ in net.named_parameters()}
@@ -97,6 +139,28 @@ def test_the_body_learns_at_its_own_rate(efficientnet: Path) -> None:
     groups = build_optimizer(net, variant("fine_tune", top_lr=0.5, body_lr=0.25)).param_groups
     assert [group["lr"] for group in groups] == [0.5, 0.25]
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+
+
+def test_layer_decay_gives_every_layer_its_rate_from_the_last_to_the_first(
+    efficientnet: Path, other_families: dict[str, Path]
+) -> None:
+    config = variant("fine_tune", top_lr=0.5, body_lr=0.25, layer_decay=0.5)
+    for folder in (efficientnet, other_families["mobilenet_v2"], other_families["convnext"]):
+        net = build(config, folder)
+        groups = parameter_groups(net, config)
+        names = {id(parameter): name for name, parameter in net.named_parameters()}
+        grouped = [[names[id(parameter)] for parameter in group["params"]] for group in groups]
+        assert sorted(name for group in grouped for name in group) == sorted(names.values())
+        assert [group["lr"] for group in groups[1:]] == [0.25 * 0.5**depth for depth in range(len(groups) - 1)]
+        assert all("embeddings" in name or "conv_stem" in name for name in grouped[-1])
+    blocks = [{name.split("blocks.")[1][0] for name in group} for group in _grouped(efficientnet, config)[1:-1]]
+    assert blocks == [{"5"}, {"4"}, {"3"}, {"2"}, {"1"}, {"0"}]
+
+
+def _grouped(folder: Path, config: VariantConfig) -> list[list[str]]:
+    net = build(config, folder)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    return [[names[id(parameter)] for parameter in group["params"]] for group in parameter_groups(net, config)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -174,7 +238,7 @@ def test_efficientnet_kinds_refuse_other_families(other_families: dict[str, Path
 
 
 @pytest.mark.parametrize("family", ["mobilenet_v2", "convnext"])
-@pytest.mark.parametrize("kind", ["linear_probe", "fine_tune", "masks_fused"])
+@pytest.mark.parametrize("kind", ["linear_probe", "fine_tune", "masks_fused", "lora"])
 def test_the_other_kinds_work_with_any_family(other_families: dict[str, Path], family: str, kind: str) -> None:
     net = build(variant(kind), other_families[family])
     logits, last = net.forward_with_map(batch_for(net, net.map_inputs))
@@ -188,3 +252,50 @@ def test_the_same_seed_gives_the_same_network(efficientnet: Path) -> None:
     other = build(variant("masks_fused", seed=1), efficientnet).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
+
+
+@pytest.mark.parametrize("kind", ["lora", "batch_norm"])
+def test_lora_and_batch_norms_start_as_the_backbone(efficientnet: Path, kind: str) -> None:
+    net = build(variant(kind), efficientnet).eval()
+    pixels = batch_for(net, ("pixels",))["pixels"]
+    with torch.no_grad():
+        plain = load_backbone(settings_for(efficientnet)).trunk(pixels)
+        assert net.trunk is not None
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(net.trunk(pixels), plain, strict=True))
+
+
+def test_lora_leaves_layers_alone_that_are_no_wider_than_its_rank(efficientnet: Path) -> None:
+    sizes = {rank: build(variant("lora", lora_rank=rank), efficientnet).count()[0] for rank in (2, 4)}
+    assert sizes[2] < sizes[4]
+    with pytest.raises(DistractedError, match=r"lora_rank is 5000: efficientnet has no .* wider"):
+        build(variant("lora", lora_rank=5000), efficientnet)
+
+
+def test_without_peft_lora_names_the_extra(efficientnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(DistractedError, match=r"pip install 'distracted_pipeline\[lora\]'"):
+        build(variant("lora"), efficientnet)
+    monkeypatch.setattr("distracted_pipeline.variants.backbones.find_spec", lambda name: None)
+    assert "[lora]" in (why_unsupported(settings_for(efficientnet), "lora") or "")
+    assert why_unsupported(settings_for(efficientnet), "batch_norm") is None
+
+
+def test_batch_norms_are_asked_of_a_backbone_that_has_some(other_families: dict[str, Path]) -> None:
+    assert build(variant("batch_norm"), other_families["mobilenet_v2"]).count()[0] > 0
+    with pytest.raises(DistractedError, match="kind batch_norm trains batch norms, and convnext has none"):
+        build(variant("batch_norm"), other_families["convnext"])
+
+
+def test_folded_batch_norms_give_the_same_taps(efficientnet: Path, other_families: dict[str, Path]) -> None:
+    trunk = load_backbone(settings_for(efficientnet)).trunk
+    folded = trunk.folded()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    pixels = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    names = ("pooled", "last_block", "block3_input")
+    with torch.no_grad():
+        expected, ours = trunk.taps(pixels, names), folded.taps(pixels, names)
+    for name in names:
+        scale = expected[name].abs().max()
+        assert (ours[name] - expected[name]).abs().max() < 1e-5 * scale, name
+    mobile = load_backbone(settings_for(other_families["mobilenet_v2"])).trunk
+    assert mobile.folded() is mobile

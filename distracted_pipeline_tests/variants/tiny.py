@@ -54,10 +54,14 @@ def settings_for(folder: Path) -> Settings:
 
 def variant(kind: str, **fields: object) -> VariantConfig:
     """A variant of `kind`, short, with the options its kind demands."""
-    demanded: dict[str, object] = {"fine_tune": {"body_lr": 0.001, "optimizer": "adamw", "top_lr": 0.01}}.get(kind, {})  # type: ignore[assignment]
+    demanded: dict[str, object] = {
+        "fine_tune": {"body_lr": 0.001, "optimizer": "adamw", "top_lr": 0.01},
+        "lora": {"optimizer": "adamw", "top_lr": 0.01},
+        "batch_norm": {"optimizer": "adamw", "top_lr": 0.01},
+    }.get(kind, {})  # type: ignore[assignment]
     return VariantConfig.model_validate(
         {"name": f"my_{kind}", "kind": kind, "epochs": 2, "batch_size": 16, **demanded, **fields}
     )
 
 
-KINDS = ("linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused")
+KINDS = ("linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused", "lora", "batch_norm")

@@ -1,0 +1,166 @@
+"""What a training brought, on its way to MLflow: written beside the checkpoint, sent, and only then removed.
+
+`models/<variant>/<fold>/mlflow_unsent/` holds `run.json` and the figures while the store lacks them, whether it did
+not answer or the process was killed in between; `distracted sync` sends what lies there. The store is `tracking`'s.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import atomic_path, locked, write_json
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import tracking
+from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS
+from distracted_pipeline.training.tracking import Log, OpenRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER = "mlflow_unsent"
+RECORD = "run.json"
+
+
+def finish_run(
+    settings: Settings,
+    folder: Path,
+    run: OpenRun,
+    *,
+    history: list[dict[str, Any]],
+    metrics: Mapping[str, float],
+    figures: Mapping[str, "Figure"],
+    log: Log = print,
+) -> None:
+    """Log what a training brought and close its run, now or with the next `sync`; a store never makes it fail.
+
+    Args:
+        settings: Gives the store.
+        folder: The checkpoint, whose lock is held; its files become artifacts.
+        run: From `tracking.reopen_or_start`.
+        history: One entry per epoch; every number but `epoch` becomes a metric at that step.
+        metrics: Final numbers, logged at the last epoch.
+        figures: By file name.
+        log: Receives what did not work.
+    """
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)  # of a training that this one replaces
+    steps = [[key, value, line["epoch"]] for line in history for key, value in line.items() if key != "epoch"]
+    last = history[-1]["epoch"] if history else 0
+    for name, figure in figures.items():
+        with atomic_path(folder / FOLDER / name) as temporary:
+            figure.savefig(temporary, format="png")
+    record = {
+        "run_id": run.id,
+        "name": run.name,
+        "params": run.params,
+        "tags": run.tags,
+        "started": run.started,
+        "ended": int(time.time() * 1000),
+        "metrics": [*steps, *([key, value, last] for key, value in metrics.items())],
+    }
+    write_json(folder / FOLDER / RECORD, record)
+    _try_to_send(settings, folder, log)
+
+
+def add_metrics(
+    settings: Settings, folder: Path, run_id: str | None, metrics: Mapping[str, float], *, log: Log = print
+) -> None:
+    """Add numbers to the finished run of a checkpoint, now or with the next `sync`."""
+    values = [[key, float(value), 0] for key, value in metrics.items()]
+    with locked(folder / ".lock", what=f"the checkpoint in {folder}"):
+        path = folder / FOLDER / RECORD
+        record = _read(folder) if path.is_file() else {"run_id": run_id, "metrics": []}
+        names = {key for key, _, _ in values}
+        record["metrics"] = [line for line in record["metrics"] if line[0] not in names] + values
+        write_json(path, record)
+        _try_to_send(settings, folder, log)
+
+
+def unsent_folders(settings: Settings) -> list[Path]:
+    """Return the checkpoints whose run, or some of it, the store does not have yet."""
+    return sorted(path.parents[1] for path in settings.models.glob(f"*/*/{FOLDER}/{RECORD}"))
+
+
+def sync(settings: Settings, *, log: Log = print) -> int:
+    """Send everything that the store lacks, after closing runs of killed trainings; return how many were sent.
+
+    Raises:
+        DistractedError: The store does not answer.
+    """
+    tracking.ask_again(settings)
+    tracking.close_orphans(settings, log=log)
+    sent = 0
+    for folder in unsent_folders(settings):
+        try:
+            with locked(folder / ".lock", what=f"the checkpoint in {folder}", timeout=0):
+                if (folder / FOLDER / RECORD).is_file():
+                    _send(settings, folder, log)
+                    sent += 1
+        except tracking.StoreDownError:
+            raise
+        except DistractedError as error:  # it is being trained: that training sends its own result
+            log(str(error))
+    return sent
+
+
+def settle(settings: Settings, *, log: Log = print) -> None:
+    """Do what `sync` does, where a store that does not answer is no error: the work to come does not need it."""
+    try:
+        sync(settings, log=log)
+    except tracking.StoreDownError as error:
+        log(str(error))
+
+
+def _try_to_send(settings: Settings, folder: Path, log: Log) -> None:
+    try:
+        _send(settings, folder, log)
+    except Exception as error:  # whatever the store does: the record is on disk, and the checkpoint is what counts
+        if not isinstance(error, tracking.StoreDownError):
+            tracking.pause(settings)
+        why = tracking.reason(settings, error.__cause__ or error)
+        log(f"MLflow lacks this result ({why}): it is kept in {folder / FOLDER}; log it later with: distracted sync")
+
+
+def _send(settings: Settings, folder: Path, log: Log) -> None:
+    record = _read(folder)
+    client, experiment = tracking.open_client(settings)
+    run_id = record["run_id"]
+    complete = "name" in record  # else only numbers of a run that was complete
+    if run_id is None or not tracking.exists(client, run_id):
+        if not complete:
+            log(f"MLflow no longer has the run of {folder}: its numbers are in the checkpoint and the predictions")
+            shutil.rmtree(folder / FOLDER)
+            return
+        run = OpenRun(None, record["name"], record["params"], record["tags"], record["started"])
+        run_id = tracking.create(client, experiment, run)
+        write_json(folder / FOLDER / RECORD, {**record, "run_id": run_id})
+    tracking.log_metrics(client, run_id, [(key, value, step) for key, value, step in record["metrics"]])
+    if complete:
+        _name_run(folder, run_id)
+        for path in [*(folder / FOLDER).glob("*.png"), folder / CONFIG, folder / WEIGHTS]:
+            client.log_artifact(run_id, str(path))
+        client.set_terminated(run_id, status="FINISHED", end_time=record["ended"])
+    shutil.rmtree(folder / FOLDER)
+
+
+def _name_run(folder: Path, run_id: str) -> None:
+    """Write the run's id into the checkpoint where it was not known; as old as before, for the model is the same."""
+    path = folder / CONFIG
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    if meta.get("mlflow_run_id") == run_id:
+        return
+    before = path.stat()
+    write_json(path, {**meta, "mlflow_run_id": run_id})
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / FOLDER / RECORD
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, ValueError) as error:
+        raise DistractedError(f"{path} is damaged ({error}). Delete {path.parent}; the checkpoint is whole.") from error

@@ -1,0 +1,190 @@
+"""Real processes, killed where it hurts: what they were training ends bit for bit as if they never were."""
+
+import multiprocessing
+import os
+import signal
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import checkpoint, loop, snapshots, tracking
+from distracted_pipeline.training import train as train_module
+from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, is_trained, model_folder
+from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
+from distracted_pipeline.training.train import train_config, train_variant
+from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline_tests.variants.tiny import variant
+
+FOLD = "1"
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+CASES = {
+    "adadelta": variant("masks_only", top_lr=1.0, gamma=0.7, dropout=0.3, epochs=4, batch_size=32),
+    "adamw": variant(
+        "fine_tune", scheduler="cosine", layer_decay=0.8, augment=True, dropout=0.2, epochs=4, batch_size=40
+    ),
+    "lbfgs": variant("linear_probe", optimizer="lbfgs", top_lr=1.0, top_decay=10.0, epochs=4),
+}
+DEATHS = {
+    "in epoch 1": 0,
+    "in epoch 3": 2,
+    "while writing the snapshot of epoch 3": 2,
+    "after epoch 4": 4,
+    "before the commit": 4,
+}
+"""Moments, and the epochs that are finished then."""
+
+
+def die() -> None:
+    """End this process as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work(settings: Settings, config: VariantConfig, death: str | None) -> None:
+    """Train in a process of its own, which dies at a chosen moment."""
+    # MLflow is no part of this, and takes seconds to load in every process.
+    tracking.reopen_or_start = lambda *args, **kwargs: tracking.OpenRun("run", "", {}, {}, 0)
+    train_module.unsent.finish_run = lambda *args, **kwargs: None
+    plant(death)
+    train_config(settings, config, FOLD, log=quiet)
+
+
+def plant(death: str | None) -> None:
+    """Make this process die at that moment."""
+    epochs = {"n": 0}
+
+    def counting(session: Any, rows: Any, epoch: int, progress: Any = None, real: Any = loop.train_epoch) -> float:
+        epochs["n"] = epoch
+        return float(real(session, rows, epoch, progress))
+
+    def step(session: Any, batch: Any, labels: Any, real: Any = loop.step) -> torch.Tensor:
+        loss: torch.Tensor = real(session, batch, labels)
+        if death == f"in epoch {epochs['n']}":
+            die()
+        return loss
+
+    def save(tensors: Any, metadata: Any, real: Any = snapshots.save) -> bytes:
+        if death == f"while writing the snapshot of epoch {epochs['n']}":
+            die()
+        return bytes(real(tensors, metadata=metadata))
+
+    def write(folder: Path, fingerprint: str, interrupted: Interrupted) -> None:
+        write_last(folder, fingerprint, interrupted)
+        if death == f"after epoch {epochs['n']}":
+            die()
+
+    def commit(path: Path, value: Any, real: Any = checkpoint.write_json) -> None:
+        if death == "before the commit":
+            die()
+        real(path, value)
+
+    loop.train_epoch, loop.step, snapshots.save = counting, step, save
+    train_module.write_last, checkpoint.write_json = write, commit
+
+
+def start(settings: Settings, config: VariantConfig, death: str | None) -> BaseProcess:
+    context = multiprocessing.get_context("forkserver")
+    # Loaded once, before the forks: else every process takes seconds for it.
+    context.set_forkserver_preload(
+        [__name__, "transformers.models.auto.modeling_auto", "transformers.models.efficientnet.modeling_efficientnet",
+         "transformers.models.auto.image_processing_auto", "matplotlib.figure"]
+    )  # fmt: skip
+    process = context.Process(target=work, args=(settings, config, death))
+    process.start()
+    process.join()
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs fork")
+@pytest.mark.parametrize("optimizer", CASES)
+def test_killed_again_and_again_the_weights_end_byte_for_byte_as_without(own_root: Settings, optimizer: str) -> None:
+    config = CASES[optimizer]
+    whole = config.model_copy(update={"name": "whole"})
+    assert start(own_root, whole, None).exitcode == 0
+    folder = model_folder(own_root, config.name, FOLD)
+    for death, finished in DEATHS.items():
+        assert start(own_root, config, death).exitcode == -signal.SIGKILL, death
+        assert not (folder / CONFIG).exists()
+        fingerprint = checkpoint.fingerprints(own_root, config, FOLD)["fingerprint"]
+        kept = read_last(folder, fingerprint)
+        assert (len(kept.snapshot.fit.history) if kept else 0) == finished, death
+    assert start(own_root, config, None).exitcode == 0
+    expected = (model_folder(own_root, "whole", FOLD) / WEIGHTS).read_bytes()
+    assert (folder / WEIGHTS).read_bytes() == expected
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", CONFIG, WEIGHTS]
+
+
+class Stop(Exception):
+    """Stands in for whatever ends a training early."""
+
+
+def interrupt(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a variant until its second epoch begins."""
+    real = loop.train_epoch
+
+    def stopping(session: Any, rows: Any, epoch: int, progress: Any = None) -> float:
+        if epoch == 2:
+            raise Stop
+        return real(session, rows, epoch, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_epoch", stopping)
+        with pytest.raises(Stop):
+            train_variant(settings, name, FOLD, log=quiet)
+
+
+def test_an_interrupted_training_goes_on_in_the_same_mlflow_run(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    interrupt(own_root, "masks_only", monkeypatch)
+    folder = model_folder(own_root, "masks_only", FOLD)
+    fingerprint = checkpoint.fingerprints(own_root, train_module.variant_named(own_root, "masks_only"), FOLD)
+    kept = read_last(folder, fingerprint["fingerprint"])
+    assert kept is not None
+    said: list[str] = []
+    meta = train_variant(own_root, "masks_only", FOLD, log=said.append).meta
+    assert "going on after epoch 1" in said[0]
+    assert meta["mlflow_run_id"] == kept.run_id
+    assert meta["seconds"] > kept.seconds
+    assert [line["epoch"] for line in meta["history"]] == [1, 2]
+    client = MlflowClient(tracking_uri=own_root.mlflow_uri)
+    assert client.get_run(kept.run_id).info.status == "FINISHED"
+    assert len(client.get_metric_history(kept.run_id, "train_loss")) == 2
+
+
+def test_what_another_variant_left_is_never_gone_on_from(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(own_root, "masks_only", monkeypatch)
+    assert own_root.variants_file is not None
+    text = own_root.variants_file.read_text()
+    own_root.variants_file.write_text(text.replace("masks_only: {epochs: 2}", "masks_only: {epochs: 2, seed: 5}"))
+    said: list[str] = []
+    folder = train_variant(own_root, "masks_only", FOLD, log=said.append).folder
+    assert not any("going on" in line for line in said)
+    fresh = train_module.variant_named(own_root, "masks_only").model_copy(update={"name": "fresh"})
+    other = train_config(own_root, fresh, FOLD, log=quiet).folder
+    assert (folder / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
+
+
+def test_a_damaged_snapshot_is_named(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(own_root, "masks_only", monkeypatch)
+    path = model_folder(own_root, "masks_only", FOLD) / LAST
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DistractedError, match=r"last\.safetensors is damaged .* Delete it"):
+        train_variant(own_root, "masks_only", FOLD, log=quiet)
+    path.unlink()
+    train_variant(own_root, "masks_only", FOLD, log=quiet)
+    assert is_trained(own_root, "masks_only", FOLD)
+    assert load_file(model_folder(own_root, "masks_only", FOLD) / WEIGHTS)

@@ -1,0 +1,159 @@
+"""MLflow's store: killed runs are closed, resumed ones go on, and one that is down stops nobody."""
+
+import dataclasses
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from mlflow import MlflowClient
+
+from distracted_pipeline.evaluation.predict import predict_fold
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import tracking
+from distracted_pipeline.training.checkpoint import CONFIG, is_trained, model_folder, read_meta
+from distracted_pipeline.training.tracking import OpenRun, StoreDownError, open_client, reopen_or_start
+from distracted_pipeline.training.train import train_variant
+from distracted_pipeline.training.unsent import FOLDER, settle, sync, unsent_folders
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+@pytest.fixture
+def client(own_root: Settings) -> MlflowClient:
+    return MlflowClient(tracking_uri=own_root.mlflow_uri)
+
+
+@pytest.fixture
+def refused(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """`own_root` with a tracking server whose port nobody listens on."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as taken:  # bound but not listening: connections are refused, and nobody else gets it
+        taken.bind(("127.0.0.1", 0))
+        yield dataclasses.replace(own_root, mlflow=f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}")
+
+
+def start(settings: Settings, fold: str = "0", run_id: str | None = None) -> OpenRun:
+    return reopen_or_start(
+        settings, f"v fold {fold}", {"epochs": 3}, {"variant": "v", "fold": fold}, run_id=run_id, log=quiet
+    )
+
+
+def test_the_next_training_of_a_variant_and_fold_closes_the_killed_ones_run(
+    own_root: Settings, client: MlflowClient
+) -> None:
+    killed, other = start(own_root), start(own_root, fold="1")
+    assert killed.id
+    assert other.id
+    again = start(own_root)
+    assert again.id not in (None, killed.id)
+    run = client.get_run(killed.id)
+    assert run.info.status == "KILLED"
+    assert "ended without closing its run" in run.data.tags["failure"]
+    assert client.get_run(other.id).info.status == "RUNNING"
+
+
+def test_a_resumed_training_goes_on_in_its_own_run(own_root: Settings, client: MlflowClient) -> None:
+    first = start(own_root)
+    assert first.id
+    tracking.fail_run(own_root, first, "Ctrl-C", log=quiet)
+    assert client.get_run(first.id).info.status == "FAILED"
+    assert start(own_root, run_id=first.id).id == first.id
+    reopened = client.get_run(first.id)
+    assert reopened.info.status == "RUNNING"
+    assert "failure" not in reopened.data.tags
+    client.delete_run(first.id)
+    assert start(own_root, run_id=first.id).id not in (None, first.id)
+
+
+def test_settling_closes_runs_whose_process_is_gone_and_no_others(own_root: Settings, client: MlflowClient) -> None:
+    alive, gone, elsewhere = start(own_root, "0"), start(own_root, "1"), start(own_root, "2")
+    assert alive.id
+    assert gone.id
+    assert elsewhere.id
+    client.set_tag(gone.id, "distracted.process_started", "12345")
+    client.set_tag(elsewhere.id, "distracted.root", "/another/data")
+    client.set_tag(elsewhere.id, "distracted.process_started", "12345")
+    said: list[str] = []
+    settle(own_root, log=said.append)
+    assert [client.get_run(run.id).info.status for run in (alive, gone, elsewhere)] == ["RUNNING", "KILLED", "RUNNING"]
+    assert said == ["MLflow: v fold 1 was killed while it trained; its run is closed"]
+
+
+def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
+    own_root: Settings, refused: Settings, client: MlflowClient
+) -> None:
+    said: list[str] = []
+    folder = train_variant(refused, "masks_only", "1", log=said.append).folder
+    predict_fold(refused, "masks_only", "1", log=said.append)
+    assert is_trained(refused, "masks_only", "1")
+    assert read_meta(folder)["mlflow_run_id"] is None
+    assert unsent_folders(refused) == [folder]
+    assert sum("distracted sync" in line for line in said) >= 2
+    assert str(folder / FOLDER) in "\n".join(said)
+    assert "secret" not in "\n".join(said)
+    with pytest.raises(StoreDownError, match=r"DISTRACTED_MLFLOW.*distracted sync"):
+        sync(refused, log=quiet)
+
+    before = (folder / CONFIG).stat().st_mtime_ns
+    assert sync(own_root, log=quiet) == 1
+    assert unsent_folders(own_root) == []
+    meta = read_meta(folder)
+    run = client.get_run(meta["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["kind"] == "masks_only"
+    assert run.data.tags["data_fingerprint"] == meta["data_fingerprint"]
+    assert {"train_loss", "validation_recall_c0", "held_out_accuracy"} <= set(run.data.metrics)
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert artifacts == {"config.json", "model.safetensors", "confusion_validation.png"}
+    assert (folder / CONFIG).stat().st_mtime_ns == before, "nothing downstream is stale: the model is the same"
+    assert sync(own_root, log=quiet) == 0
+
+
+def test_numbers_of_a_run_that_was_deleted_are_dropped_aloud(own_root: Settings, client: MlflowClient) -> None:
+    meta = train_variant(own_root, "masks_only", "1", log=quiet).meta
+    client.delete_run(meta["mlflow_run_id"])
+    said: list[str] = []
+    predict_fold(own_root, "masks_only", "1", log=said.append)
+    assert any("no longer has the run" in line for line in said)
+    assert unsent_folders(own_root) == []
+
+
+def test_a_training_killed_before_its_result_was_sent_is_sent_by_the_next_run(
+    own_root: Settings, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "log_metrics", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_variant(own_root, "masks_only", "1", log=quiet)
+    monkeypatch.undo()
+    folder = model_folder(own_root, "masks_only", "1")
+    assert unsent_folders(own_root) == [folder]
+    settle(own_root, log=quiet)
+    assert client.get_run(json.loads((folder / CONFIG).read_text())["mlflow_run_id"]).info.status == "FINISHED"
+
+
+def test_a_silent_server_is_waited_for_briefly_and_then_left_alone(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 1
+    backoff = 2 ** (tries - 1) * int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"])
+    assert tries * int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_TIMEOUT"]) + backoff < 30
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        settings = dataclasses.replace(own_root, mlflow=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start_time = time.monotonic()
+        assert start(settings).id is None
+        first = time.monotonic() - start_time
+        with pytest.raises(StoreDownError, match="did not answer a moment ago"):
+            open_client(settings)
+    assert 0.9 < first < 10
+    assert time.monotonic() - start_time - first < 0.5
