@@ -1,4 +1,4 @@
-"""The assets `predictions` (variant by fold), `class_accuracy` (over all of them) and `gradcam` (per variant).
+"""The assets `predictions` (variant by fold), `class_accuracy` and `champion` (over all), `gradcam` (per variant).
 
 What is computed lives in this folder's other modules; here is only what Dagster shows of it.
 """
@@ -8,9 +8,8 @@ import warnings
 import dagster as dg
 
 from distracted_pipeline.orchestration.compute import LIGHT, TRAIN, DeviceConfig
-from distracted_pipeline.orchestration.failures import user_errors_as_failures
 from distracted_pipeline.orchestration.partitions import variant_fold_partitions, variant_partitions
-from distracted_pipeline.settings import load_settings
+from distracted_pipeline.orchestration.step import asset_step
 
 _OWNERS = ["team:distracted"]
 _GROUP = "evaluation"
@@ -27,7 +26,7 @@ with warnings.catch_warnings():  # Dagster calls the mapping beta: once would do
     kinds={"pytorch", "parquet"},
     owners=_OWNERS,
     code_version="1",
-    op_tags=TRAIN.op_tags(),
+    **TRAIN.options(),
     check_specs=[
         dg.AssetCheckSpec(
             "valid_probabilities", asset="predictions", description="finite, summing to 1, one row per held-out image"
@@ -39,8 +38,8 @@ def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.M
     from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
 
     keys = context.partition_key.keys_by_dimension
-    settings = load_settings()
-    with user_errors_as_failures():
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
         path = predict_fold(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
         check = check_predictions(settings, keys["fold"], path)
     return dg.MaterializeResult(
@@ -53,8 +52,8 @@ def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.M
     group_name=_GROUP,
     kinds={"python", "parquet"},
     owners=_OWNERS,
-    code_version="1",
-    op_tags=LIGHT.op_tags(),
+    code_version="2",
+    **LIGHT.options(),
     deps=[dg.AssetDep("predictions", partition_mapping=dg.AllPartitionMapping())],
     check_specs=[
         dg.AssetCheckSpec(
@@ -70,8 +69,8 @@ def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     from distracted_pipeline.evaluation.shown import class_accuracy_metadata
     from distracted_pipeline.evaluation.tables import class_accuracy as compute
 
-    with user_errors_as_failures():
-        result = compute(load_settings(), log=context.log.info)
+    with asset_step(context) as settings:
+        result = compute(settings, log=context.log.info)
     return dg.MaterializeResult(
         metadata=class_accuracy_metadata(result),
         check_results=[
@@ -94,15 +93,14 @@ def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     group_name=_GROUP,
     kinds={"pytorch", "parquet"},
     owners=_OWNERS,
-    code_version="1",
-    op_tags=TRAIN.op_tags(),
+    code_version="2",
+    **TRAIN.options(),
     partitions_def=variant_partitions,
     deps=[
         dg.AssetDep("trained_model", partition_mapping=_FOLDS_OF_VARIANT),
         dg.AssetDep("predictions", partition_mapping=_FOLDS_OF_VARIANT),
         "masks",
     ],
-    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     check_specs=[
         dg.AssetCheckSpec(
             "cams_not_all_zero", asset="gradcam", description="Under a tenth of the CAMs are zero everywhere."
@@ -111,11 +109,11 @@ def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 )
 def gradcam(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
     """Grad-CAMs of right and confused predictions, and how much of each falls on person, phone and the rest."""
-    from distracted_pipeline.evaluation.gradcam import gradcam_variant
+    from distracted_pipeline.evaluation.explain import gradcam_variant
     from distracted_pipeline.evaluation.shown import gradcam_metadata
 
-    settings = load_settings()
-    with user_errors_as_failures():
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
         result = gradcam_variant(settings, context.partition_key, device=config.device, log=context.log.info)
         metadata = gradcam_metadata(settings, result)
     share = float(metadata["all_zero_share"])
@@ -127,6 +125,36 @@ def gradcam(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Mater
                 passed=share < 0.1,
                 severity=dg.AssetCheckSeverity.WARN,
                 description=f"{share:.0%} of {result.rows.num_rows} CAMs are zero everywhere",
+            )
+        ],
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"pytorch", "mlflow"},
+    owners=_OWNERS,
+    code_version="1",
+    **LIGHT.options(),
+    deps=["class_accuracy"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "registered", asset="champion", description="The best variant's model is in MLflow's registry."
+        )
+    ],
+)
+def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """The variant that recognises unseen drivers best, in MLflow's registry as `distracted_driver@champion`."""
+    from distracted_pipeline.evaluation.champion import URI, crown
+
+    with asset_step(context) as settings:
+        best = crown(settings, log=context.log.info)
+    registered = best is not None and best.version is not None
+    return dg.MaterializeResult(
+        metadata={"load": f'mlflow.pytorch.load_model("{URI}")', **best.facts()} if best else {},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="registered", passed=registered, severity=dg.AssetCheckSeverity.WARN, metadata={"load": URI}
             )
         ],
     )

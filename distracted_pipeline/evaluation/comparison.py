@@ -13,9 +13,12 @@ from distracted_pipeline.evaluation.statistics import (
     ALPHA,
     MIN_DRIVERS,
     delta_interval,
+    f1,
     hits,
     holm,
+    jackknife_delta,
     mean_present,
+    precision,
     recall,
     support,
     swap_test,
@@ -43,6 +46,12 @@ class Difference:
         verdicts: One of the words above.
         macro_delta: Mean of `delta` over the present classes.
         macro_p: p of that mean.
+        precision: Difference of precision, [10].
+        precision_interval: Its low and high, [10, 2], by the jackknife over drivers.
+        f1: Difference of F1, [10].
+        f1_interval: Likewise.
+        variant: Counts of the variant on the drivers that both predicted, [driver, 10, 10]; the others are 0.
+        baseline: Counts of the baseline, likewise.
     """
 
     drivers: np.ndarray
@@ -54,6 +63,12 @@ class Difference:
     verdicts: tuple[str, ...]
     macro_delta: float
     macro_p: float
+    precision: np.ndarray
+    precision_interval: np.ndarray
+    f1: np.ndarray
+    f1_interval: np.ndarray
+    variant: np.ndarray
+    baseline: np.ndarray
 
 
 def difference(variant: np.ndarray, baseline: np.ndarray, signs: np.ndarray) -> Difference:
@@ -72,6 +87,8 @@ def difference(variant: np.ndarray, baseline: np.ndarray, signs: np.ndarray) -> 
     p, macro_p = swap_test(*counts, signs)
     adjusted = holm(p)
     present = support(variant.sum(0)) > 0
+    precision_delta, precision_interval = jackknife_delta(a, b, precision)
+    f1_delta, f1_interval = jackknife_delta(a, b, f1)
     return Difference(
         drivers=drivers,
         baseline_recall=recall(b.sum(0)),
@@ -82,6 +99,12 @@ def difference(variant: np.ndarray, baseline: np.ndarray, signs: np.ndarray) -> 
         verdicts=tuple(_verdict(*row) for row in zip(present, drivers, delta, adjusted, strict=True)),
         macro_delta=mean_present(delta),
         macro_p=float(macro_p),
+        precision=precision_delta,
+        precision_interval=precision_interval,
+        f1=f1_delta,
+        f1_interval=f1_interval,
+        variant=a,
+        baseline=b,
     )
 
 

@@ -17,7 +17,7 @@ from distracted_pipeline.evaluation.predictions import PROBABILITIES, prediction
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import tracking
+from distracted_pipeline.training import unsent
 from distracted_pipeline.training.checkpoint import (
     CONFIG,
     fingerprints,
@@ -28,7 +28,8 @@ from distracted_pipeline.training.checkpoint import (
 )
 from distracted_pipeline.training.checks import Check
 from distracted_pipeline.training.inputs import load_rows
-from distracted_pipeline.training.loop import predict_logits, score
+from distracted_pipeline.training.loop import predict_logits
+from distracted_pipeline.training.scores import score
 from distracted_pipeline.training.train import class_positions, recalls_by_class
 from distracted_pipeline.variants.config import VariantConfig
 
@@ -55,7 +56,7 @@ def predict_fold(
     images = labelled(read_manifest(settings))
     held_out = images.take(pa.array(fold_rows(images, fold).predict))
     true = class_positions(held_out)
-    inputs = load_rows(settings, trained.config, held_out["img"].to_pylist(), true, device=device, log=log)
+    inputs = load_rows(settings, trained.config, trained.net, held_out["img"].to_pylist(), true, device=device, log=log)
     logits = predict_logits(trained.net, inputs, resolve_device(device)).cpu()
     probabilities = functional.softmax(logits.double(), 1).numpy()
     table = pa.table(
@@ -74,7 +75,7 @@ def predict_fold(
         "held_out_macro_recall": scores.macro_recall,
         **recalls_by_class("held_out_recall", scores),
     }
-    tracking.add_metrics(settings, meta["mlflow_run_id"], metrics)
+    unsent.add_metrics(settings, model_folder(settings, variant, fold), meta["mlflow_run_id"], metrics, log=log)
     log(f"{variant}, fold {fold}: {len(inputs):,} held-out images, accuracy {scores.accuracy:.3f}")
     return path
 

@@ -1,20 +1,23 @@
 """What the Dagster UI shows of the evaluation: plain floats that it plots over time, a table, a picture.
 
-The numbers are those of `tables` and `gradcam`; nothing is computed here but means for display.
+The numbers are those of `tables` and `explain`; nothing is computed here.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 
+from distracted_pipeline.evaluation.cam_means import EVERY_CLASS
+from distracted_pipeline.evaluation.maps import LIFTS
 from distracted_pipeline.evaluation.pictures import cam_strip, inline, recall_heatmap
 from distracted_pipeline.evaluation.tables import ClassAccuracy, main_scope, rows_of, verdict_sentence
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.vocabulary import CLASS_IDS
 
 if TYPE_CHECKING:
-    from distracted_pipeline.evaluation.gradcam import GradcamResult
+    from distracted_pipeline.evaluation.explain import GradcamResult
 
 _TILES = 10
 
@@ -57,22 +60,30 @@ def class_table(result: ClassAccuracy, scope: str) -> str:
 
 
 def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, Any]:
-    """Return the metadata of `gradcam`: mean lifts of right predictions, share of zero CAMs, ten of them drawn."""
+    """Return the metadata of `gradcam`: lifts over drivers, share of zero CAMs, ten of them drawn."""
     rows = result.rows.to_pylist()
-    right = [row for row in rows if row["kind"] == "correct"]
-    lifts = {}
-    for column in (name for name in result.rows.column_names if name.startswith("lift_")):
-        values = [row[column] for row in right if row[column] is not None]
-        if values:
-            lifts[column] = float(np.mean(values))
+    overall = [row for row in result.means.lifts().to_pylist() if row["class_id"] == EVERY_CLASS]
+    lifts = {LIFTS[row["category"]]: row["lift"] for row in overall if row["lift"] is not None}
     return {
         "cams": len(rows),
         "all_zero_share": float(np.mean([row["all_zero"] for row in rows])),
         **lifts,
+        "lifts": dg.MetadataValue.md(lift_lines(overall)),
+        "averaged": result.averaged,
         "path": dg.MetadataValue.path(result.folder),
         "picture": dg.MetadataValue.md(_first_of_each_class(settings, result, rows)),
         "missing": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.missing) or "nothing"),
     }
+
+
+def lift_lines(rows: Sequence[dict[str, Any]]) -> str:
+    """Return lifts of the mask categories as a Markdown table; 1 is chance."""
+    lines = ["| category | lift | 95% over drivers | drivers | images |", "|" + " --- |" * 5]
+    for row in rows:
+        lift = "–" if row["lift"] is None else f"{row['lift']:.2f}"
+        interval = "–" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
+        lines.append(f"| {row['category']} | {lift} | {interval} | {row['drivers']} | {row['images']:,} |")
+    return "\n".join(lines)
 
 
 def _first_of_each_class(settings: Settings, result: "GradcamResult", rows: list[dict[str, Any]]) -> str:

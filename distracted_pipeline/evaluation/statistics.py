@@ -4,7 +4,7 @@ Images of one driver are near-duplicates, so every interval and test here treats
 independent. Plain functions of NumPy arrays; which tables they fill is `tables`. Undefined values are NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,7 +13,11 @@ MIN_DRIVERS = 6
 
 DRAWS = 19_999
 ALPHA = 0.05
+BINS = 10
+"""Bins of equal width that confidences are put into, for the reliability table and its error."""
+
 _KAGGLE_CLIP = 1e-15
+_NO_SPREAD = 1e-12
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -101,7 +105,8 @@ def delta_interval(
         level: Confidence level.
 
     Returns:
-        Low and high, [..., 2], within -1 and 1; NaN with fewer than two drivers.
+        Low and high, [..., 2], within -1 and 1; NaN with fewer than two drivers, and where all of them changed alike
+        (a class that both variants have perfect): without a spread there is nothing to estimate it from.
     """
     from scipy import stats
 
@@ -111,7 +116,61 @@ def delta_interval(
     spread = np.sqrt(ratio(drivers, drivers - 1) * (residual**2).sum(-1))
     half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * spread
     interval = np.clip(np.stack([delta - half, delta + half], -1), -1, 1)
-    return np.where((drivers > 1)[..., None], interval, np.nan)
+    return np.where(((drivers > 1) & (spread > _NO_SPREAD))[..., None], interval, np.nan)
+
+
+def mean_interval(values: np.ndarray, level: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over drivers, each counting once, and its t interval with K-1 degrees of freedom.
+
+    Args:
+        values: One value per driver, [..., driver]; NaN for a driver that has none.
+        level: Confidence level.
+
+    Returns:
+        Mean [...]; low and high [..., 2], NaN with fewer than two drivers.
+    """
+    from scipy import stats
+
+    known = np.isfinite(values)
+    drivers = known.sum(-1)
+    mean = ratio(np.where(known, values, 0).sum(-1), drivers)
+    squares = np.where(known, (values - mean[..., None]) ** 2, 0).sum(-1)
+    half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * np.sqrt(ratio(squares, drivers * (drivers - 1)))
+    return mean, np.stack([mean - half, mean + half], -1)
+
+
+def jackknife_delta(
+    variant: np.ndarray, baseline: np.ndarray, score: Callable[[np.ndarray], np.ndarray], level: float = 1 - ALPHA
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the difference of a score of the pooled counts, and its delete-one-driver jackknife interval.
+
+    For scores that are no mean over drivers, such as precision, whose denominator holds other classes' images.
+    A driver counts for a class if it has images of it or images taken for it; K of them give K-1 degrees of freedom.
+
+    Args:
+        variant: Counts [driver, true, predicted].
+        baseline: Counts of the same drivers in the same order.
+        score: From counts [..., true, predicted] to [..., class], such as `precision` or `f1`.
+        level: Confidence level.
+
+    Returns:
+        Difference [class]; low and high within -1 and 1, [class, 2], NaN where one driver alone makes the score
+        defined, and where it is the same without any of them.
+    """
+    from scipy import stats
+
+    whole_a, whole_b = variant.sum(0), baseline.sum(0)
+    without = score(whole_a - variant) - score(whole_b - baseline)
+    both = variant + baseline
+    counts = (both.sum(-1) + both.sum(-2)) > 0
+    drivers = counts.sum(0)
+    centre = ratio(np.where(counts, without, 0).sum(0), drivers)
+    squares = np.where(counts, (without - centre) ** 2, 0).sum(0)
+    spread = np.sqrt(ratio(drivers - 1, drivers) * squares)
+    half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * spread
+    delta = score(whole_a) - score(whole_b)
+    interval = np.clip(np.stack([delta - half, delta + half], -1), -1, 1)
+    return delta, np.where(((drivers > 1) & (spread > _NO_SPREAD))[..., None], interval, np.nan)
 
 
 def _linearised(driver_hits: np.ndarray, driver_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,13 +231,15 @@ def _two_sided(drawn: np.ndarray, observed: np.ndarray, draws: int) -> np.ndarra
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return Holm-adjusted p of the values that are not NaN, [class]; the others stay NaN."""
-    from statsmodels.stats.multitest import multipletests
+    """Return Holm-adjusted p of the values that are not NaN, [class]; the others stay NaN.
 
+    As statsmodels' `multipletests`, which collects the garbage of the whole process at each call.
+    """
     adjusted = np.full(p.shape, np.nan)
-    tested = np.isfinite(p)
-    if tested.any():
-        adjusted[tested] = multipletests(p[tested], method="holm")[1]
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
 
 
@@ -194,10 +255,23 @@ def log_loss(probabilities: np.ndarray, true: np.ndarray) -> float:
     return float(-np.log(np.clip(of_true, _KAGGLE_CLIP, 1 - _KAGGLE_CLIP)).mean())
 
 
-def calibration_error(probabilities: np.ndarray, true: np.ndarray, bins: int = 15) -> float:
-    """Return the expected calibration error of the top class, over bins of equal width (Guo et al. 2017)."""
+def reliability(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images, mean confidence and accuracy by bin of the top class's probability, each [BINS].
+
+    Confidence and accuracy are NaN where a bin is empty.
+
+    Args:
+        probabilities: [N, 10].
+        true: Class positions, [N].
+    """
     confidence = probabilities.max(1).astype(float)
-    right = probabilities.argmax(1) == true
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(true))
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    n = np.bincount(bin_of, minlength=BINS)
+    sure = np.bincount(bin_of, weights=confidence, minlength=BINS)
+    right = np.bincount(bin_of, weights=probabilities.argmax(1) == true, minlength=BINS)
+    return n, ratio(sure, n), ratio(right, n)
+
+
+def calibration_error(n: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> float:
+    """Return the expected calibration error (Guo et al. 2017) of what `reliability` returns."""
+    return float(np.nansum(n * np.abs(accuracy - confidence)) / n.sum())

@@ -16,7 +16,7 @@ from distracted_pipeline.evaluation.predictions import predictions_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
-from distracted_pipeline_tests.evaluation.test_gradcam import TinyNet
+from distracted_pipeline_tests.evaluation.tiny import TinyNet
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_nothing_predicted_fails_with_the_next_command(root: Settings) -> None:
 
 
 def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distracted_pipeline.features import taps
     from distracted_pipeline.images import decode
     from distracted_pipeline.masks import cache
     from distracted_pipeline.training import checkpoint, inputs
@@ -79,6 +80,8 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
     predict(root, "masks_only", ["0", "1"], wrong={3: 1})
     trained = SimpleNamespace(net=TinyNet().eval(), config=SimpleNamespace(model_name=None))
     masks = SimpleNamespace(imgs=lambda subject: [], mask=None)
+    no_taps = SimpleNamespace(missing=lambda subject, names: names)
+    monkeypatch.setattr(taps, "TapStore", lambda settings, model_name: no_taps)
     monkeypatch.setattr(cache, "open_cache", lambda settings: masks)
     monkeypatch.setattr(checkpoint, "is_trained", lambda *_: True)
     monkeypatch.setattr(checkpoint, "load_trained", lambda *_: trained)

@@ -5,6 +5,7 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,6 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predictions import predictions_path, write_predictions
 from distracted_pipeline.evaluation.tables import (
     class_accuracy,
-    compare,
     headline,
     read_class_accuracy,
     verdict_sentence,
@@ -160,6 +160,102 @@ def test_a_rejected_file_is_named_and_does_not_enter_the_tables(root: Settings) 
     assert result.rejected[0] in headline(root)
 
 
+def table_of(root: Settings, name: str) -> pd.DataFrame:
+    return pq.read_table(root.evaluation / name).to_pandas()
+
+
+def test_precision_and_f1_move_with_intervals_and_drivers_are_described(root: Settings) -> None:
+    predict(root, "base", wrong={6: 5})
+    predict(root, "other", wrong={6: 5}, drivers=["p001", "p002", "p003"])
+    classes = class_accuracy(root, log=silent).classes
+    five, six = row(classes, "other", 5), row(classes, "other", 6)
+    assert five.delta_precision == pytest.approx(36 / 45 - 0.5)
+    assert five.delta_precision_low < five.delta_precision < five.delta_precision_high
+    assert six.delta_f1 == pytest.approx(2 * 27 / (36 + 27))
+    assert (six.driver_delta_low, six.driver_delta_high) == (0, 1)
+    assert 0 < six.i2 < 1
+    assert np.isnan(six.heterogeneity_p)  # of one class alone nothing is tested
+    assert np.isnan(five.delta_low)  # no driver changed on c5: nothing to take an interval from
+    base = row(classes, "base", 5)
+    assert base[["delta_precision", "delta_f1", "driver_delta_low", "i2"]].isna().all()
+
+
+def test_every_driver_has_a_row_per_class_even_where_he_lacks_it(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    manifest = pq.read_table(root.manifest)
+    keep = [(row["subject"], row["classname"]) != ("p003", "c4") for row in manifest.to_pylist()]
+    pq.write_table(manifest.filter(pa.array(keep)), root.manifest)
+    predict(root, "base", wrong={4: 2})
+    predict(root, "other")
+    result = class_accuracy(root, log=silent)
+    assert row(result.classes, "other", 4).drivers_compared == 11
+    drivers = table_of(root, "drivers.parquet").set_index(["scope", "variant", "class_id", "driver"])
+    lacking = drivers.loc[("oof", "other", 4, "p003")]
+    assert lacking.n == 0
+    assert lacking[["recall", "baseline_recall", "delta"]].isna().all()
+    there = drivers.loc[("oof", "other", 4, "p002")]
+    assert there.tolist() == [3, 1, 0, 1]
+    assert len(drivers) == 2 * (120 + 30 + 30)
+
+
+def test_a_fold_without_a_class_leaves_its_drivers_out_of_that_class(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    manifest = pq.read_table(root.manifest)
+    keep = [(row["fold"], row["classname"]) != (2, "c4") for row in manifest.to_pylist()]
+    pq.write_table(manifest.filter(pa.array(keep)), root.manifest)
+    predict(root, "base", wrong={4: 2})
+    predict(root, "other")
+    four = row(class_accuracy(root, log=silent).classes, "other", 4)
+    assert (four.n, four.drivers_compared, four.recall, four.delta_recall) == (30, 10, 1, 1)
+    assert four.verdict == "improved"
+
+
+def test_confusions_say_how_often_by_how_many_and_what_moved(root: Settings) -> None:
+    predict(root, "base", wrong={6: 5, 1: 2})
+    predict(root, "other", wrong={6: 5, 8: 0}, drivers=["p001", "p002", "p003"])
+    class_accuracy(root, log=silent)
+    found = table_of(root, "confusions.parquet").query("scope == 'oof' and variant == 'other'")
+    assert list(zip(found["true"], found["predicted"], found["n"], strict=True)) == [(1, 2, 0), (6, 5, 9), (8, 0, 9)]
+    moved = found.set_index(["true", "predicted"]).loc[(6, 5)]
+    assert moved[["share", "baseline_share", "delta_share"]].tolist() == pytest.approx([0.25, 1, -0.75])
+    by_driver = np.array([1.0] * 3 + [0.0] * 9)
+    half = 2.200985 * by_driver.std(ddof=1) / np.sqrt(12)  # t with eleven degrees of freedom
+    assert moved[["delta_low", "delta_high"]].tolist() == pytest.approx([max(-1, -0.75 - half), -0.75 + half])
+    own = table_of(root, "confusions.parquet").query("scope == 'oof' and variant == 'base'")
+    assert own["delta_share"].isna().all()
+
+
+def test_calibration_is_by_bin_and_its_error_is_in_the_summary(root: Settings) -> None:
+    predict(root, "base", wrong={3: 9})
+    result = class_accuracy(root, log=silent)
+    bins = table_of(root, "calibration.parquet").query("scope == 'oof' and variant == 'base'").set_index("bin")
+    assert bins["n"].tolist() == [0] * 9 + [360]
+    assert bins.loc[9, ["low", "high", "confidence", "accuracy"]].tolist() == pytest.approx([0.9, 1, 0.91, 0.9])
+    assert np.isnan(bins.loc[0, "accuracy"])
+    assert result.variants.iloc[0].ece == pytest.approx(0.01, abs=1e-6)
+
+
+def test_variants_that_differ_in_the_seed_alone_are_replicates(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    with root.variants_file.open("a") as catalogue:
+        catalogue.write("other_1: {kind: masks_only, seed: 1, label: again}\nother_x: {kind: masks_only, epochs: 3}\n")
+    predict(root, "base")
+    predict(root, "other")
+    predict(root, "other_1", ["0", "1"], wrong={2: 0}, drivers=["p000"])
+    predict(root, "other_x", wrong={2: 0})
+    result = class_accuracy(root, log=silent)
+    variants = result.variants.set_index(["scope", "variant"])
+    assert variants.loc[("oof", "other"), "replicates"] == ["other_1"]
+    assert variants.loc[("oof", "other_x"), "replicates"] == []
+    # On folds 0 and 1, which both have: six drivers, one of them wrong on c2.
+    assert row(result.classes, "other", 2).seed_spread == pytest.approx(1 / 6)
+    assert row(result.classes, "other_1", 2).seed_spread == pytest.approx(1 / 6)
+    assert variants.loc[("oof", "other"), "seed_spread"] == pytest.approx(1 / 60)
+    assert np.isnan(row(result.classes, "other_x", 2).seed_spread)
+    assert np.isnan(variants.loc[("dev", "other"), "seed_spread"])
+    assert read_class_accuracy(root).variants["replicates"].tolist() == result.variants["replicates"].tolist()
+
+
 def test_without_any_usable_prediction_the_reasons_are_in_the_error(root: Settings) -> None:
     with pytest.raises(DistractedError, match="run `distracted run`"):
         class_accuracy(root, log=silent)
@@ -185,19 +281,6 @@ def test_reading_back_gives_the_same_tables(root: Settings) -> None:
     assert written.variants.equals(read.variants)
     assert written.missing == read.missing
     assert (written.confusion.scopes["oof"] == read.confusion.scopes["oof"]).all()
-
-
-def test_comparing_two_variants_takes_the_first_as_reference(root: Settings) -> None:
-    predict(root, "base", wrong={2: 0})
-    predict(root, "other", wrong={5: 6})
-    class_accuracy(root, log=silent)
-    forth, back = compare(root, "base", "other"), compare(root, "other", "base")
-    assert forth.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [0, 1, 1, "improved"]
-    assert back.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [1, 0, -1, "worsened"]
-    assert forth["p"].tolist() == back["p"].tolist()
-    assert forth.loc[3, "name"] == "texting - left"
-    with pytest.raises(DistractedError, match="variant 'nope' has no oof predictions.*base, other"):
-        compare(root, "base", "nope")
 
 
 def test_relabelling_the_classes_and_shuffling_the_rows_moves_the_numbers_with_them(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Which images of a variant are explained: a few to be shown one by one, and many to be averaged.
+
+Both choices depend on the predictions alone, never on the order of files or rows.
+"""
+
+import numpy as np
+
+from distracted_pipeline.evaluation.predictions import Part
+from distracted_pipeline.vocabulary import CLASS_IDS
+
+
+def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
+    """Choose images to explain: per true class, the surest right and the surest wrong ones, over many drivers.
+
+    Args:
+        parts: Predictions of one variant.
+        per_class: Images of each kind per class; fewer where there are not as many.
+
+    Returns:
+        (part, row, "correct" or "confused"), by class, right ones first.
+    """
+    chosen = []
+    for c in range(len(CLASS_IDS)):
+        for kind in ("correct", "confused"):
+            by_driver: dict[str, list[tuple[float, str, int, int]]] = {}
+            for i, part in enumerate(parts):
+                wanted = (part.true == c) & ((part.predicted == c) == (kind == "correct"))
+                for row in np.flatnonzero(wanted):
+                    surest_first = (-float(part.probabilities[row].max()), str(part.img[row]), i, int(row))
+                    by_driver.setdefault(str(part.subject[row]), []).append(surest_first)
+            chosen += [(i, row, kind) for i, row in _spread(by_driver, per_class)]
+    return chosen
+
+
+def _spread(by_driver: dict[str, list[tuple[float, str, int, int]]], wanted: int) -> list[tuple[int, int]]:
+    """Take from each driver in turn; where there are more drivers than places, from evenly spaced ones."""
+    queues = [sorted(by_driver[driver]) for driver in sorted(by_driver)]
+    if len(queues) > wanted:
+        queues = [queues[i] for i in _evenly(len(queues), wanted)]
+    taken = [queue[turn] for turn in range(wanted) for queue in queues if turn < len(queue)]
+    return [(i, row) for _, _, i, row in taken[:wanted]]
+
+
+def few_each(part: Part, wanted: int) -> np.ndarray:
+    """Return rows of a part, sorted: up to `wanted` of each driver and class, evenly spaced over the images' names."""
+    cells: dict[tuple[str, int], list[int]] = {}
+    for row in np.argsort(part.img, kind="stable"):
+        cells.setdefault((str(part.subject[row]), int(part.true[row])), []).append(int(row))
+    taken = [np.array(rows)[_evenly(len(rows), wanted)] for rows in cells.values()]
+    return np.sort(np.concatenate(taken))
+
+
+def _evenly(available: int, wanted: int) -> np.ndarray:
+    return np.linspace(0, available - 1, min(wanted, available)).round().astype(int)

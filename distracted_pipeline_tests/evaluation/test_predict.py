@@ -1,0 +1,64 @@
+"""Predicting a fold: its held-out drivers, once per checkpoint, and never from a stale one."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predict import check_predictions, is_predicted, predict_fold
+from distracted_pipeline.images.folds import fold_rows
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.train import train_variant
+from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.training.rooted import images, ingested, own_root, prepared
+from distracted_pipeline_tests.variants.tiny import efficientnet
+
+__all__ = ["efficientnet", "ingested", "own_root", "prepared"]
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+def held_out(settings: Settings, fold: str) -> pa.Table:
+    """The images that a fold predicts."""
+    table = images(settings)
+    return table.take(pa.array(fold_rows(table, fold).predict))
+
+
+def test_a_fold_is_predicted_once_and_again_after_training_anew(own_root: Settings) -> None:
+    train_variant(own_root, "masks_only", "0", log=quiet)
+    assert not is_predicted(own_root, "masks_only", "0")
+    path = predict_fold(own_root, "masks_only", "0", log=quiet)
+    assert is_predicted(own_root, "masks_only", "0")
+    stamp = path.stat().st_mtime_ns
+    assert predict_fold(own_root, "masks_only", "0", log=quiet).stat().st_mtime_ns == stamp
+    assert own_root.variants_file is not None
+    text = own_root.variants_file.read_text()
+    own_root.variants_file.write_text(text.replace("masks_only: {epochs: 2}", "masks_only: {epochs: 1}"))
+    train_variant(own_root, "masks_only", "0", log=quiet)
+    assert not is_predicted(own_root, "masks_only", "0")
+    assert predict_fold(own_root, "masks_only", "0", log=quiet).stat().st_mtime_ns > stamp
+
+
+def test_predictions_from_other_data_are_refused(own_root: Settings) -> None:
+    train_variant(own_root, "linear_probe", "0", log=quiet)
+    draw_frame(5, 5, 77).save(own_root.data / held_out(own_root, "0")["path"][0].as_py(), quality=92)
+    ingest(own_root, log=quiet)
+    with pytest.raises(DistractedError, match="trained on other data"):
+        predict_fold(own_root, "linear_probe", "0", log=quiet)
+
+
+def test_the_check_tells_missing_images_and_sums_that_are_not_one(own_root: Settings) -> None:
+    train_variant(own_root, "masks_only", "1", log=quiet)
+    path = predict_fold(own_root, "masks_only", "1", log=quiet)
+    assert check_predictions(own_root, "1", path).passed
+    table = pq.read_table(path, partitioning=None)
+    broken = path.with_name("broken.parquet")
+    pq.write_table(table.slice(1), broken)
+    assert not check_predictions(own_root, "1", broken).passed
+    column = table.column_names.index("p_c0")
+    pq.write_table(table.set_column(column, "p_c0", pa.array(np.full(table.num_rows, 0.9))), broken)
+    assert not check_predictions(own_root, "1", broken).passed
