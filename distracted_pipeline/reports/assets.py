@@ -6,8 +6,7 @@ What pages say and how they are built lives in this folder's other modules; here
 import dagster as dg
 
 from distracted_pipeline.orchestration.compute import LIGHT
-from distracted_pipeline.orchestration.failures import user_errors_as_failures
-from distracted_pipeline.settings import load_settings
+from distracted_pipeline.orchestration.step import asset_step
 
 
 @dg.asset(
@@ -15,7 +14,7 @@ from distracted_pipeline.settings import load_settings
     kinds={"html", "jinja"},
     owners=["team:distracted"],
     code_version="1",
-    op_tags=LIGHT.op_tags(),
+    **LIGHT.options(),
     deps=["class_accuracy", dg.AssetDep("gradcam", partition_mapping=dg.AllPartitionMapping())],
     check_specs=[
         dg.AssetCheckSpec(
@@ -26,14 +25,19 @@ from distracted_pipeline.settings import load_settings
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Static site: what each technique did to the accuracy of each class, with the evidence; needs no network."""
     from distracted_pipeline.reports.build import build_report
+    from distracted_pipeline.reports.publish import log_summary
+    from distracted_pipeline.reports.site import mlflow_run_url, report_url
 
-    with user_errors_as_failures():
-        result = build_report(load_settings(), log=context.log.info)
+    with asset_step(context) as settings:
+        result = build_report(settings, log=context.log.info)
+    run = log_summary(settings, result, log=context.log.warning)
     return dg.MaterializeResult(
         metadata={
             "verdict": result.verdict,
             "path": dg.MetadataValue.path(result.path),
-            "url": dg.MetadataValue.url(result.path.as_uri()),
+            "url": dg.MetadataValue.url(report_url(result.report_id)),
+            "mlflow": dg.MetadataValue.url(mlflow_run_url(settings, run)) if run else "the store did not answer",
+            "leaderboard": dg.MetadataValue.md(result.table),
             "pages": result.pages,
             "bytes": result.bytes,
             "variants": len(result.variants),

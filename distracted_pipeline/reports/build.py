@@ -19,10 +19,11 @@ from typing import Any
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, write_text
 from distracted_pipeline.reports import formats
-from distracted_pipeline.reports.facts import verdict_line
-from distracted_pipeline.reports.pages import write_pages
+from distracted_pipeline.reports.facts import leaderboard_markdown, verdict_line
+from distracted_pipeline.reports.findings import ClassScore, Findings
+from distracted_pipeline.reports.pages import SUMMARY, write_pages
 from distracted_pipeline.reports.pictures import Pictures, draw_pictures, sample_strip
-from distracted_pipeline.reports.reading import ClassScore, Findings, read_findings
+from distracted_pipeline.reports.reading import read_findings
 from distracted_pipeline.reports.selection import select
 from distracted_pipeline.reports.site import Site
 from distracted_pipeline.settings import Settings
@@ -43,6 +44,7 @@ class ReportResult:
 
     Attributes:
         path: Its index.html.
+        summary: Its single-file summary.
         report_id: Name of its folder.
         pages: HTML files.
         bytes: Size of the whole site.
@@ -50,10 +52,12 @@ class ReportResult:
         variants: Variants with results in it.
         absent: Variants of the catalogue that are not in it.
         verdict: The sentence at its top.
+        table: Its leaderboard in Markdown.
         sample: One picture of it as a `data:` address; empty where there are no Grad-CAMs.
     """
 
     path: Path
+    summary: Path
     report_id: str
     pages: int
     bytes: int
@@ -61,6 +65,7 @@ class ReportResult:
     variants: list[str]
     absent: list[str]
     verdict: str
+    table: str
     sample: str
 
 
@@ -99,6 +104,7 @@ def build_report(settings: Settings, log: Callable[[str], object] = print) -> Re
     log(f"{published / 'index.html'}: {pages} pages, {formats.size(size)}")
     return ReportResult(
         path=published / "index.html",
+        summary=published / SUMMARY,
         report_id=report_id,
         pages=pages,
         bytes=size,
@@ -106,6 +112,7 @@ def build_report(settings: Settings, log: Callable[[str], object] = print) -> Re
         variants=findings.variants,
         absent=findings.absent,
         verdict=verdict_line(findings),
+        table=leaderboard_markdown(findings),
         sample=sample,
     )
 

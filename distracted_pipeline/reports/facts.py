@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from distracted_pipeline.evaluation.comparison import ABSENT, IMPROVED, NOT_TESTABLE, UNDETERMINED, WORSENED
 from distracted_pipeline.masks.segmenter import masks_are_given
-from distracted_pipeline.reports.reading import ClassScore, Findings, VariantScore
+from distracted_pipeline.reports import formats
+from distracted_pipeline.reports.findings import ClassScore, Findings, Move, VariantScore
 from distracted_pipeline.settings import FOLDER_PREFIX
 from distracted_pipeline.vocabulary import CLASS_IDS
 
@@ -51,6 +53,30 @@ def verdict_line(f: Findings) -> str:
     return f"{f.title(best)}, compared with {f.title(f.baseline)}: {f.main.verdict(best)}."
 
 
+def leaderboard(f: Findings) -> list[VariantScore]:
+    """Return the variants of the main scope, best macro recall first."""
+    return sorted(f.main.variants.values(), key=lambda v: -(v.macro_recall or 0))
+
+
+def leaderboard_markdown(f: Findings) -> str:
+    """Return the leaderboard in Markdown: variant, macro recall, its difference, and the classes it changed."""
+    lines = ["| variant | macro recall | Δ | classes |", "| --- | --- | --- | --- |"]
+    for v in leaderboard(f):
+        title = f.title(v.variant).replace("|", "\\|").replace("<", "&lt;")
+        delta = formats.difference(v.macro_delta)
+        lines.append(f"| {title} | {formats.proportion(v.macro_recall)} | {delta} | {f.main.verdict(v.variant)} |")
+    return "\n".join(lines)
+
+
+def tally(f: Findings, variant: str) -> list[tuple[str, int]]:
+    """Return how many classes have each verdict, empty for the baseline: improved, worsened and undetermined always."""
+    verdicts = [score.verdict for score in f.main.classes[variant]]
+    if variant == f.baseline or set(verdicts) <= {NOT_TESTABLE, ABSENT}:
+        return []
+    always = (IMPROVED, WORSENED, UNDETERMINED)
+    return [(word, verdicts.count(word)) for word in (*always, NOT_TESTABLE, ABSENT) if word in (*always, *verdicts)]
+
+
 def class_rows(f: Findings, k: int) -> list[tuple[ClassScore, float | None]]:
     """Return the score of every variant on one class, each with the baseline's recall."""
     classes = f.main.classes
@@ -87,6 +113,22 @@ def recall_by_driver(f: Findings, variant: str, k: int) -> list[tuple[str, float
     """Return the recall of one class for every driver that has images of it."""
     rows = f.main.confusion[variant][:, k]
     return [(driver, float(row[k] / row.sum())) for driver, row in zip(f.drivers, rows, strict=True) if row.sum()]
+
+
+def change_by_driver(f: Findings, variant: str, k: int) -> list[tuple[str, float]]:
+    """Return what a variant changed in the recall of one class, for every driver that both predict."""
+    if variant == f.baseline or f.baseline not in f.main.confusion:
+        return []
+    before = dict(recall_by_driver(f, f.baseline, k))
+    return [(driver, after - before[driver]) for driver, after in recall_by_driver(f, variant, k) if driver in before]
+
+
+def moves(f: Findings, variant: str, most: int) -> tuple[list[Move], list[Move]]:
+    """Return the confusions that a variant made rarer, and those it made commoner, the largest change first."""
+    known = [(move.delta_share, move) for move in f.main.moves.get(variant, {}).values() if move.delta_share]
+    known.sort(key=lambda pair: (-abs(pair[0]), pair[1].true, pair[1].predicted))
+    rarer, commoner = ([move for delta, move in known if (delta < 0) == down][:most] for down in (True, False))
+    return rarer, commoner
 
 
 def mean_lift(f: Findings, variant: str, category: str, kind: str) -> tuple[float | None, int]:

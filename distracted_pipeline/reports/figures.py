@@ -6,12 +6,12 @@ mark. Numbers come ready; nothing is estimated here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from distracted_pipeline.reports import formats
+from distracted_pipeline.reports.svg import drawing, element
 from distracted_pipeline.vocabulary import CLASS_IDS
 
 STRONGEST = 0.30
@@ -19,9 +19,6 @@ STRONGEST = 0.30
 
 DEEPEST = 0.5
 """Opacity of the strongest cell: the number on it stays readable (AA) in the light and the dark style."""
-
-TRACK = (168, 22)
-"""Width and height of one dot-and-whisker track."""
 
 CELL = (62, 32)
 """Width and height of a heatmap cell."""
@@ -34,17 +31,6 @@ class HeatCell:
     value: float | None
     verdict: str
     title: str
-
-
-def element(name: str, *children: object, **attributes: Any) -> Markup:
-    """Return one SVG element; text and attributes are escaped, `_` in attribute names is `-`."""
-    said = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_short(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    inner = "".join(str(escape(child)) for child in children)
-    return Markup(f"<{name}{said}>{inner}</{name}>" if inner else f"<{name}{said}/>")
 
 
 def heatmap(
@@ -71,75 +57,8 @@ def heatmap(
     for i, row in enumerate(cells):
         parts += [_heat_cell(cell, j * width, top + i * height) for j, cell in enumerate(row)]
     slack = int(4.6 * len(columns[-1][0]))
-    body = _svg(len(columns) * width + slack, top + len(rows) * height + 4, title, parts, "heatmap")
+    body = drawing(len(columns) * width + slack, top + len(rows) * height + 4, title, parts, "heatmap")
     return _sheet([(label, link, top + (i + 0.5) * height + 4) for i, (label, link) in enumerate(rows)], body)
-
-
-def track(
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    *,
-    reference: float | None,
-    verdict: str,
-    title: str,
-) -> Markup:
-    """Return one dot-and-whisker on a scale from 0 to 1, with a tick where the baseline is."""
-    width, height = TRACK
-    middle = height / 2
-    parts = [element("line", x1=_x(0), x2=_x(1), y1=middle, y2=middle, class_="axis")]
-    parts += [
-        element("line", x1=_x(v), x2=_x(v), y1=middle - 2, y2=middle + 2, class_="axis")
-        for v in (0, 0.25, 0.5, 0.75, 1)
-    ]
-    if reference is not None and formats.defined(reference):
-        parts.append(element("line", x1=_x(reference), x2=_x(reference), y1=2, y2=height - 2, class_="reference"))
-    if value is None or not formats.defined(value):
-        parts.append(element("text", formats.NONE, x=width / 2, y=middle + 4, text_anchor="middle"))
-        return _svg(width, height, title, parts, "track")
-    kind = {"improved": "up", "worsened": "down"}.get(verdict, "even")
-    if low is not None and high is not None and formats.defined(low) and formats.defined(high):
-        parts.append(element("line", x1=_x(low), x2=_x(high), y1=middle, y2=middle, class_=f"whisker {kind}"))
-        parts += [
-            element("line", x1=_x(end), x2=_x(end), y1=middle - 3.5, y2=middle + 3.5, class_=f"whisker {kind}")
-            for end in (low, high)
-        ]
-    if kind == "up":
-        points = f"{_x(value):g},{middle - 6} {_x(value) - 6:g},{middle + 5} {_x(value) + 6:g},{middle + 5}"
-        parts.append(element("polygon", points=points, class_="dot up"))
-    elif kind == "down":
-        points = f"{_x(value):g},{middle + 6} {_x(value) - 6:g},{middle - 5} {_x(value) + 6:g},{middle - 5}"
-        parts.append(element("polygon", points=points, class_="dot down"))
-    else:
-        parts.append(element("circle", cx=_x(value), cy=middle, r=4.5, class_="dot even"))
-    return _svg(width, height, title, parts, "track")
-
-
-def scale() -> Markup:
-    """Return the axis that stands in the head of a column of tracks."""
-    ticks = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
-    parts = [element("text", label, x=_x(v), y=13, text_anchor="middle") for v, label in ticks.items()]
-    return _svg(TRACK[0], 18, "scale from 0 to 1", parts, "track")
-
-
-def strip(values: Sequence[tuple[str, float]], *, title: str) -> Markup:
-    """Return one dot per driver on a scale from 0 to 1; drivers with about the same value are stacked.
-
-    Args:
-        values: Driver and recall.
-        title: What the strip shows.
-    """
-    width, height = TRACK[0], 40
-    parts = [element("line", x1=_x(0), x2=_x(1), y1=height - 5, y2=height - 5, class_="axis")]
-    stacks: dict[int, list[tuple[str, float]]] = {}
-    for driver, value in values:
-        stacks.setdefault(round(_x(value) / 6), []).append((driver, value))
-    for stack in stacks.values():
-        step = min(6.0, (height - 14) / max(len(stack) - 1, 1))
-        for level, (driver, value) in enumerate(stack):
-            said = element("title", f"{driver}: {formats.proportion(value)}")
-            parts.append(element("circle", said, cx=_x(value), cy=height - 9 - level * step, r=3, class_="driver"))
-    return _svg(width, height, title, parts, "track")
 
 
 def confusion(matrix: np.ndarray, *, title: str) -> Markup:
@@ -159,7 +78,7 @@ def confusion(matrix: np.ndarray, *, title: str) -> Markup:
         parts.append(element("text", name, x=(k + 0.5) * size, y=top - 10, text_anchor="middle"))
         parts.append(element("text", f"n = {totals[k]:,}", x=10 * size + 10, y=middle, class_="quiet"))
         parts += [_confusion_cell(matrix[k, j], totals[k], k, j, j * size, top + k * size, size) for j in range(10)]
-    return _sheet(labels, _svg(10 * size + 84, top + 10 * size + 4, title, parts, "confusion"))
+    return _sheet(labels, drawing(10 * size + 84, top + 10 * size + 4, title, parts, "confusion"))
 
 
 def swatch(colour: Sequence[int]) -> Markup:
@@ -210,14 +129,6 @@ def _confusion_cell(value: int, total: int, true: int, predicted: int, x: float,
     )
 
 
-def _svg(width: float, height: float, title: str, parts: Sequence[Markup], kind: str) -> Markup:
-    box = f"0 0 {width:g} {height:g}"
-    role = "group" if kind == "heatmap" else "img"  # an img hides the links inside it from screen readers
-    inner = Markup("").join(parts)
-    size = {"viewBox": box, "width": width, "height": height}
-    return element("svg", element("title", title), inner, class_=kind, role=role, **size)
-
-
 def _sheet(labels: Sequence[tuple[str, str | None, float]], body: Markup) -> Markup:
     """Put row labels (text, link, baseline) beside a figure, in a drawing of their own.
 
@@ -235,12 +146,3 @@ def _sheet(labels: Sequence[tuple[str, str | None, float]], body: Markup) -> Mar
 
 def _linked(inner: Markup, link: str | None) -> Markup:
     return element("a", inner, href=link) if link else inner
-
-
-def _x(value: float) -> float:
-    """Place a proportion on a track, with room for the outermost marks."""
-    return 9 + min(max(value, 0.0), 1.0) * (TRACK[0] - 18)
-
-
-def _short(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value

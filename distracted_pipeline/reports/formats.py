@@ -50,6 +50,11 @@ def difference(value: float | None) -> str:
     return f"{'+' if value > 0 else MINUS}{size}"
 
 
+def signed(value: float) -> str:
+    """Return a tick of an axis around zero: `−.5`, `0`, `+.125`."""
+    return f"{'+' if value > 0 else MINUS}{abs(value):g}".replace("0.", ".", 1) if value else "0"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """Return `[.80, .92]`, or nothing where either end is undefined."""
     return f"[{proportion(low)}, {proportion(high)}]" if defined(low) and defined(high) else ""

@@ -11,16 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image as Pillow
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.maps import delta_cam
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.masks.cache import MaskCache, open_cache
 from distracted_pipeline.progress import Progress
+from distracted_pipeline.reports.findings import Cam, Findings, Image
 from distracted_pipeline.reports.formats import slug
-from distracted_pipeline.reports.reading import Cam, Findings, Image
 
 WIDTH = 320
 """Width of frames and mask overlays in pixels; the height follows the frame."""
@@ -33,6 +35,8 @@ QUALITY = 74
 _HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
 """Anchors of the CAM colour scale: brightness rises steadily, so it survives greyscale and print."""
 
+_MORE, _LESS = np.array([20, 110, 200], np.float32), np.array([240, 120, 10], np.float32)
+
 
 @dataclass
 class Pictures:
@@ -42,12 +46,16 @@ class Pictures:
         frames: By image.
         masks: By image; images without a cached mask are not in it.
         cams: By variant, image and target.
+        changes: By variant and image: where the variant looks more, and where less, than the baseline does.
+        means: By variant and class.
         no_masks: Why there are no masks at all, empty where there are.
     """
 
     frames: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     cams: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    changes: dict[tuple[str, str], str] = field(default_factory=dict)
+    means: dict[tuple[str, int], str] = field(default_factory=dict)
     no_masks: str = ""
 
 
@@ -68,6 +76,7 @@ def draw_pictures(
     for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in findings.cams)):
         (site / folder).mkdir(parents=True, exist_ok=True)
     progress = Progress(len(images), "pictures", log)
+    average = _Average()
     with ImageReader(findings.settings.data) as reader, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
 
         def draw(image: Image) -> None:
@@ -79,13 +88,23 @@ def draw_pictures(
                 overlaid = _overlaid(frame, cache.mask(image.img))
                 pictures.masks[image.img] = _save(overlaid, site, f"pictures/{name}.mask.jpg")
             small = _fit(frame, CAM_WIDTH)
-            for variant, cam in cams.get(image.img, ()):
+            average.add(image.true, small)
+            own = cams.get(image.img, ())
+            baseline = _for_true_class(findings, findings.baseline, own)
+            for variant, cam in own:
                 heated = heat(small, findings.cams[variant].maps[cam.row])
                 place = f"pictures/{slug(variant)}/{name}.{slug(cam.target)}.jpg"
                 pictures.cams[variant, image.img, cam.target] = _save(heated, site, place)
+            for variant in dict.fromkeys(variant for variant, _ in own if variant != findings.baseline):
+                here = _for_true_class(findings, variant, own)
+                if baseline is not None and here is not None:
+                    tinted = diverge(small, delta_cam(here, baseline))
+                    place = f"pictures/{slug(variant)}/{name}.change.jpg"
+                    pictures.changes[variant, image.img] = _save(tinted, site, place)
 
         for _ in pool.map(draw, images):
             progress.advance()
+    _draw_means(findings, average, site, pictures)
     return pictures
 
 
@@ -106,6 +125,21 @@ def heat(image: Pillow.Image, cam: np.ndarray) -> Pillow.Image:
     return Pillow.fromarray((grey * (1 - weight) + colours * weight).clip(0, 255).astype(np.uint8))
 
 
+def diverge(image: Pillow.Image, change: np.ndarray) -> Pillow.Image:
+    """Lay a signed map over a greyed image: blue where it is positive, orange where it is negative.
+
+    Args:
+        image: RGB.
+        change: float [h, w]; covers the whole image, and is scaled to its largest size.
+    """
+    peak = float(np.abs(change).max()) or 1.0
+    scaled = Pillow.fromarray((change / peak).astype(np.float32))
+    strength = np.asarray(scaled.resize(image.size, Pillow.Resampling.BICUBIC), np.float32).clip(-1, 1)[..., None]
+    grey = 60 + np.asarray(image.convert("L"), np.float32)[..., None] * 0.6
+    weight = np.abs(strength) * 0.85
+    return Pillow.fromarray((grey * (1 - weight) + np.where(strength > 0, _MORE, _LESS) * weight).astype(np.uint8))
+
+
 def sample_strip(site: Path, names: Sequence[str], height: int = 150) -> str:
     """Return several pictures of a site side by side in one `data:` address, empty for none."""
     if not names:
@@ -120,6 +154,43 @@ def sample_strip(site: Path, names: Sequence[str], height: int = 150) -> str:
     buffer = BytesIO()
     sheet.save(buffer, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+class _Average:
+    """The mean frame of each class, over the images that are drawn anyway; several threads add to it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._sums: dict[int, tuple[np.ndarray, int]] = {}
+
+    def add(self, k: int, frame: Pillow.Image) -> None:
+        pixels = np.asarray(frame, np.float32)
+        with self._lock:
+            total, count = self._sums.get(k, (np.zeros_like(pixels), 0))
+            if total.shape == pixels.shape:  # frames of another size are no part of it
+                self._sums[k] = total + pixels, count + 1
+
+    def of(self, k: int) -> Pillow.Image | None:
+        total, count = self._sums.get(k, (None, 0))
+        return None if total is None else Pillow.fromarray((total / count).astype(np.uint8))
+
+
+def _draw_means(findings: Findings, average: _Average, site: Path, pictures: Pictures) -> None:
+    """Lay each variant's mean CAM of a class over the class's mean frame."""
+    for variant, cams in findings.cams.items():
+        for k, mean in enumerate(() if cams.means is None else cams.means):
+            frame = average.of(k)
+            if frame is not None and mean.any():
+                place = f"pictures/{slug(variant)}/mean.c{k}.jpg"
+                pictures.means[variant, k] = _save(heat(frame, mean), site, place)
+
+
+def _for_true_class(findings: Findings, variant: str, cams: Sequence[tuple[str, Cam]]) -> np.ndarray | None:
+    """Return a variant's CAM of an image's true class, None where it has none or an empty one."""
+    for name, cam in cams:
+        if name == variant and (cam.target == "true" or cam.predicted == cam.true) and not cam.all_zero:
+            return findings.cams[variant].maps[cam.row]
+    return None
 
 
 def _masks(findings: Findings, images: Sequence[Image]) -> tuple[MaskCache | None, set[str], str]:

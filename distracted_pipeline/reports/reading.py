@@ -1,4 +1,4 @@
-"""Everything a report shows, read from the data root into plain objects; nothing is computed twice.
+"""Everything a report shows, read from the data root into the objects of `findings`; nothing is computed twice.
 
 Statistics come from the evaluation's files as they are. What is derived here are only look-ups that a
 page needs (which image, which probabilities). How it looks belongs to `pages`, `figures` and `pictures`.
@@ -6,7 +6,7 @@ page needs (which image, which probabilities). How it looks belongs to `pages`, 
 
 import json
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,194 +14,30 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.comparison import sentence
+from distracted_pipeline.evaluation.cam_means import EVERY_CLASS, LIFT_FILE, MEANS_FILE
 from distracted_pipeline.evaluation.predictions import read_predictions
-from distracted_pipeline.evaluation.tables import ClassAccuracy, read_class_accuracy
+from distracted_pipeline.evaluation.tables import CALIBRATION_FILE, CONFUSIONS_FILE, ClassAccuracy, read_class_accuracy
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.reports.findings import (
+    SCOPES,
+    Bin,
+    Cam,
+    Cams,
+    ClassScore,
+    Findings,
+    Image,
+    Lift,
+    Move,
+    Predictions,
+    Scope,
+    VariantScore,
+)
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue
+from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.vocabulary import CLASS_IDS, FOLDS, MASK_CATEGORIES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SCOPES = {
-    "oof": "out-of-fold predictions over all drivers",
-    "test": "the seed split's test drivers",
-    "dev": "the seed split's dev drivers",
-}
-"""The three sets of predictions that the evaluation scores, the most telling first."""
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """One variant on one class; None where undefined (n = 0, or no test)."""
-
-    variant: str
-    class_id: int
-    n: int
-    verdict: str
-    recall: float | None = None
-    recall_low: float | None = None
-    recall_high: float | None = None
-    precision: float | None = None
-    f1: float | None = None
-    delta_recall: float | None = None
-    delta_low: float | None = None
-    delta_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-
-
-@dataclass(frozen=True)
-class VariantScore:
-    """One variant over all classes."""
-
-    variant: str
-    n: int
-    drivers: int
-    accuracy: float | None = None
-    macro_recall: float | None = None
-    macro_delta: float | None = None
-    macro_p: float | None = None
-    worst_class: int | None = None
-    worst_class_recall: float | None = None
-    worst_driver: str | None = None
-    worst_driver_recall: float | None = None
-    log_loss: float | None = None
-    calibration_error: float | None = None
-    trainable_parameters: int | None = None
-    total_parameters: int | None = None
-    train_seconds: float | None = None
-    folds_present: list[str] = field(default_factory=list)
-    folds_missing: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """All scores on one set of predictions.
-
-    Attributes:
-        name: `oof`, `test` or `dev`.
-        classes: By variant, ten in class order.
-        variants: By variant; only those with predictions.
-        confusion: By variant, int64 [driver, true, predicted].
-    """
-
-    name: str
-    classes: dict[str, list[ClassScore]]
-    variants: dict[str, VariantScore]
-    confusion: dict[str, np.ndarray]
-
-    @property
-    def words(self) -> str:
-        """What the predictions of this scope are."""
-        return SCOPES[self.name]
-
-    def verdict(self, variant: str) -> str:
-        """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
-        return sentence([score.verdict for score in self.classes[variant]])
-
-
-@dataclass(frozen=True)
-class Cam:
-    """One Grad-CAM: `row` is its place in the variant's array."""
-
-    img: str
-    row: int
-    target: str
-    kind: str
-    true: int
-    predicted: int
-    fold: str
-    all_zero: bool
-    lifts: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Cams:
-    """Grad-CAMs of one variant; `maps` is uint8 [N, h, w]."""
-
-    rows: list[Cam]
-    maps: np.ndarray
-
-
-@dataclass(frozen=True)
-class Image:
-    """What the manifest says of a labelled image."""
-
-    img: str
-    subject: str
-    true: int
-    path: str
-    split: str
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Probabilities of the main scope, float32 [variant, image, 10], NaN where a variant has none."""
-
-    variants: list[str]
-    probabilities: np.ndarray
-
-    def predicted(self) -> np.ndarray:
-        """Return int [variant, image]: the likeliest class, -1 where there is no prediction."""
-        filled = np.nan_to_num(self.probabilities, nan=-1.0)
-        return np.where(np.isfinite(self.probabilities).all(-1), filled.argmax(-1), -1)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that one report tells.
-
-    Attributes:
-        settings: The data root and models in force.
-        catalogue: The variants that should be there.
-        variants: Those with results in any scope, in catalogue order, then others.
-        scopes: By name, the most telling first; only those with predictions.
-        drivers: Second axis of the tensors.
-        images: Labelled images by name, in manifest order.
-        predictions: Of the main scope.
-        cams: By variant; variants without Grad-CAMs are not in it.
-        runs: What training wrote, by variant and fold.
-        rows: Images in the manifest, labelled or not, usable or not.
-        unlabelled: Usable images without a label.
-        unusable: Images that were found damaged.
-        missing: Sentences that say what is not in the evaluation, and why.
-    """
-
-    settings: Settings
-    catalogue: dict[str, VariantConfig]
-    variants: list[str]
-    scopes: dict[str, Scope]
-    drivers: tuple[str, ...]
-    images: dict[str, Image]
-    predictions: Predictions
-    cams: dict[str, Cams]
-    runs: dict[str, dict[str, dict[str, Any]]]
-    rows: int
-    unlabelled: int
-    unusable: int
-    missing: list[str]
-
-    @property
-    def main(self) -> Scope:
-        """The scope that the report is about: out-of-fold where there is any, else test, else dev."""
-        return next(iter(self.scopes.values()))
-
-    @property
-    def baseline(self) -> str:
-        """The variant that every other one is compared with."""
-        return self.settings.baseline
-
-    @property
-    def absent(self) -> list[str]:
-        """Variants of the catalogue without any result."""
-        return [name for name in self.catalogue if name not in self.variants]
-
-    def title(self, variant: str) -> str:
-        """Return the label of a variant, or its name where the catalogue has none."""
-        return self.catalogue[variant].title if variant in self.catalogue else variant
 
 
 def read_findings(settings: Settings) -> Findings:
@@ -217,7 +53,7 @@ def read_findings(settings: Settings) -> Findings:
         for row in known.select(["img", "subject", "classname", "path", "split"]).to_pylist()
     }
     result = read_class_accuracy(settings)
-    scopes = {name: scope for name in SCOPES if (scope := _scope(result, name)).variants}
+    scopes = {name: scope for name in SCOPES if (scope := _scope(settings, result, name)).variants}
     if not scopes:
         raise DistractedError(f"no variant in {settings.evaluation} has predictions yet. Run `distracted run`.")
     catalogue = load_catalogue(settings)
@@ -241,7 +77,7 @@ def read_findings(settings: Settings) -> Findings:
     )
 
 
-def _scope(result: ClassAccuracy, name: str) -> Scope:
+def _scope(settings: Settings, result: ClassAccuracy, name: str) -> Scope:
     rows = _records(result.variants[result.variants["scope"] == name])
     classes: dict[str, list[ClassScore]] = {}
     for row in _records(result.classes[result.classes["scope"] == name]):
@@ -251,7 +87,26 @@ def _scope(result: ClassAccuracy, name: str) -> Scope:
         {variant: sorted(scores, key=lambda score: score.class_id) for variant, scores in classes.items()},
         {row["variant"]: _made(VariantScore, row) for row in rows},
         {row["variant"]: result.confusion.of(row["variant"], name) for row in rows},
+        _reliability(settings.evaluation / CALIBRATION_FILE, name),
+        _moves(settings.evaluation / CONFUSIONS_FILE, name),
     )
+
+
+def _reliability(path: Path, scope: str) -> dict[str, list[Bin]]:
+    found: dict[str, list[Bin]] = {}
+    for row in sorted(_table(path), key=lambda row: row["low"]):
+        if row["scope"] == scope:
+            found.setdefault(row["variant"], []).append(_made(Bin, row))
+    return found
+
+
+def _moves(path: Path, scope: str) -> dict[str, dict[tuple[int, int], Move]]:
+    found: dict[str, dict[tuple[int, int], Move]] = {}
+    for row in _table(path):
+        if row["scope"] == scope:
+            move = _made(Move, row)
+            found.setdefault(row["variant"], {})[move.true, move.predicted] = move
+    return found
 
 
 def _predictions(settings: Settings, variants: list[str], scope: str, images: dict[str, Image]) -> Predictions:
@@ -286,7 +141,12 @@ def _cams(settings: Settings, variant: str) -> Cams | None:
         for i, row in enumerate(pq.read_table(folder / "rows.parquet").to_pylist())
     ]
     with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
-        return Cams(rows, arrays["cams"])
+        maps = arrays["cams"]
+    lifts = [_made(Lift, row) for row in _table(folder / LIFT_FILE) if row["class_id"] == EVERY_CLASS]
+    if not (folder / MEANS_FILE).is_file():
+        return Cams(rows, maps, lifts=lifts)
+    with np.load(folder / MEANS_FILE, allow_pickle=False) as arrays:
+        return Cams(rows, maps, arrays["class_means"], (arrays["counts"] > 0).sum(0), lifts)
 
 
 def lift_column(category: str) -> str:
@@ -316,7 +176,14 @@ def _json(path: Path) -> dict[str, Any]:
     return document
 
 
-T = TypeVar("T", ClassScore, VariantScore)
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of the evaluation, none where an older evaluation did not write it."""
+    if not path.is_file():
+        return []
+    return [{key: _finite(value) for key, value in row.items()} for row in pq.read_table(path).to_pylist()]
+
+
+T = TypeVar("T", ClassScore, VariantScore, Bin, Move, Lift)
 
 
 def _made(kind: type[T], row: dict[str, Any]) -> T:

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distracted_pipeline.reports.reading import Findings, Image
+from distracted_pipeline.reports.findings import Findings, Image
 
 FLIPS = 6
 """Images shown for each direction of a variant's flips."""
 
 HARDEST = 8
 """Images shown for each class as its hardest."""
+
+SUSPECTS = 6
+"""Images shown for each class as perhaps mislabelled."""
 
 MASK_SAMPLES = 6
 """Images shown per class with their masks, one per driver."""
@@ -45,12 +48,32 @@ class Flips:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """An image whose label the variants doubt together, with the class that they see and both mean probabilities."""
+
+    img: str
+    seen: int
+    p_seen: float
+    p_label: float
+
+
+@dataclass(frozen=True)
 class Selection:
-    """Images with pages of their own, in manifest order, and where else they appear."""
+    """Images with pages of their own, in manifest order, and where else they appear.
+
+    Attributes:
+        images: Those with pages.
+        flips: By variant.
+        hardest: By class, the hardest first.
+        suspects: By class, the most doubted first.
+        masks: By class, one per driver.
+        left_out: Images that deserve a page but would make the site too large.
+    """
 
     images: list[Image]
     flips: dict[str, Flips]
     hardest: list[list[str]]
+    suspects: list[list[Suspect]]
     masks: list[list[str]]
     left_out: int
 
@@ -61,13 +84,16 @@ def select(findings: Findings) -> Selection:
     true = np.array([image.true for image in images])
     predicted = findings.predictions.predicted()
     flips = _flips(findings, images, true, predicted)
-    hardest = _hardest(findings, images, true)
+    together, seen = _together(findings)
+    hardest = _hardest(together, seen, images, true)
+    suspects = _suspects(together, seen, images, true)
     masks = [_turned(_spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in range(10)]
     with_cams = [row.img for cams in findings.cams.values() for row in cams.rows]
     wanted: dict[str, None] = {}
     for group in (
         *([*f.shown_gained, *f.shown_lost] for f in flips.values()),
         *hardest,
+        *([suspect.img for suspect in found] for found in suspects),
         *(names[:2] for names in masks),
         with_cams,
     ):
@@ -77,6 +103,7 @@ def select(findings: Findings) -> Selection:
         images=[image for image in images if image.img in kept],
         flips=flips,
         hardest=hardest,
+        suspects=[[suspect for suspect in found if suspect.img in kept] for found in suspects],
         masks=[[img for img in names if img in kept] for names in masks],
         left_out=len(wanted) - len(kept),
     )
@@ -104,23 +131,60 @@ def _flips(findings: Findings, images: Sequence[Image], true: np.ndarray, predic
     return result
 
 
-def _hardest(findings: Findings, images: Sequence[Image], true: np.ndarray) -> list[list[str]]:
-    """Return for each class the images to whose true class the variants give least, two per driver at most."""
-    given = findings.predictions.probabilities[:, np.arange(len(images)), true]
-    seen = np.isfinite(given).any(0)
-    mean = np.full(len(images), np.inf)
+def _together(findings: Findings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variants' mean probabilities, [image, 10], and which images any of them predicts."""
+    given = findings.predictions.probabilities
+    seen = np.isfinite(given).all(-1).any(0)
+    mean = np.zeros(given.shape[1:], np.float32)
     mean[seen] = np.nanmean(given[:, seen], axis=0)
+    return mean, seen
+
+
+def _hardest(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], true: np.ndarray) -> list[list[str]]:
+    """Return for each class the images to whose true class the variants give least, two per driver at most."""
+    order = np.argsort(together[np.arange(len(images)), true], kind="stable")
+    return [
+        _two_per_driver([images[i] for i in order[(true[order] == k) & seen[order]].tolist()], HARDEST)
+        for k in range(10)
+    ]
+
+
+def _suspects(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], true: np.ndarray) -> list[list[Suspect]]:
+    """Return for each class the images that look like another one, as confident learning finds them.
+
+    An image is doubted when another class gets at least the mean probability that images labelled so get, and more
+    than the label does (Northcutt, Jiang and Chuang, JAIR 2021). Probabilities are held-out, so no model learnt the
+    label it doubts.
+    """
+    rows = np.arange(len(images))
+    own = together[rows, true]
+    usual = np.array(
+        [own[(true == k) & seen].mean() if ((true == k) & seen).any() else np.inf for k in range(10)], np.float32
+    )
+    others = np.where(together >= usual, together, -1.0)
+    others[rows, true] = -1.0
+    rival = others.argmax(1)
+    rival_p = others[rows, rival]
+    doubted = seen & (rival_p > own)
     result = []
     for k in range(10):
-        order = [i for i in np.argsort(mean, kind="stable").tolist() if true[i] == k and seen[i]]
-        drivers: dict[str, int] = {}
-        chosen: list[str] = []
-        for i in order:
-            drivers[images[i].subject] = drivers.get(images[i].subject, 0) + 1
-            if drivers[images[i].subject] <= 2 and len(chosen) < HARDEST:
-                chosen.append(images[i].img)
-        result.append(chosen)
+        places = np.flatnonzero(doubted & (true == k))
+        order = places[np.argsort(own[places] - rival_p[places], kind="stable")].tolist()
+        chosen = _two_per_driver([images[i] for i in order], SUSPECTS)
+        at = {images[i].img: i for i in order}
+        result.append([Suspect(n, int(rival[at[n]]), float(rival_p[at[n]]), float(own[at[n]])) for n in chosen])
     return result
+
+
+def _two_per_driver(images: Sequence[Image], most: int) -> list[str]:
+    """Return the first images, but no more than two of a driver: near-duplicates never fill a row."""
+    drivers: Counter[str] = Counter()
+    chosen: list[str] = []
+    for image in images:
+        drivers[image.subject] += 1
+        if drivers[image.subject] <= 2 and len(chosen) < most:
+            chosen.append(image.img)
+    return chosen
 
 
 def _spread(images: Iterable[Image], most: int) -> list[str]:

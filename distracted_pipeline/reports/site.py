@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
 from distracted_pipeline.reports import facts, formats
+from distracted_pipeline.reports.findings import Cam, Findings, Image
 from distracted_pipeline.reports.pictures import Pictures
-from distracted_pipeline.reports.reading import Cam, Findings, Image
 from distracted_pipeline.reports.selection import Selection
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.tracking import shown
+
+DAGSTER = "http://127.0.0.1:3000"
+MLFLOW = "http://127.0.0.1:3001"
+SERVED = "http://127.0.0.1:3002"
+"""Where `distracted ui` shows Dagster, MLflow and the reports, if it was started on its default ports."""
 
 
 class Pair(NamedTuple):
@@ -65,6 +73,23 @@ class Site:
         """Images that have a page."""
         return {image.img: image for image in self.selection.images}
 
+    @cached_property
+    def explained(self) -> dict[str, dict[str, Pair]]:
+        """Explained images that have a page, by image, then variant."""
+        found: dict[str, dict[str, Pair]] = {}
+        for variant in self.findings.variants:
+            for pair in self.cam_pairs(variant):
+                found.setdefault(pair.image.img, {})[variant] = pair
+        return found
+
+    @cached_property
+    def by_driver(self) -> dict[str, list[Image]]:
+        """Images that have a page, by driver, in manifest order."""
+        found: dict[str, list[Image]] = {}
+        for image in self.selection.images:
+            found.setdefault(image.subject, []).append(image)
+        return found
+
     def called(self, variant: str, img: str) -> str:
         """Return the class id that a variant gives an image."""
         answer = int(self.predicted[self.findings.variants.index(variant), self.place[img]])
@@ -76,6 +101,12 @@ class Site:
         given = answers[answers >= 0]
         right = int((given == self.findings.images[img].true).sum())
         return f"{right} of {len(given)} variants right" if len(given) else "no predictions"
+
+    def standing(self, img: str) -> str:
+        """Return `all`, `some` or `none`: which variants are right about an image; empty without predictions."""
+        answers = self.predicted[:, self.place[img]]
+        right = (answers == self.findings.images[img].true)[answers >= 0]
+        return "" if not len(right) else "all" if right.all() else "some" if right.any() else "none"
 
     def mean_true(self, img: str) -> float:
         """Return the mean probability that the variants give to an image's true class."""
@@ -115,6 +146,22 @@ class Site:
         places = [self.pictures.frames.get(img), self.pictures.masks.get(img)]
         places += [self.pictures.cams.get((variant, img, target)) for target in ("predicted", "true")]
         return [place for place in places if place]
+
+
+def dagster_run_url(run: str) -> str:
+    """Return where `distracted ui` shows a Dagster run."""
+    return f"{DAGSTER}/runs/{quote(run, safe='')}"
+
+
+def mlflow_run_url(settings: Settings, run: str) -> str:
+    """Return where the tracking server in force, or `distracted ui`, shows an MLflow run."""
+    server = shown(settings.mlflow_uri).rstrip("/") if settings.mlflow_uri.startswith("http") else MLFLOW
+    return f"{server}/#/runs/{quote(run, safe='')}"
+
+
+def report_url(report_id: str) -> str:
+    """Return where `distracted ui` shows a report."""
+    return f"{SERVED}/{quote(report_id, safe='')}/index.html"
 
 
 def variant_url(name: str) -> str:

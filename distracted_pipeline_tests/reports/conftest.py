@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from distracted_pipeline.evaluation import gradcam as gradcam_files
+from distracted_pipeline.evaluation import explain
+from distracted_pipeline.evaluation.cam_means import CamMeans
+from distracted_pipeline.evaluation.choice import choose
 from distracted_pipeline.evaluation.predictions import SCHEMA as PREDICTIONS
 from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
@@ -22,6 +24,12 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS, SEED_FOLD
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
+
+SHORT_CATALOGUE = "".join(
+    f"{name}: null\n"
+    for name in ("linear_probe", "adapter_serial", "adapter_parallel", "masks_fused_checkpoint", "lora", "batch_norm")
+)
+"""Leaves the baseline, fine-tuning, and the two with masks."""
 
 
 def quiet(_: str) -> None:
@@ -68,9 +76,13 @@ def write_training(settings: Settings, variant: str, fold: str) -> None:
         "trainable_parameters": 15_370,
         "total_parameters": 10_711_602,
         "seconds": 83.0,
-        "history": [{"epoch": 1}, {"epoch": 2}],
+        "history": [
+            {"epoch": 1, "train_loss": 2.2, "validation_loss": 2.3, "validation_macro_recall": 0.2},
+            {"epoch": 2, "train_loss": 1.1, "validation_loss": 1.4, "validation_macro_recall": 0.5},
+        ],
         "best_epoch": 2,
         "mlflow_run_id": f"run{fold}of{variant}",
+        "dagster_run_id": f"<dagster>/{fold}",
     }
     (folder / "config.json").write_text(json.dumps({"variant": variant, **meta}))
 
@@ -81,7 +93,8 @@ def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
 
     parts = read_predictions(settings, [variant]).of(variant, "oof")
     rows, cams = [], []
-    for i, row, kind in gradcam_files.choose(parts, per_class):
+    means = CamMeans(sorted({subject for part in parts for subject in part.subject.tolist()}), (7, 7))
+    for i, row, kind in choose(parts, per_class):
         part = parts[i]
         for target in ("predicted",) if kind == "correct" else ("predicted", "true"):
             rng = np.random.default_rng([i, row])
@@ -91,6 +104,8 @@ def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
                 cam[y - 1 : y + 2, x - 1 : x + 2] = 140
                 cam[y, x] = 255
             cams.append(cam)
+            if target == "true" or kind == "correct":
+                means.add(str(part.subject[row]), int(part.true[row]), cam, np.ones((14, 14), np.uint8))
             rows.append(
                 {
                     "img": str(part.img[row]),
@@ -107,8 +122,9 @@ def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
             )
     folder = settings.evaluation / "gradcam" / variant
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=gradcam_files.SCHEMA), folder / "rows.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=explain.SCHEMA), folder / "rows.parquet")
     np.savez_compressed(folder / "cams.npz", cams=np.stack(cams))
+    means.write(folder, "the images that are shown")
 
 
 def evaluate(settings: Settings, variants: Sequence[str], *, cams: bool = True) -> None:
@@ -132,9 +148,15 @@ def prepared(root: Path, **settings: object) -> Settings:
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """All variants of the catalogue but the last, with masks and Grad-CAMs; synthetic. Not to be changed."""
+    """All variants of a short catalogue but the last, with masks and Grad-CAMs; synthetic. Not to be changed."""
     root = write_kaggle_tree(tmp_path_factory.mktemp("evaluated") / "data", DRIVERS, frames=1)
-    settings = prepared(root, synthetic=True, notes=("a note with <angle> brackets & an ampersand",))
+    (root / "variants.yaml").write_text(SHORT_CATALOGUE, encoding="utf-8")
+    settings = prepared(
+        root,
+        synthetic=True,
+        variants_file=root / "variants.yaml",
+        notes=("a note with <angle> brackets & an ampersand",),
+    )
     evaluate(settings, list(load_catalogue(settings))[:-1])
     return settings
 
@@ -143,3 +165,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def built(evaluated: Settings) -> ReportResult:
     """The report on `evaluated`."""
     return build_report(evaluated, log=quiet)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Settings:
+    """Six drivers, masks given, nothing predicted; free to be changed."""
+    return prepared(write_kaggle_tree(tmp_path / "data", DRIVERS[:6], frames=1, test_frames=0))

@@ -57,3 +57,17 @@ def test_marks_in_figures_stand_out_from_the_page(theme: str) -> None:
     colours = themes()[theme]
     for mark in ("up", "down", "even", "strong"):
         assert contrast(colours[mark], colours["paper"]) >= 3, mark
+    css = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    for kind in ("driver", "bin"):  # dots that let one another shine through
+        (opacity,) = re.findall(rf"svg \.{kind}\{{fill:var\(--up\);fill-opacity:([.\d]+)", css)
+        assert contrast(mixed(colours["up"], colours["paper"], float(opacity)), colours["paper"]) >= 3, kind
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_shaded_probabilities_stay_readable(theme: str) -> None:
+    colours = themes()[theme]
+    css = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    shares = [int(share) / 100 for share in re.findall(r"\.t\d\{background:color-mix\(in srgb,var\(--up\) (\d+)%", css)]
+    assert len(shares) == 4
+    for share in shares:
+        assert contrast(colours["ink"], mixed(colours["up"], colours["paper"], share)) >= 4.5, share

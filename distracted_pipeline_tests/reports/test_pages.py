@@ -1,0 +1,202 @@
+"""What single pages say, beyond that they are there and lead to each other."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from distracted_pipeline.cli import ui
+from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.reports import site as addresses
+from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
+from distracted_pipeline.reports.reading import read_findings
+from distracted_pipeline.reports.selection import SUSPECTS, select
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
+from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet
+from distracted_pipeline_tests.reports.pages import Tags, links, pages, text
+
+
+def test_what_undetermined_and_a_driver_swap_mean_is_said_where_they_first_appear(built: ReportResult) -> None:
+    said = text(built.path)
+    first = said.index("undetermined")
+    assert "Undetermined means that these drivers cannot tell, not that nothing changed" in said[first : first + 600]
+    assert "swapping whole drivers between the two variants at random" in said[first : first + 600]
+    compared = text(built.path.parent / "compare.html")
+    assert compared.index("swapping whole drivers") < compared.index("undetermined")
+
+
+def test_compare_shows_differences_flips_both_ways_and_moved_confusions(
+    built: ReportResult, evaluated: Settings
+) -> None:
+    page = built.path.parent / "compare.html"
+    said = text(page)
+    html = page.read_text(encoding="utf-8")
+    compared = len(built.variants) - 1
+    assert html.count('class="sheet"') == 1
+    assert html.count('class="track"') == 10 * (compared + 1)  # a whisker per class and variant, an axis per class
+    for words in ("gained", "lost"):
+        assert said.count(f": {words}") == compared
+    moves = pq.read_table(evaluated.evaluation / "confusions.parquet").to_pylist()
+    own = [row for row in moves if (row["scope"], row["variant"]) == ("oof", "fine_tune")]
+    rarest = min(own, key=lambda row: (row["delta_share"], row["true"], row["predicted"]))
+    assert rarest["delta_share"] < 0
+    assert f"c{rarest['true']} → c{rarest['predicted']}" in said
+
+
+def test_a_variant_page_has_calibration_drivers_settings_and_curves(built: ReportResult, evaluated: Settings) -> None:
+    said = text(built.path.parent / "variants" / "fine_tune.html")
+    assert "Does it know when it is unsure?" in said
+    bins = pq.read_table(evaluated.evaluation / "calibration.parquet").to_pylist()
+    full = [row for row in bins if (row["scope"], row["variant"]) == ("oof", "fine_tune") and row["n"]]
+    assert said.count("predictions with confidence") == len(full)
+    assert "body_lr 0.0001" in said
+    assert said.count("Macro recall on the validation drivers: Fine-tuning, fold") == 6
+    assert "Driver by driver" in said
+    assert "What Fine-tuning changed in the recall of c0 safe driving, by driver" in said
+    baseline = text(built.path.parent / "variants" / "top_only.html")
+    assert "changed in the recall of" not in baseline
+
+
+def test_replicates_bring_the_spread_of_seeds(small: Settings, tmp_path: Path) -> None:
+    catalogue = tmp_path / "variants.yaml"
+    catalogue.write_text("again: {kind: top_only, label: Top only again, seed: 1}\n", encoding="utf-8")
+    settings = Settings(data=small.data, segmenter=small.segmenter, variants_file=catalogue)
+    evaluate(settings, ["top_only", "again"], cams=False)
+    result = build_report(settings, log=quiet)
+    assert "Seed spread of macro recall" in text(result.path.parent / "variants" / "top_only.html")
+    assert "Seed spread is the range" in text(result.path)
+
+
+def test_a_class_page_has_mean_cams_and_says_how_confusions_moved(built: ReportResult) -> None:
+    page = built.path.parent / "classes" / "c1.html"
+    said = text(page)
+    pictures = [a["src"] for tag, a in Tags(page).tags if tag == "img" and "mean.c1" in (a["src"] or "")]
+    assert len(pictures) == len(built.variants)
+    assert "Mean Grad-CAM of this class over drivers" in said
+    assert re.search(r"\(\d+\), Δ [+−±]", said)
+
+
+def test_an_image_page_sets_the_cams_beside_the_baselines_and_shows_the_driver(built: ReportResult) -> None:
+    site = built.path.parent
+    page = next(p for p in sorted(site.glob("images/*.html")) if "change against the baseline" in text(p))
+    changes = [link for link in links(page) if link.endswith(".change.jpg")]
+    assert changes
+    assert not any("/top_only/" in link for link in changes)
+    neighbours = re.findall(r"More of driver (p\d+)", text(page))
+    assert neighbours == re.findall(r"Driver (p\d+),", text(page))
+
+
+def test_an_image_that_the_variants_agree_against_is_perhaps_mislabelled(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    findings = read_findings(small)
+    images = list(findings.images.values())
+    p = findings.predictions.probabilities
+    p[:] = 0.02
+    p[:, np.arange(len(images)), [image.true for image in images]] = 0.82
+    wrong = next(i for i, image in enumerate(images) if image.true == 3)
+    p[:, wrong, 3], p[:, wrong, 6] = 0.02, 0.82
+    suspects = select(findings).suspects
+    assert [suspect.img for found in suspects for suspect in found] == [images[wrong].img]
+    assert (suspects[3][0].seen, round(suspects[3][0].p_seen, 2)) == (6, 0.82)
+    p[:] = np.nan
+    assert not any(select(findings).suspects)
+    assert SUSPECTS * 10 < 100
+
+
+def test_the_summary_stands_alone(built: ReportResult) -> None:
+    html = built.summary.read_text(encoding="utf-8")
+    assert len(html.encode()) <= PAGE_BUDGET
+    alone = html.replace('href="data:,"', "")  # an empty icon, so that no browser asks for one
+    for forbidden in ("<a ", "<a>", "href", "<script", "src=", "url(", "localStorage", "sessionStorage", "://"):
+        assert forbidden not in alone, forbidden
+    said = text(built.summary)
+    for part in (
+        built.verdict.split(": ")[1].rstrip("."),
+        "Leaderboard",
+        "Data card",
+        "SYNTHETIC",
+        "c9 talking to passenger",
+    ):
+        assert part in said
+    assert 'class="sheet"' in html
+
+
+def test_an_older_evaluation_gives_a_report_that_says_what_it_lacks(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune"])
+    for name in ("calibration.parquet", "confusions.parquet", "drivers.parquet"):
+        (small.evaluation / name).unlink(missing_ok=True)
+    for name in ("driver_means.npz", "lift.parquet"):
+        for path in small.evaluation.glob(f"gradcam/*/{name}"):
+            path.unlink()
+    for name in ("class_accuracy.parquet", "variants.parquet"):
+        table = pq.read_table(small.evaluation / name)
+        older = [c for c in table.column_names if c not in _NEWER]
+        assert len(older) < len(table.column_names)
+        pq.write_table(table.select(older), small.evaluation / name)
+    result = build_report(small, log=quiet)
+    assert "no reliability table yet" in text(result.path.parent / "variants" / "fine_tune.html")
+    assert "no table of confusions yet" in text(result.path.parent / "compare.html")
+    assert "no mean Grad-CAMs of this class yet" in text(result.path.parent / "classes" / "c1.html")
+
+
+_NEWER = {
+    *(f"delta_{score}{end}" for score in ("precision", "f1") for end in ("", "_low", "_high")),
+    *("driver_delta_low", "driver_delta_high", "i2", "heterogeneity_p", "seed_spread", "ece", "replicates"),
+}
+
+
+def test_hostile_drivers_and_image_names_are_text_everywhere(tmp_path: Path) -> None:
+    drivers = ["<script>alert(1)", *DRIVERS[:6]]
+    root = write_kaggle_tree(tmp_path / "data", drivers, frames=1, test_frames=0)
+    listed = (root / "driver_imgs_list.csv").read_text(encoding="utf-8")
+    for number, name in ((11, "<img onerror='x'>#ü?.jpg"), (12, 'img "two" & %2e.jpg')):
+        (path,) = root.glob(f"imgs/train/*/img_{number}.jpg")
+        path.rename(path.with_name(name))
+        listed = listed.replace(f",img_{number}.jpg", ',"' + name.replace('"', '""') + '"')
+    (root / "driver_imgs_list.csv").write_text(listed, encoding="utf-8")
+    settings = prepared(root)
+    evaluate(settings, ["top_only", "fine_tune"])
+    result = build_report(settings, log=quiet)
+    known = {tag for page in pages(result) for tag, _ in Tags(page).tags}
+    assert "script" in known  # the filter's own
+    for page in pages(result):
+        html = page.read_text(encoding="utf-8")
+        assert "<script>alert" not in html
+        assert "onerror='x'" not in html
+        for link in links(page):
+            place = link.partition("#")[0]
+            assert link.startswith(("data:", "http://127.0.0.1:300")) or (page.parent / place).is_file() or not place
+    assert drivers[0] in text(result.path.parent / "data.html")  # refused, and said so
+    assert any("%2e" in text(page) for page in (result.path.parent / "images").glob("*.html"))
+
+
+def test_missing_folds_are_named_where_the_variant_is_judged(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune"])
+    for fold in ("0", "1", "2", "3"):
+        (small.predictions / "fine_tune" / f"{fold}.parquet").unlink()
+    class_accuracy(small, log=quiet)
+    result = build_report(small, log=quiet)
+    said = text(result.path.parent / "variants" / "fine_tune.html")
+    assert "missing: 0, 1, 2 and 3" in said
+    assert "not testable" in said
+    unseen = [text(page) for page in (result.path.parent / "images").glob("*.html") if "no prediction" in text(page)]
+    assert unseen
+
+
+def test_the_report_grows_with_the_variants(small: Settings) -> None:
+    variants = ["top_only", "fine_tune"]
+    for count in (1, 2):
+        evaluate(small, variants[:count], cams=False)
+        result = build_report(small, log=quiet)
+        assert result.variants == variants[:count]
+        assert ("Nothing can be compared yet" in result.verdict) == (count == 1)
+        assert text(result.path).count("This report is partial") == 1
+
+
+def test_addresses_are_those_that_the_servers_start_on() -> None:
+    (port,) = (option.default for option in ui.params if option.name == "port")
+    assert [f"http://127.0.0.1:{port + i}" for i in range(3)] == [addresses.DAGSTER, addresses.MLFLOW, addresses.SERVED]
+    remote = Settings(data=Path("/nowhere"), mlflow="https://user:secret@tracking.example/")
+    assert addresses.mlflow_run_url(remote, "a/b") == "https://tracking.example/#/runs/a%2Fb"
