@@ -44,7 +44,8 @@ class Finding:
 
 def examine(settings: Settings) -> str:
     """Return the whole examination as text; its last line is the next command."""
-    findings = [*_tools(), *_machine(settings), *_data(settings), *_weights(settings), *_progress(settings)]
+    about_data = [*_data(settings), *_weights(settings), *_progress(settings)]
+    findings = [*_tools(), *_machine(settings), *_services(), *about_data]
     lines = [f"data root: {settings.data}"]
     for finding in findings:
         lines.append(f"{_MARKS[finding.state]} {finding.topic:<14} {finding.words}")
@@ -99,6 +100,22 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         "disk",
         f"{free:.0f} GiB free" + ("" if enough else f"; the full data wants about {FREE_GIB_WANTED:.0f} GiB"),
     )
+
+
+def _services() -> Iterator[Finding]:
+    """Look at the executor and at the database and cluster of `dagster.yaml`; on one machine with SQLite, silent."""
+    from distracted_pipeline.orchestration.executors import DEFAULT, executor_from_environment
+    from distracted_pipeline.orchestration.instance import dagster_home
+    from distracted_pipeline.orchestration.reach import check_services
+
+    try:
+        name = executor_from_environment().name
+        if name != DEFAULT:
+            yield Finding("ok", "executor", name)
+        for words in check_services(dagster_home()):
+            yield Finding("ok", "service", f"{words}, answers")
+    except DistractedError as error:
+        yield Finding("missing", "service", str(error), "mend what is named above, then type: distracted doctor")
 
 
 def _data(settings: Settings) -> Iterator[Finding]:

@@ -39,6 +39,8 @@ class Settings:
             that exist already (PATH relative to the data root).
         variants_file: The user's own variant catalogue, merged over the shipped one.
         baseline: Variant that every other one is compared with.
+        mlflow: Address of an MLflow tracking server; empty is a SQLite file in the data root.
+        nightly: Cron line of the automation, which is off where it is empty.
         synthetic: True where the frames are drawn, not photographed; reports say so.
         notes: What a reader should know about how these settings came about.
     """
@@ -48,6 +50,8 @@ class Settings:
     segmenter: str = DEFAULT_SEGMENTER
     variants_file: Path | None = None
     baseline: str = DEFAULT_BASELINE
+    mlflow: str = ""
+    nightly: str = ""
     synthetic: bool = False
     notes: tuple[str, ...] = field(default=())
 
@@ -103,8 +107,8 @@ class Settings:
 
     @property
     def mlflow_uri(self) -> str:
-        """Tracking store; `cd <data> && mlflow ui` finds the same file."""
-        return f"sqlite:///{self.data / 'mlflow.db'}"
+        """Tracking store; where it is the data root's own, `cd <data> && mlflow ui` finds the same file."""
+        return self.mlflow or f"sqlite:///{self.data / 'mlflow.db'}"
 
     @property
     def mlflow_artifacts(self) -> Path:
@@ -145,6 +149,8 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         segmenter=_model(env.get("DISTRACTED_SEGMENTER", "") or DEFAULT_SEGMENTER, root),
         variants_file=_file(variants, root) if variants else None,
         baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
+        mlflow=env.get("DISTRACTED_MLFLOW", "").strip(),
+        nightly=env.get("DISTRACTED_NIGHTLY", "").strip(),
         synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",
         notes=notes,
     )

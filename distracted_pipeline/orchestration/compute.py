@@ -4,11 +4,19 @@
 a person sets in the launchpad or a YAML file. Which executor runs is `orchestration.executors`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, ValidationError
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.orchestration.lease import claim_gpu
+
+GPU_POOL = "gpu"
+"""Runs with a GPU op take a slot of it when they are queued; `dagster.yaml` says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,15 @@ class Compute:
     gpus: int = 0
     cpus: float = 1
     memory_gib: float = 2
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments for `@dg.asset(...)`: op tags, and for a GPU op its pool and one retry.
+
+        Bad input is never retried (`failures`); a device that hiccups is.
+        """
+        if not self.gpus:
+            return {"op_tags": self.op_tags()}
+        return {"op_tags": self.op_tags(), "pool": GPU_POOL, "retry_policy": dg.RetryPolicy(max_retries=1, delay=10)}
 
     def op_tags(self) -> dict[str, Any]:
         """Return the tags for `op_tags=` (`tags=` does not reach executors)."""
@@ -59,3 +76,39 @@ class DeviceConfig(dg.Config):
         default="auto", description="auto is bf16 on GPUs that have it and fp32 on a CPU, where bf16 is slower"
     )
     batch_size: int = Field(default=0, ge=0, description="images per device batch; 0 chooses by device and memory")
+
+    def on_leased_gpu(self, log: Callable[[str], object]) -> "DeviceConfig":
+        """Return this configuration on a GPU that this process alone uses, where there is one; else as it is."""
+        return self.model_copy(update={"device": claim_gpu(self.device, log)})
+
+
+OpConfig = Mapping[str, Mapping[str, Any]]
+"""Run config by op name, as under `ops:` in a launchpad."""
+
+
+def read_op_config(path: Path) -> OpConfig:
+    """Return the `ops:` part of a YAML file such as those in `configs/`.
+
+    Raises:
+        DistractedError: There is no such file, it is no YAML, or it holds anything but device options by op.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DistractedError(f"cannot read {path}: {error}. Name a file like those in configs/.") from error
+    ops = content.get("ops") if isinstance(content, dict) else None
+    if not isinstance(ops, dict) or set(content) != {"ops"}:
+        raise DistractedError(f"{path} must hold one mapping, `ops:`, as the files in configs/ do.")
+    for name, entry in ops.items():
+        try:
+            unknown = set(entry["config"]) - set(DeviceConfig.model_fields)
+            if unknown:
+                raise KeyError(f"unknown option {', '.join(sorted(unknown))}")
+            DeviceConfig(**entry["config"])
+        except (TypeError, KeyError, ValidationError) as error:
+            raise DistractedError(
+                f"{path}, op {name}: {error}. Write config: {{device: auto, precision: auto, batch_size: 0}}."
+            ) from error
+    return ops

@@ -14,6 +14,7 @@ import dagster as dg
 from dotenv import dotenv_values
 
 from distracted_pipeline.files import locked
+from distracted_pipeline.orchestration.reach import explained
 
 DEFAULT_HOME = "data/dagster_home"
 TEMPLATE = Path(__file__).with_name("dagster.yaml")
@@ -40,10 +41,13 @@ def open_instance(home: Path | None = None) -> Iterator[dg.DagsterInstance]:
 
     Opening is serialised by a lock file: two processes that create the SQLite schema of a fresh home
     at the same moment crash one of them.
+
+    Raises:
+        DistractedError: The database that `dagster.yaml` names does not answer, or the file is wrong.
     """
     home = home or dagster_home()
     prepare_home(home)
-    with locked(home / "open.lock", what=f"Dagster's home {home}"):
+    with locked(home / "open.lock", what=f"Dagster's home {home}"), explained(home):
         instance = dg.DagsterInstance.get()
         instance.get_runs_count()  # touches the run storage, so its schema exists before the lock is released
         instance.get_latest_materialization_event(dg.AssetKey("images"))

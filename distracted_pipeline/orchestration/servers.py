@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.orchestration.activation import MODULE
@@ -34,26 +33,19 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
     prepare_home(dagster_home())
     environment = {**os.environ, "DISTRACTED_DATA": str(settings.data), "MLFLOW_DISABLE_TELEMETRY": "true"}
     python = sys.executable
+    ports = {"Dagster": port, "MLflow": port + 1, "report": port + 2}
     commands = {
-        "Dagster": [
-            python,
-            "-m",
-            "dagster",
-            "dev",
-            "-h",
-            HOST,
-            "-p",
-            str(port),
-            "-m",
-            "distracted_pipeline.definitions",
-        ],
+        "Dagster": [python, "-m", "dagster", "dev", "-h", HOST, "-p", str(ports["Dagster"]), "-m", MODULE],
         "MLflow": [
-            *(python, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port + 1), "--workers", "1"),
+            *(python, "-m", "mlflow", "ui", "--host", HOST, "--port", str(ports["MLflow"]), "--workers", "1"),
             *("--backend-store-uri", settings.mlflow_uri),
             *("--default-artifact-root", settings.mlflow_artifacts.as_uri()),
         ],
-        "report": [python, "-m", "distracted_pipeline.cli", "report", "serve", "--port", str(port + 2)],
+        "report": [python, "-m", "distracted_pipeline.cli", "report", "serve", "--port", str(ports["report"])],
     }
+    if settings.mlflow:
+        del commands["MLflow"]
+        log("MLflow   is the server that DISTRACTED_MLFLOW names")
     if not (settings.reports / "latest" / "index.html").exists():
         del commands["report"]
         log("no report yet: type `distracted run` in another terminal, then start this again to see it")
@@ -65,8 +57,8 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        for offset, name in enumerate(commands):
-            log(f"{name:8} http://{HOST}:{port + offset}{_PAGES[name]}")
+        for name in commands:
+            log(f"{name:8} http://{HOST}:{ports[name]}{_PAGES[name]}")
         log("Ctrl-C ends all of them")
         while True:
             for name, child in children.items():
@@ -79,13 +71,6 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
         log("stopping")
     finally:
         _stop(list(children.values()))
-
-
-def _code_location() -> list[str]:
-    """Return nothing in the project's own folder, whose workspace.yaml names the location; else the module."""
-    workspace = Path("workspace.yaml")
-    ours = workspace.is_file() and MODULE in workspace.read_text(encoding="utf-8")
-    return [] if ours else ["-m", MODULE]
 
 
 def _stop(children: list["subprocess.Popen[bytes]"]) -> None:

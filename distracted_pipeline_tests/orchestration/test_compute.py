@@ -1,6 +1,15 @@
-"""What an op needs is said once and reaches both kinds of cluster."""
+"""What an op needs is said once; device options come from a file, the launchpad, or the defaults."""
 
-from distracted_pipeline.orchestration.compute import Compute
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from distracted_pipeline.definitions import defs
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.orchestration.compute import GPU_POOL, Compute, DeviceConfig, read_op_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_a_gpu_op_asks_kubernetes_and_ray_for_the_same() -> None:
@@ -11,6 +20,54 @@ def test_a_gpu_op_asks_kubernetes_and_ray_for_the_same() -> None:
 
 
 def test_an_op_without_a_gpu_does_not_mention_one() -> None:
-    tags = Compute(cpus=2).op_tags()
-    assert "nvidia.com/gpu" not in str(tags)
-    assert "num_gpus" not in tags["dagster-ray/config"]
+    options = Compute(cpus=2).options()
+    assert "nvidia.com/gpu" not in str(options)
+    assert "num_gpus" not in options["op_tags"]["dagster-ray/config"]
+    assert set(options) == {"op_tags"}
+
+
+def test_every_op_with_device_options_wants_a_gpu_queues_in_the_pool_and_is_tried_twice() -> None:
+    ops = {}
+    for asset in defs.resolve_asset_graph().assets_defs:
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
+            ops[asset.op.name] = asset.op
+    with_device = {
+        name for name, op in ops.items() if "device" in getattr(op.config_schema.as_field().config_type, "fields", {})
+    }
+    assert with_device == set(read_op_config(CONFIGS / "gpu.yaml"))
+    for name, op in ops.items():
+        wants_gpu = "nvidia.com/gpu" in str(op.tags)
+        assert wants_gpu == (name in with_device), name
+        assert (op.pool == GPU_POOL) == wants_gpu, name
+        assert (op.retry_policy is not None) == wants_gpu, name
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_names_the_same_ops_and_their_options(path: Path) -> None:
+    ops = read_op_config(path)
+    assert set(ops) == set(read_op_config(CONFIGS / "cpu.yaml"))
+    for entry in ops.values():
+        assert set(entry["config"]) == set(DeviceConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("ops: [masks]", "must hold one mapping"),
+        ("masks: {}", "must hold one mapping"),
+        ("ops: {masks: {config: {precision: fp8}}}", "op masks: .*fp32.*bf16"),
+        ("ops: {masks: {config: {batch: 3}}}", "op masks"),
+        ("ops: {masks: {}}", "op masks"),
+        ("ops: {masks: {config: {device: cpu", "cannot read"),
+    ],
+)
+def test_a_bad_config_is_refused_by_file_and_op(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(DistractedError, match=rf"(?s)mine.yaml.*{complaint}|{complaint}.*mine.yaml"):
+        read_op_config(path)
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match=r"none.yaml.*configs/"):
+        read_op_config(tmp_path / "none.yaml")

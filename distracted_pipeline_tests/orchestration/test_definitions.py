@@ -25,6 +25,7 @@ ASSETS = {
     "class_accuracy": (),
     "gradcam": ("variant",),
     "report": (),
+    "champion": (),
     "submission": ("variant",),
 }
 

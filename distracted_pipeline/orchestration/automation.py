@@ -1,0 +1,137 @@
+"""What happens without anyone typing: nightly masks, a look at the raw data, words about a failed run.
+
+Belongs here: conditions and sensors. They are off until `DISTRACTED_NIGHTLY` holds a cron line, or until switched
+on in the UI under Automation; a running daemon (`dagster dev`, `distracted ui`) evaluates them.
+Does not belong here: what runs cost (`compute`) and where they run (`executors`).
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_shared.check import CheckError
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import RAW_CSV, Settings, load_settings
+
+DEFAULT_CRON = "0 2 * * *"
+_settings = load_settings()
+
+
+def nightly_fill(cron: str = "") -> dg.AutomationCondition[Any]:
+    """Return the condition that asks, once per cron tick, for the partitions that are missing or failed.
+
+    `eager()` and `on_missing()` never ask for partitions that were missing from the start; this does, as one
+    backfill. A partition that fails every time is asked for once a tick and no more.
+
+    Args:
+        cron: When to look; the setting's, else every night at two.
+
+    Raises:
+        DistractedError: The line is no cron schedule.
+    """
+    cron = cron or _settings.nightly or DEFAULT_CRON
+    try:
+        tick: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed(cron)
+    except CheckError as error:
+        raise DistractedError(
+            f"DISTRACTED_NIGHTLY={cron!r} is no cron schedule. Write five fields, for example: {DEFAULT_CRON}"
+        ) from error
+    absent = dg.AutomationCondition.missing() | dg.AutomationCondition.execution_failed()
+    ready = ~dg.AutomationCondition.any_deps_missing() & ~dg.AutomationCondition.in_progress()
+    return (tick.since_last_handled() & absent & ready).with_label("missing or failed masks, nightly")
+
+
+def raw_data_fingerprint(settings: Settings) -> str:
+    """Return a hash that changes when raw files come, go, or are renamed, or when the csv or a zip changes.
+
+    Looks at the csv, the zips, and each image folder's time and number of entries: tens of `stat` calls, whatever
+    the number of images. A photo overwritten in place does not show; `distracted run` would find it.
+    """
+    root = settings.data
+    facts = [
+        (path.name, path.stat().st_mtime_ns, path.stat().st_size)
+        for path in sorted([*root.glob("*.zip"), root / RAW_CSV])
+        if path.is_file()
+    ]
+    images = root / "imgs"
+    folders = [images, *images.glob("*"), *images.glob("train/*")] if images.is_dir() else []
+    facts += [
+        (str(folder.relative_to(root)), folder.stat().st_mtime_ns, _entries(folder))
+        for folder in sorted(folders)
+        if folder.is_dir()
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16] if facts else ""
+
+
+_status = dg.DefaultSensorStatus.RUNNING if _settings.nightly else dg.DefaultSensorStatus.STOPPED
+
+fill_masks_nightly = dg.AutomationConditionSensorDefinition(
+    "fill_masks_nightly",
+    target=dg.AssetSelection.assets("subject_masks"),
+    default_status=_status,
+    description="Once a night (DISTRACTED_NIGHTLY), one backfill of the mask partitions that are missing or failed.",
+    run_tags={"distracted/asked_by": "nightly"},
+)
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets("images"),
+    minimum_interval_seconds=60,
+    default_status=_status,
+    description="Reads the images in again when raw files came, went or changed names.",
+)
+def raw_data_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for `images` when the raw data differs from the last look; the first look asks only without a manifest."""
+    settings = load_settings()
+    seen = raw_data_fingerprint(settings)
+    if not seen:
+        return dg.SkipReason(f"no raw data in {settings.data}: put Kaggle's zip or tree there")
+    if seen == context.cursor:
+        return dg.SkipReason(f"raw data in {settings.data} is as it was")
+    if context.cursor is None and settings.manifest.exists():
+        return dg.SensorResult(skip_reason="remembered what is there; a change from now on is read in", cursor=seen)
+    request = dg.RunRequest(run_key=f"{settings.data}:{seen}", tags={"distracted/data": str(settings.data)})
+    return dg.SensorResult(run_requests=[request], cursor=seen)
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Says in its log what to type after a run failed.",
+)
+def failed_run_says_what_to_type(context: dg.RunFailureSensorContext) -> None:
+    """Log the failure's reason and the command that goes on from there."""
+    context.log.error(
+        f"run {context.dagster_run.run_id[:8]}: {_reason(context)} Next: {next_command(context.dagster_run)}"
+    )
+
+
+def next_command(run: dg.DagsterRun) -> str:
+    """Return the command that tries again what a failed run was to make."""
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    if not assets:
+        return "distracted run"
+    partition = run.tags.get("dagster/partition")
+    chosen = f' --partition "{partition}"' if partition else ""
+    return f"dagster asset materialize --select {','.join(assets)}{chosen}"
+
+
+def _reason(context: dg.RunFailureSensorContext) -> str:
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        data = event.step_failure_data.user_failure_data
+        words = (data and data.description) or (error and error.message)
+        if words:
+            return f"{event.step_key} failed: {words.strip()}"
+    return context.failure_event.message or "failed without a reason."
+
+
+def _entries(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        return sum(1 for _ in entries)
+
+
+SENSORS = [fill_masks_nightly, raw_data_changed, failed_run_says_what_to_type]
