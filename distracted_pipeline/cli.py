@@ -14,10 +14,12 @@ import click
 from distracted_pipeline import __version__
 from distracted_pipeline.commands.common import current_settings, data_option, indented, short
 from distracted_pipeline.commands.masks import masks
+from distracted_pipeline.commands.predict import predict, sync
 from distracted_pipeline.commands.report import compare, report
 from distracted_pipeline.commands.training import train
+from distracted_pipeline.commands.variants import variants
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
+from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
 
 
 class _Group(click.Group):
@@ -44,14 +46,15 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--drivers", default=14, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
-@click.option("--frames", default=8, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
+@click.option("--drivers", default=18, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
+@click.option("--frames", default=5, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the drawing.")
 @data_option
 @click.pass_context
 def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     """Draw a small data set with a planted effect and run the whole chain on it."""
     from distracted_pipeline.demo.prepare import prepare_demo
+    from distracted_pipeline.demo.story import EXPECTED, findings
 
     # Never DISTRACTED_DATA: that is where the user's own data lies.
     root = ctx.find_root().obj or Path(DEMO_DATA).resolve()
@@ -60,6 +63,8 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
     _run(settings, (), ())
+    for finding in findings(settings)[: len(EXPECTED)]:
+        click.echo(finding)
     click.echo("next:")
     click.echo("  distracted ui              the asset graph, the runs, MLflow and the report in a browser")
     click.echo("  distracted doctor          what is there, what is missing for the real data")
@@ -67,22 +72,43 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
 
 
 @main.command()
+@data_option
+def fetch() -> None:
+    """Download Kaggle's data into the data root; needs an account there, or put the zip in by hand."""
+    from distracted_pipeline.images.fetch import fetch as download
+
+    # Never the demo that bare commands fall back to while data/ is empty.
+    settings = load_settings(data=os.environ.get("DISTRACTED_DATA") or DEFAULT_DATA)
+    if not download(settings, log=click.echo):
+        click.echo(f"{short(settings.data)} holds data already")
+    click.echo("next: distracted run")
+
+
+@main.command()
 @click.option("--variant", "variants", multiple=True, help="Only this variant (repeatable).")
 @click.option("--fold", "folds", multiple=True, help="Only this fold: seed, 0 ... 4 (repeatable).")
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="Device, precision and batch size by op: YAML."
+)
 @data_option
-def run(variants: tuple[str, ...], folds: tuple[str, ...]) -> None:
+def run(variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None) -> None:
     """Make everything that is missing, in one process; kill it and run it again as you like."""
-    _run(current_settings(), variants, folds)
+    _run(current_settings(), variants, folds, config)
 
 
-def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...]) -> None:
+def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None = None) -> None:
+    from distracted_pipeline.orchestration.compute import read_op_config
     from distracted_pipeline.orchestration.pipeline import run_missing
     from distracted_pipeline.progress import duration
 
-    summary = run_missing(settings, variants=variants, folds=folds, log=click.echo)
+    summary = run_missing(
+        settings, variants=variants, folds=folds, devices=read_op_config(config) if config else None, log=click.echo
+    )
     click.echo()
     for label, reason in summary.failed.items():
         click.secho(f"failed: {label}: {reason}", fg="red", err=True)
+    for variant, reason in summary.skipped.items():
+        click.echo(f"left out: {variant}: {reason}", err=True)
     click.echo(f"{summary.done} steps in {duration(summary.seconds)}, {len(summary.failed)} failed")
     if summary.report:
         from distracted_pipeline.evaluation.tables import headline
@@ -128,7 +154,7 @@ def setup() -> None:
     click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
 
 
-for command in (train, compare, masks, report):
+for command in (train, compare, predict, sync, masks, report, variants):
     main.add_command(command)
 
 

@@ -16,6 +16,9 @@ fine_tune: null
 adapter_serial: null
 adapter_parallel: null
 masks_only: null
+masks_fused_checkpoint: null
+lora: null
+batch_norm: null
 """
 """Two variants over all folds: enough to compare, little enough to wait for."""
 

@@ -36,14 +36,14 @@ def segmenter_card(folder: Path, run: Run, measured: dict[str, Any]) -> str:
     found = _table(("class", "frames"), [(name, f"{share:.0%}") for name, share in measured["phone_found"].items()])
     return f"""# Tiny Mask2Former for drawn cabins
 
-Segments the demo's drawn frames. Hugging Face's Mask2Former: a Swin of five stages, a deformable pixel
-decoder, a masked-attention decoder of three layers, {len(LABELS)} queries. Input {SIZE[1]} x {SIZE[0]}, masks at
-half of that.
+Segments the demo's drawn frames. Hugging Face's Mask2Former: a Swin of four stages, a deformable pixel
+decoder, a masked-attention decoder of three layers, {len(LABELS)} queries. Input {SIZE[1]} x {SIZE[0]}, masks at a
+quarter of that.
 
 ## Data
 
 {SCENES:,} drawn scenes (`demo.scenes`) of drivers, seats, cars and cameras that no demo shows: other driver
-numbers, another seed. In half of them the hand holds a phone, comb, cup, bottle or nothing at random,
+numbers, another seed. In most of them the hand holds a phone, case, cup, bottle or nothing at random,
 whatever the pose. Frames went through JPEG as the demo's do. No photograph of anybody was used.
 
 The labels are COCO's names: {", ".join(LABELS[:-1])}, and
@@ -57,7 +57,7 @@ batch, moving average of the weights. Each query is tied to one category instead
 
 ## Metrics
 
-On {measured["frames"]} frames at 640 x 480 of the demo's own 14 drivers (seed 0), none of them seen in
+On {measured["frames"]} frames at 640 x 480 of the demo's own drivers (seed 0), none of them seen in
 training, through the pipeline's own loading and post-processing; pixels pooled over frames.
 
 {iou}
@@ -65,7 +65,7 @@ training, through the pipeline's own loading and post-processing; pixels pooled 
 Mean: **{measured["mean_iou"]:.3f}**. {measured["cpu_ms"]:.0f} milliseconds of one CPU core a frame, resizing and
 post-processing included.
 
-Frames with any pixel called cell phone; only c1 to c4 have one, c8 has a comb that looks like it:
+Frames with any pixel called cell phone; only c1 to c4 have one, c0 and c8 have things of its outline and colour:
 
 {found}
 
@@ -112,8 +112,8 @@ Share of correct answers on {measured["pictures"]:,} new pictures.
 
 ## Limits
 
-Says nothing useful about photographs. At 96 x 96 a phone behind fingers is two pixels wide: what the demo
-plants there is out of its sight.
+Says nothing useful about photographs. At 96 x 96 the lines on a phone are narrower than a pixel and a half: what
+the demo plants there is all but out of its sight.
 
 {_files(folder)}
 """

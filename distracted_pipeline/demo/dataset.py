@@ -36,6 +36,9 @@ from distracted_pipeline.vocabulary import CLASS_IDS
 STAMP = "demo.json"
 """Says what the generator draws or has drawn in a data root; complete only when everything is there."""
 
+DRIVERS, FRAMES = 18, 5
+"""Of the usual demo: drivers count, as tests swap whole ones; frames of one are near-duplicates."""
+
 LABEL_MAPS = "label_maps"
 BACKBONE_FOLDER = "backbones/tiny-efficientnet"
 VARIANTS_FILE = "variants.yaml"
@@ -48,16 +51,27 @@ DISTRACTED_VARIANTS={VARIANTS_FILE}
 """
 _VARIANTS = """\
 # A network of 60,000 weights takes larger steps than the shipped rates, which suit pretrained ones of millions;
-# and a visitor has ten minutes, so everything trains for fewer epochs.
-fine_tune: {top_lr: 0.003, body_lr: 0.001, epochs: 3}
-top_only: {epochs: 8}
-adapter_serial: {epochs: 8}
-adapter_parallel: {epochs: 8}
-masks_only: {epochs: 6}
+# and a visitor has ten minutes, so everything trains for few epochs, and slows down towards its end.
+fine_tune: {top_lr: 0.003, body_lr: 0.001, epochs: 2}
+top_only: {epochs: 10, batch_size: 64, scheduler: cosine}
+placebo:
+  label: Placebo
+  description: The baseline once more, from another seed. Whatever differs between the two is chance.
+  kind: top_only
+  epochs: 10
+  batch_size: 64
+  scheduler: cosine
+  seed: 1
+adapter_serial: {epochs: 4, batch_size: 64, scheduler: cosine}
+adapter_parallel: {epochs: 4, batch_size: 64, scheduler: cosine}
+masks_only: {epochs: 5}
 masks_fused: {epochs: 6}
+masks_fused_checkpoint: null
+lora: null
+batch_norm: null
 """
 
-_VERSION = 1
+_VERSION = 2
 _STRANGERS = 900
 """Unlabelled frames show drivers from this number on, as Kaggle's test drivers are none of the 26."""
 _STRANGERS_FRAMES = 8
@@ -98,8 +112,8 @@ class _Frame:
 def generate(
     root: Path,
     *,
-    drivers: int = 14,
-    frames: int = 8,
+    drivers: int = DRIVERS,
+    frames: int = FRAMES,
     test_frames: int = 40,
     seed: int = 0,
     log: Callable[[str], object] = print,
@@ -124,7 +138,7 @@ def generate(
     if frames < 1 or test_frames < 0:
         raise DistractedError(
             f"frames={frames}, test_frames={test_frames}: the demo draws at least 1 frame a class "
-            "and no negative count. Type `distracted demo` for the usual 8 and 40."
+            f"and no negative count. Type `distracted demo` for the usual {FRAMES} and 40."
         )
     names = demo_drivers(drivers)
     wanted = {"version": _VERSION, "drivers": drivers, "frames": frames, "test_frames": test_frames, "seed": seed}

@@ -6,21 +6,17 @@ Belongs here: poses, what the hand holds, the slow walk from frame to frame. How
 The planted effect. Two pairs of classes share their pose to the last joint, frame by frame, and differ
 only by a small thing in the right hand:
 
-- c0 and c1: the left hand drives, the right one lies low on dark trousers, empty in c0, with a dark phone
-  in c1 (texting). The phone's mean colour is the trousers'.
-- c2 and c8: the right hand is at the ear, with a phone in c2, with a comb in c8 (hair). Both have one outline
-  and one mean colour; only the phone is one of the six mask categories.
+- c0 and c1: the left hand drives, the right one lies low on the trousers, with a glasses case in c0, with a phone
+  in c1 (texting).
+- c2 and c8: the right hand is at the ear, with a phone in c2, with a brush in c8 (hair).
 
-A small picture of such a frame is all but a coin toss between the two, so a classifier that sees only
-the picture gets about half of *both* classes of a pair right; the exact mask has phone pixels or none.
-Hence `PLANTED`: recall of all four must rise with mask features. Every other class has a pose of its
+Phone, case and brush have one outline and one mean colour, and lines that run across a phone and along the others;
+only the phone is one of the six mask categories. A segmenter that looks at 320 x 240 pixels sees the lines. In a
+picture of 96 x 96 they are one grey, so a classifier that sees only that gets about half of *both* classes of a pair
+right. Hence `PLANTED`: recall of all four must rise with mask features. Every other class has a pose of its
 own, large enough for a small picture, so there is little left to gain: c3 and c4 hold a phone too, but their
 raised left arm already tells, and so does the arm at the mouth in c6: its cup or bottle stands in the console in
 all other classes, so that there being one tells nothing.
-
-So that the rest is not simply perfect, restless drivers are caught in every fourth frame between two
-activities (c3 and c4, c5 and c9), with the same pose and the same things in hand: neither picture nor mask
-tells these apart. Only few drivers are restless, too few for any test over drivers to call a difference there.
 """
 
 from dataclasses import dataclass, replace
@@ -40,7 +36,7 @@ PLANTED: Final[tuple[str, ...]] = tuple(sorted(c for pair in PLANTED_PAIRS for c
 
 PHONE_CLASSES: Final[tuple[str, ...]] = ("c1", "c2", "c3", "c4")
 
-Held = Literal["phone", "comb", "cup", "bottle"]
+Held = Literal["phone", "case", "brush", "cup", "bottle"]
 Side = Literal["right", "left"]
 
 
@@ -119,14 +115,12 @@ _WHEEL_RIGHT = Reach(468, 226)
 _POSES: Final[dict[str, Pose]] = {
     "right hand low": Pose(right=Reach(366, 316, grip=74), left=_WHEEL_LEFT),
     "right hand at ear": Pose(right=Reach(-16, 24, True, grip=14, upper=0.62), left=_WHEEL_LEFT, nod=4),
-    "texting left": Pose(right=_WHEEL_RIGHT, left=Reach(404, 172, grip=20), nod=10),
+    "texting left": Pose(right=_WHEEL_RIGHT, left=Reach(414, 204, grip=20), lean=-6, nod=12),
     "left hand at ear": Pose(right=_WHEEL_RIGHT, left=Reach(68, 22, True, grip=6, upper=0.9), lean=-11, nod=-8),
     "at the radio": Pose(right=Reach(520, 318), left=_WHEEL_LEFT, lean=9, turn=0.15, nod=8),
-    "at the mouth": Pose(right=Reach(88, 32, True, grip=-64, upper=0.85), left=_WHEEL_LEFT, lean=-12, nod=-20),
+    "at the mouth": Pose(right=Reach(94, 30, True, grip=-64, upper=0.9), left=_WHEEL_LEFT, lean=-17, nod=-20),
     "reaching behind": Pose(right=Reach(66, 306, upper=0.6), left=_WHEEL_LEFT, lean=-16, turn=0.75, nod=-8),
-    "turned": Pose(right=Reach(346, 214, grip=-30, upper=0.8), left=_WHEEL_LEFT, lean=-3, turn=0.95),
-    "left hand rising": Pose(right=_WHEEL_RIGHT, left=Reach(104, 56, True, grip=0), lean=-10),
-    "turned at the radio": Pose(right=Reach(446, 268), left=_WHEEL_LEFT, lean=3, turn=0.6, nod=4),
+    "turned": Pose(right=Reach(402, 132, grip=-30, upper=0.9), left=_WHEEL_LEFT, lean=1, turn=0.95),
 }
 _POSE_OF: Final[dict[str, str]] = {
     "c0": "right hand low",
@@ -140,13 +134,6 @@ _POSE_OF: Final[dict[str, str]] = {
     "c8": "right hand at ear",
     "c9": "turned",
 }
-_BETWEEN: Final[dict[str, str]] = {
-    "c3": "left hand rising",
-    "c4": "left hand rising",
-    "c5": "turned at the radio",
-    "c9": "turned at the radio",
-}
-_RESTLESS_EVERY = 4
 _POSE_NAMES = tuple(_POSES)
 
 _CAR_COLOURS: tuple[Colour, ...] = (
@@ -159,8 +146,7 @@ _MEMORY = 0.6
 def scene_of(driver: Driver, classname: str, frame: int, seed: int = 0) -> Scene:
     """Return frame number `frame` of a driver in a class; neighbouring frames are near-duplicates."""
     number = CLASS_IDS.index(classname)
-    between = driver.restless and classname in _BETWEEN and frame % _RESTLESS_EVERY == _RESTLESS_EVERY - 1
-    name = _BETWEEN[classname] if between else _POSE_OF[classname]
+    name = _POSE_OF[classname]
     walk = _walk([seed, driver.number, _POSE_NAMES.index(name)], frame)
     rng = np.random.default_rng([seed, driver.number, number, frame])
     base = _POSES[name]
@@ -188,8 +174,10 @@ def scene_of(driver: Driver, classname: str, frame: int, seed: int = 0) -> Scene
 def _held(driver: Driver, classname: str) -> Held | None:
     if classname in PHONE_CLASSES:
         return "phone"
+    if classname == "c0":
+        return "case"
     if classname == "c8":
-        return "comb"
+        return "brush"
     if classname == "c6":
         return _vessel(driver)
     return None

@@ -22,7 +22,7 @@ from distracted_pipeline.settings import Settings
 
 CARD = "MODEL_CARD.md"
 MEASURED_FRAMES = 2
-"""Frames per class of each of the demo's 14 drivers that a segmenter is measured on: 280 in all."""
+"""Frames per class of each of the demo's drivers that a segmenter is measured on."""
 
 Log = Callable[[str], object]
 

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
+from distracted_pipeline.demo.dataset import DRIVERS
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.optimise import drawn, optimise
 from distracted_pipeline.demo.poses import Held, Scene, scene_of
@@ -32,9 +33,9 @@ from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.vocabulary import CLASS_IDS, MASK_CATEGORIES, MASK_NAMES
 
-STEPS = 2000
+STEPS = 1600
 SCENES = 1600
-BATCH = 4
+BATCH = 8
 SIZE: Final = (240, 320)
 """Height and width of the model's input."""
 
@@ -57,7 +58,7 @@ _JPEG_QUALITY = 88
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
     """Scenes of drivers that no demo shows: pixels uint8 `[3, 240, 320]`, shares uint8 `[7, 120, 160]` (0..16).
 
-    In half of them the hand holds something at random, so that small things are frequent and no pose
+    In most of them the hand holds something at random, so that small things are frequent and no pose
     tells what is held. Number k is always the same.
     """
 
@@ -75,13 +76,13 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
 
 
 def random_scene(number: int, seed: int) -> Scene:
-    """Return scene `number` of a stream: any driver, class, frame and, half the time, anything in the hand."""
+    """Return scene `number` of a stream: any driver, class, frame and, mostly, anything in the hand."""
     rng = np.random.default_rng([seed, number])
     driver = driver_look(int(rng.integers(_DRIVERS)), seed)
     scene = scene_of(driver, CLASS_IDS[int(rng.integers(len(CLASS_IDS)))], int(rng.integers(12)), seed)
-    if rng.random() < 0.5:
-        things: tuple[Held | None, ...] = ("phone", "comb", "cup", "bottle", None)
-        scene = replace(scene, held=things[int(rng.choice(len(things), p=(0.27, 0.16, 0.26, 0.26, 0.05)))])
+    if rng.random() < 0.7:
+        things: tuple[Held | None, ...] = ("phone", "case", "cup", "bottle", None)
+        scene = replace(scene, held=things[int(rng.choice(len(things), p=(0.34, 0.26, 0.17, 0.17, 0.06)))])
     return scene
 
 
@@ -99,25 +100,21 @@ def shares(ids: Tensor) -> Tensor:
 
 
 def configuration() -> Mask2FormerConfig:
-    """Return a Mask2Former of 0.9 million parameters.
-
-    A fifth Swin stage before the usual four gives masks of half the input's size at little cost: a phone behind
-    fingers is some 12 pixels wide in a frame, which would be one and a half cells of the usual quarter.
-    """
+    """Return a Mask2Former of 0.9 million parameters, with masks of a quarter of the input's size."""
     backbone = SwinConfig(
-        embed_dim=12,
-        patch_size=2,
-        depths=[1, 1, 1, 2, 1],
-        num_heads=[1, 1, 2, 4, 8],
+        embed_dim=24,
+        patch_size=4,
+        depths=[1, 1, 2, 1],
+        num_heads=[1, 2, 4, 8],
         window_size=5,
         drop_path_rate=0.0,
-        out_features=[f"stage{number}" for number in range(1, 6)],  # type: ignore[call-arg]
+        out_features=[f"stage{number}" for number in range(1, 5)],  # type: ignore[call-arg]
     )
     names = dict(enumerate(LABELS))
     return Mask2FormerConfig(
         backbone_config=backbone,
-        feature_strides=[2, 4, 8, 16, 32],
-        common_stride=2,
+        feature_strides=[4, 8, 16, 32],
+        common_stride=4,
         feature_size=32,
         mask_feature_size=32,
         hidden_dim=32,
@@ -139,7 +136,7 @@ def train_segmenter(
 
     Args:
         folder: Gets configuration, processor and, every 100 steps, the weights so far.
-        steps: Of 4 scenes.
+        steps: Of 8 scenes.
         seed: Of weights, scenes and their order.
         scenes: Drawn once and used again and again, in other light.
         workers: Drawing processes; 0 draws in this one.
@@ -197,9 +194,10 @@ def _loss(output: Any, targets: Tensor) -> Tensor:
     label = torch.where(present, torch.arange(len(LABELS)), len(LABELS))
     total = torch.zeros(())
     for classes, masks in layers:
-        total = total + functional.cross_entropy(classes.flatten(0, 1), label.flatten())
+        total = total + 2 * functional.cross_entropy(classes.flatten(0, 1), label.flatten())
         wide = functional.interpolate(masks, size=share.shape[2:], mode="bilinear", align_corners=False)
-        total = total + 2 * _mask_loss(wide[present], share[present])
+        # Absent ones too: told from a case of its outline cell by cell, a phone is learnt a hundred times per frame.
+        total = total + 2 * _mask_loss(wide.flatten(0, 1), share.flatten(0, 1))
     return total
 
 
@@ -214,8 +212,8 @@ def _mask_loss(logits: Tensor, share: Tensor) -> Tensor:
 
 
 def demo_scenes(frames: int) -> list[tuple[str, Scene]]:
-    """Return class and scene of the first `frames` frames of every class of the demo's own 14 drivers."""
-    looks = [driver_look(int(name[1:])) for name in demo_drivers(14)]
+    """Return class and scene of the first `frames` frames of every class of the demo's own drivers."""
+    looks = [driver_look(int(name[1:])) for name in demo_drivers(DRIVERS)]
     return [(name, scene_of(look, name, frame)) for look in looks for name in CLASS_IDS for frame in range(frames)]
 
 

@@ -16,7 +16,10 @@ from distracted_pipeline.demo.canvas import (
 )
 from distracted_pipeline.demo.poses import Scene
 
-_PHONE_SIZE = (21, 35)
+_FLAT_SIZE = (30, 54)
+"""Width and height of a phone, a case or a brush."""
+_RIDGE = 8
+"""From one line on them to the next: four pixels of a picture 240 high, not two of one 96 high."""
 
 
 def draw_thing(canvas: Canvas, scene: Scene, palm: Point, grip: float, size: float) -> None:
@@ -27,35 +30,31 @@ def draw_thing(canvas: Canvas, scene: Scene, palm: Point, grip: float, size: flo
     elif scene.held == "bottle":
         draw_bottle(canvas, tuple(place([(2, -22)], palm, grip, size)[0]), grip, size, driver.vessel)
     else:
-        _phone_or_comb(canvas, scene, tuple(place([(1, -15)], palm, grip, size)[0]), grip, size)
+        _flat_thing(canvas, tuple(place([(1, -24)], palm, grip, size)[0]), grip, size, scene.held == "phone")
 
 
-def _phone_or_comb(canvas: Canvas, scene: Scene, centre: Point, grip: float, size: float) -> None:
-    """Two things of one outline, in the colour of the trousers; see `demo.poses` for why.
+def _flat_thing(canvas: Canvas, centre: Point, grip: float, size: float, phone: bool) -> None:
+    """Two things of one outline and one mean colour, told apart by the way their lines run.
 
-    Edges and teeth are a light and a dark line side by side: plain to see at full size, nothing at all in a picture
-    that is made small.
+    A phone shows lines of text across, a glasses case or hair brush has ridges lengthwise: plain to see at full size,
+    one grey in a picture that is made small; see `demo.poses` for why.
     """
-    phone = scene.held == "phone"
-    cloth = scene.driver.trousers
-    light, dark = shade(cloth, 1.55), shade(cloth, 0.55)
-    w, h = _PHONE_SIZE
+    w, h = _FLAT_SIZE
+    light, dark = (190, 202, 216), (58, 64, 76)
 
     def part(at: Point, width: float, height: float, rounding: float = 0.0) -> Points:
         return place(box(at, width, height, 0, rounding), centre, grip, size)
 
-    canvas.fill(part((0, 0), w, h, 4), light, PHONE if phone else NONE)
-    canvas.fill(part((0, 0), w - 2, h - 2, 3.5), dark)
-    canvas.fill(part((0, 0), w - 4.4, h - 4.4, 3), cloth)
-    if phone:
-        lens = (w / 2 - 6, -h / 2 + 6.5)
-        canvas.fill(part(lens, 6, 6, 2), dark)
-        canvas.fill(part(lens, 3.4, 3.4, 1), light)
-    else:
-        for k in range(7):
-            y = -h / 2 + 6 + 3.8 * k
-            canvas.fill(part((-2, y), w - 10, 1.1), light)
-            canvas.fill(part((-2, y + 1.1), w - 10, 1.1), dark)
+    canvas.fill(part((0, 0), w, h, 4), blend(light, dark, 0.5), PHONE if phone else NONE)
+    across, along = w - 4, h - 4  # as many light pixels as dark ones, either way
+    canvas.fill(part((0, 0), across, along, 2), dark)
+    length, other = (along, across) if phone else (across, along)
+    count = round(length / _RIDGE)
+    for k in range(count):
+        middle = -length / 2 + (k + 0.5) * length / count
+        line = (0.0, middle) if phone else (middle, 0.0)
+        thick = length / count / 2
+        canvas.fill(part(line, *((other, thick) if phone else (thick, other))), light)
 
 
 def draw_cup(canvas: Canvas, centre: Point, angle: float, size: float, colour: Colour) -> None:

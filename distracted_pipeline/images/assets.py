@@ -3,8 +3,7 @@
 import dagster as dg
 
 from distracted_pipeline.orchestration.compute import INGEST
-from distracted_pipeline.orchestration.failures import user_errors_as_failures
-from distracted_pipeline.settings import load_settings
+from distracted_pipeline.orchestration.step import asset_step
 
 COUNTS, BAD_FILES, FOLDS_APART = "counts", "bad_files", "driver_disjoint_folds"
 
@@ -14,7 +13,7 @@ COUNTS, BAD_FILES, FOLDS_APART = "counts", "bad_files", "driver_disjoint_folds"
     kinds={"python", "parquet"},
     owners=["team:distracted"],
     code_version="1",
-    op_tags=INGEST.op_tags(),
+    **INGEST.options(),
     check_specs=[
         dg.AssetCheckSpec(COUNTS, asset="images", description="Classes and drivers are all there, in full."),
         dg.AssetCheckSpec(
@@ -37,8 +36,7 @@ def images(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     from distracted_pipeline.images.ingest import ingest
     from distracted_pipeline.images.manifest import data_fingerprint
 
-    settings = load_settings()
-    with user_errors_as_failures():
+    with asset_step(context) as settings:
         result = ingest(settings, log=context.log.info)
     verdicts = {
         COUNTS: checks.check_counts(result.table),

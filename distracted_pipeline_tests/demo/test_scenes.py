@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from distracted_pipeline.demo.canvas import BOTTLE, CUP, PERSON, PHONE
+from distracted_pipeline.demo.dataset import DRIVERS
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import PHONE_CLASSES, PLANTED, PLANTED_PAIRS, Scene, scene_of
 from distracted_pipeline.demo.scenes import paint
@@ -15,7 +16,7 @@ STEADY = {"traffic": (), "scenery": 0.0, "flicker": 1.0, "noise_seed": 7}
 
 
 def drivers(count: int = 4) -> list[int]:
-    return [int(name[1:]) for name in demo_drivers(14)[:count]]
+    return [int(name[1:]) for name in demo_drivers(DRIVERS)[:count]]
 
 
 def still(number: int, classname: str, frame: int = 0) -> Scene:
@@ -69,15 +70,20 @@ def test_masks_of_a_planted_pair_differ_by_a_phone(pair: tuple[str, str]) -> Non
 
 
 @pytest.mark.parametrize("pair", PLANTED_PAIRS)
-def test_the_thing_in_a_planted_pair_has_almost_no_contrast_when_small(pair: tuple[str, str]) -> None:
+def test_the_lines_of_a_planted_pair_are_plain_to_a_segmenter_and_one_grey_to_the_backbone(
+    pair: tuple[str, str],
+) -> None:
+    def contrast(pictures: list[Image.Image], size: tuple[int, int], radius: int) -> float:
+        first, second = (
+            np.asarray(picture.resize(size, Image.Resampling.BILINEAR).filter(ImageFilter.BoxBlur(radius)), dtype=float)
+            for picture in pictures
+        )
+        return float(np.abs(first - second).mean(axis=2).max())
+
     for number in drivers(14)[::2]:
-        small = [
-            np.asarray(
-                Image.fromarray(paint(still(number, classname))[0]).resize((96, 96), Image.Resampling.BOX), float
-            )
-            for classname in pair
-        ]
-        assert 0 < np.abs(small[0] - small[1]).mean(axis=2).max() < 16
+        pictures = [Image.fromarray(paint(still(number, classname))[0]) for classname in pair]
+        assert contrast(pictures, (320, 240), 0) > 100
+        assert 0 < contrast(pictures, (96, 96), 1) < 20
 
 
 def test_planted_names_both_classes_of_each_pair() -> None:
@@ -163,11 +169,3 @@ def test_any_number_of_drivers_covers_the_seeds_split(count: int) -> None:
     assert "p002" in names
     for part in SEED_SPLIT.values():
         assert set(part) & set(names)
-
-
-def test_restless_drivers_are_too_few_for_any_test_to_call_a_difference() -> None:
-    restless = [number for number in drivers(14) if driver_look(number).restless]
-    assert 1 <= len(restless) <= 5  # swapping whole drivers gives p >= 2 / 2**5 at best
-    for number in restless:
-        moves = [scene_of(driver_look(number), classname, 3).pose for classname in ("c3", "c4", "c5", "c9")]
-        assert moves[0] == moves[1] != moves[2] == moves[3]

@@ -1,0 +1,100 @@
+"""Does the demo's report say what was drawn? Checks the finding against what is planted.
+
+Belongs here: what must come out, and the comparison. What is planted is `demo.poses`, the statistics are
+`evaluation`'s.
+
+    python -m distracted_pipeline.demo.story --data data/demo
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distracted_pipeline.demo.poses import PLANTED
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
+from distracted_pipeline.vocabulary import CLASS_IDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCOPE = "oof"
+EXPECTED: dict[str, tuple[str, ...]] = {"masks_fused": PLANTED, "placebo": ()}
+"""Classes that a variant must improve, and no others; it may worsen none. Of other variants nothing is expected."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the tables say about one variant.
+
+    Attributes:
+        holds: None where nothing is expected of the variant.
+        text: In words.
+    """
+
+    holds: bool | None
+    text: str
+
+    def __str__(self) -> str:
+        mark = {True: "as drawn", False: "NOT as drawn", None: "nothing drawn"}[self.holds]
+        return f"{mark:14}{self.text}"
+
+
+def findings(settings: Settings) -> list[Finding]:
+    """Compare the class-wise verdicts of every variant with what is planted; those of `EXPECTED` come first.
+
+    Raises:
+        DistractedError: There are no tables yet.
+    """
+    from distracted_pipeline.evaluation.tables import read_class_accuracy
+
+    classes = read_class_accuracy(settings).classes
+    classes = classes[classes["scope"] == SCOPE]
+    others = [name for name in classes["variant"].unique() if name not in (*EXPECTED, settings.baseline)]
+    return [_finding(name, classes[classes["variant"] == name]) for name in (*EXPECTED, *others)]
+
+
+def _finding(name: str, rows: "pd.DataFrame") -> Finding:
+    from distracted_pipeline.evaluation.comparison import IMPROVED, WORSENED
+
+    if rows.empty:
+        return Finding(False, f"{name}: no out-of-fold results")
+    improved, worsened = (
+        tuple(CLASS_IDS[number] for number in sorted(rows.loc[rows["verdict"] == verdict, "class_id"]))
+        for verdict in (IMPROVED, WORSENED)
+    )
+    text = f"{name}: improves {_listed(improved)}, worsens {_listed(worsened)}"
+    if name not in EXPECTED:
+        return Finding(None, text)
+    holds = improved == EXPECTED[name] and not worsened
+    planted = rows[[CLASS_IDS[number] in EXPECTED[name] for number in rows["class_id"]]]
+    if len(planted):
+        text += f"; largest p of those drawn to differ {planted['p_holm'].max():.4f} (Holm)"
+    return Finding(holds, text if holds else f"{text}; drawn is: improves {_listed(EXPECTED[name])}, worsens none")
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return ", ".join(classes) or "none"
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(DEMO_DATA), help="The demo's data root."
+)
+def main(data: Path) -> None:
+    """Say whether the report on the drawn data finds what was drawn; exit with 1 where it does not."""
+    try:
+        found = findings(load_settings(data=data.resolve()))
+    except DistractedError as error:
+        raise click.ClickException(str(error)) from error
+    for finding in found:
+        click.echo(finding)
+    if any(finding.holds is False for finding in found):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

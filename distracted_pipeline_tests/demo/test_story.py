@@ -1,0 +1,87 @@
+"""The checker that says whether the demo's finding is what was drawn: it must be able to say no."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from distracted_pipeline.demo import story
+from distracted_pipeline.demo.poses import PLANTED
+from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS
+from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+
+PLANTED_NUMBERS = [CLASS_IDS.index(name) for name in PLANTED]
+CONFUSED = dict(zip(PLANTED_NUMBERS, PLANTED_NUMBERS[1:] + PLANTED_NUMBERS[:1], strict=True))
+"""What a classifier without masks says: every planted class is taken for another."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Settings:
+    """Twelve drivers, a baseline that fails on the planted classes, and no other predictions yet."""
+    settings = make_root(tmp_path, frames=1)
+    names = "".join(f"{name}: null\n" for name in load_catalogue(Settings(data=tmp_path)))
+    (tmp_path / "variants.yaml").write_text(
+        names + "top_only: {kind: top_only}\nplacebo: {kind: top_only, seed: 1}\nmasks_fused: {kind: masks_fused}\n"
+    )
+    (tmp_path / "settings.env").write_text("DISTRACTED_VARIANTS=variants.yaml\n")
+    settings = Settings(data=tmp_path, variants_file=settings.variants_file, baseline="top_only")
+    predict(settings, "top_only", CROSS_FOLDS, CONFUSED)
+    return settings
+
+
+def told(settings: Settings) -> dict[str, bool | None]:
+    class_accuracy(settings, log=lambda _: None)
+    return {finding.text.split(":")[0]: finding.holds for finding in story.findings(settings)}
+
+
+def test_the_planted_effect_and_a_placebo_that_does_nothing_are_found(root: Settings) -> None:
+    predict(root, "masks_fused", CROSS_FOLDS)
+    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    assert told(root) == {"masks_fused": True, "placebo": True}
+    result = CliRunner().invoke(story.main, ["--data", str(root.data)])
+    assert result.exit_code == 0, result.output
+    assert f"masks_fused: improves {', '.join(PLANTED)}, worsens none" in result.output
+
+
+def test_a_planted_class_that_is_not_improved_is_noticed(root: Settings) -> None:
+    first = PLANTED_NUMBERS[0]
+    predict(root, "masks_fused", CROSS_FOLDS, {first: CONFUSED[first]})
+    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    assert told(root) == {"masks_fused": False, "placebo": True}
+    assert CliRunner().invoke(story.main, ["--data", str(root.data)]).exit_code == 1
+
+
+def test_an_effect_in_a_class_where_none_is_planted_is_noticed(root: Settings) -> None:
+    predict(root, "top_only", CROSS_FOLDS, {**CONFUSED, 5: 6})
+    predict(root, "masks_fused", CROSS_FOLDS)
+    predict(root, "placebo", CROSS_FOLDS, {**CONFUSED, 5: 6})
+    assert told(root) == {"masks_fused": False, "placebo": True}
+
+
+def test_a_class_made_worse_is_noticed(root: Settings) -> None:
+    predict(root, "masks_fused", CROSS_FOLDS, {5: 6})
+    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    assert told(root) == {"masks_fused": False, "placebo": True}
+
+
+def test_a_placebo_that_differs_is_noticed(root: Settings) -> None:
+    predict(root, "masks_fused", CROSS_FOLDS)
+    predict(root, "placebo", CROSS_FOLDS)
+    assert told(root) == {"masks_fused": True, "placebo": False}
+
+
+def test_without_the_variants_there_is_no_finding(root: Settings) -> None:
+    predict(root, "masks_fused", CROSS_FOLDS)
+    assert told(root) == {"masks_fused": True, "placebo": False}
+    result = CliRunner().invoke(story.main, ["--data", str(root.data)])
+    assert result.exit_code == 1
+    assert "placebo: no out-of-fold results" in result.output
+
+
+def test_without_tables_the_next_command_is_named(root: Settings) -> None:
+    result = CliRunner().invoke(story.main, ["--data", str(root.data)])
+    assert result.exit_code == 1
+    assert "distracted run" in result.output
