@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint bench-masks clean-demo
+BENCHMARKS := masks mask-cache training gradcam statistics report startup overhead
+
+.PHONY: help setup demo test test-cluster lint clean-demo $(BENCHMARKS:%=bench-%)
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
 	@echo "make test         set up and run the tests"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff and mypy"
-	@echo "make bench-masks  cost of a mask beside the reference implementation"
+	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
+	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
 	@echo "make clean-demo   remove data/demo"
 
 setup: $(VENV)/.installed
@@ -40,8 +43,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench-masks: $(VENV)/.installed-dev
-	$(BIN)/python -m distracted_pipeline_tests.benchmarks.bench_masks
+test-cluster: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray,postgres]"
+	$(BIN)/python -m pytest distracted_pipeline_tests/cluster -m cluster
+
+# Options of one: python -m distracted_pipeline_tests.benchmarks.bench_NAME --help
+$(BENCHMARKS:%=bench-%): bench-%: $(VENV)/.installed-dev
+	$(BIN)/python -m distracted_pipeline_tests.benchmarks.bench_$(subst -,_,$*)
 
 clean-demo:
 	rm -rf data/demo

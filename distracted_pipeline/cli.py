@@ -120,12 +120,20 @@ def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], 
 
 
 @main.command()
+@click.option("--hours", is_flag=True, help="Also time ten images and say how long the rest will take here.")
 @data_option
-def doctor() -> None:
+def doctor(hours: bool) -> None:
     """Say what is there, what is missing, and what to type next."""
     from distracted_pipeline.doctor import examine
 
-    click.echo(examine(current_settings()))
+    settings = current_settings()
+    click.echo(examine(settings))
+    if hours:
+        from distracted_pipeline.estimate import estimate, in_words
+
+        click.echo("what is left, at the pace of ten images now:")
+        for line in in_words(estimate(settings)):
+            click.echo(f"  {line}")
 
 
 @main.command()

@@ -210,7 +210,10 @@ def _progress(settings: Settings) -> Iterator[Finding]:
     ):
         complete = have >= want
         yield Finding(
-            "ok" if complete else "missing", topic, f"{have} of {want} {unit}", "" if complete else "distracted run"
+            "ok" if complete else "missing",
+            topic,
+            f"{have} of {want} {unit}",
+            "" if complete else "distracted run   (hours: distracted doctor --hours)",
         )
     page = settings.reports / "latest" / "index.html"
     yield Finding(

@@ -59,3 +59,6 @@ KAGGLE_TEST: Final = 79_726
 
 TEST_SHARD: Final = 1_000
 """Unlabelled frames per shard: they have no driver, so shards stand in for subjects."""
+
+MOST_TEST_SHARDS: Final = 20_000
+"""Shards grow beyond this many: Dagster's UI is made for up to 100,000 partitions of an asset."""

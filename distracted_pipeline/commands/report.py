@@ -77,9 +77,7 @@ def report_serve(port: int) -> None:
     """Serve the reports on this machine only."""
     from distracted_pipeline.reports.serve import serve
 
-    settings = current_settings()
-    _latest_report(settings)
-    serve(settings.reports, port=port, log=click.echo)
+    serve(current_settings().reports, port=port, log=click.echo)
 
 
 def _latest_report(settings: Settings) -> Path:

@@ -1,7 +1,10 @@
 """Which images of a variant are explained: a few to be shown one by one, and many to be averaged.
 
-Both choices depend on the predictions alone, never on the order of files or rows.
+Both choices depend on the predictions alone, never on the order of files or rows; what all variants have in common
+depends on the names of images and drivers alone.
 """
+
+import hashlib
 
 import numpy as np
 
@@ -9,18 +12,24 @@ from distracted_pipeline.evaluation.predictions import Part
 from distracted_pipeline.vocabulary import CLASS_IDS
 
 
+SHARED = 3
+"""Images per class, each of another driver, that every variant explains, so that their maps can be compared."""
+
+
 def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
-    """Choose images to explain: per true class, the surest right and the surest wrong ones, over many drivers.
+    """Choose images to explain, per true class: `SHARED` that all variants have, the surest right, the surest wrong ones.
 
     Args:
         parts: Predictions of one variant.
-        per_class: Images of each kind per class; fewer where there are not as many.
+        per_class: Sure images of each kind per class, over many drivers; fewer where there are not as many.
 
     Returns:
-        (part, row, "correct" or "confused"), by class, right ones first.
+        (part, row, "correct" or "confused"), by class in the order above, no image twice.
     """
-    chosen = []
+    chosen: dict[tuple[int, int], str] = {}
     for c in range(len(CLASS_IDS)):
+        for i, row in _shared(parts, c, SHARED):
+            chosen[i, row] = "correct" if parts[i].predicted[row] == c else "confused"
         for kind in ("correct", "confused"):
             by_driver: dict[str, list[tuple[float, str, int, int]]] = {}
             for i, part in enumerate(parts):
@@ -28,8 +37,26 @@ def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
                 for row in np.flatnonzero(wanted):
                     surest_first = (-float(part.probabilities[row].max()), str(part.img[row]), i, int(row))
                     by_driver.setdefault(str(part.subject[row]), []).append(surest_first)
-            chosen += [(i, row, kind) for i, row in _spread(by_driver, per_class)]
-    return chosen
+            chosen |= dict.fromkeys(_spread(by_driver, per_class), kind)
+    return [(i, row, kind) for (i, row), kind in chosen.items()]
+
+
+def _shared(parts: list[Part], c: int, wanted: int) -> list[tuple[int, int]]:
+    """Take one image each of some drivers, both in the order of hashes of their names.
+
+    Where a variant lacks a fold, the next drivers take the places of those who are not there; the others stay.
+    """
+    first: dict[str, tuple[bytes, int, int]] = {}
+    for i, part in enumerate(parts):
+        for row in np.flatnonzero(part.true == c):
+            driver, found = str(part.subject[row]), (_hash(str(part.img[row])), i, int(row))
+            first[driver] = min(first.get(driver, found), found)
+    drivers = sorted(first, key=lambda driver: _hash(f"{CLASS_IDS[c]} {driver}"))
+    return [first[driver][1:] for driver in drivers[:wanted]]
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def _spread(by_driver: dict[str, list[tuple[float, str, int, int]]], wanted: int) -> list[tuple[int, int]]:

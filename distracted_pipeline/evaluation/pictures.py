@@ -1,6 +1,6 @@
-"""Two small pictures for the Dagster UI: the class-wise table as a heatmap, and CAMs over their frames.
+"""How maps are drawn over frames, and the two small pictures of the Dagster UI.
 
-The report draws its own; nothing here is written to disk.
+The report lays its maps over frames with `heat` and `diverge` too; nothing here is written to disk.
 """
 
 import base64
@@ -20,6 +20,11 @@ _LABEL = 130
 _BETTER, _WORSE = np.array([33, 102, 172]), np.array([178, 88, 6])
 _DEEPEST = 0.25
 _TILE = (96, 72)
+
+_HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
+"""Anchors of the CAM colour scale: brightness rises steadily, so it survives greyscale and print."""
+
+_MORE, _LESS = np.array([20, 110, 200], np.float32), np.array([240, 120, 10], np.float32)
 
 
 def recall_heatmap(result: ClassAccuracy, scope: str) -> Image.Image:
@@ -49,8 +54,40 @@ def recall_heatmap(result: ClassAccuracy, scope: str) -> Image.Image:
     return image
 
 
+def heat(image: Image.Image, cam: np.ndarray) -> Image.Image:
+    """Lay a CAM over a greyed image: the warmer and brighter, the more it speaks for the class.
+
+    Args:
+        image: RGB.
+        cam: uint8 [h, w], 255 where the evidence is strongest; covers the whole image.
+    """
+    strength = np.asarray(Image.fromarray(cam).resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
+    position = strength * (len(_HEAT) - 1)
+    below = np.minimum(position.astype(int), len(_HEAT) - 2)
+    share = (position - below)[..., None]
+    colours = _HEAT[below] * (1 - share) + _HEAT[below + 1] * share
+    grey = np.asarray(image.convert("L"), np.float32)[..., None] * 0.8
+    weight = 0.25 + 0.5 * strength[..., None]
+    return Image.fromarray((grey * (1 - weight) + colours * weight).clip(0, 255).astype(np.uint8))
+
+
+def diverge(image: Image.Image, change: np.ndarray) -> Image.Image:
+    """Lay a signed map over a greyed image: blue where it is positive, orange where it is negative.
+
+    Args:
+        image: RGB.
+        change: float [h, w]; covers the whole image, and is scaled to its largest size.
+    """
+    peak = float(np.abs(change).max()) or 1.0
+    scaled = Image.fromarray((change / peak).astype(np.float32))
+    strength = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC), np.float32).clip(-1, 1)[..., None]
+    grey = 60 + np.asarray(image.convert("L"), np.float32)[..., None] * 0.6
+    weight = np.abs(strength) * 0.85
+    return Image.fromarray((grey * (1 - weight) + np.where(strength > 0, _MORE, _LESS) * weight).astype(np.uint8))
+
+
 def cam_strip(frames: Sequence[np.ndarray], cams: Sequence[np.ndarray], labels: Sequence[str]) -> Image.Image:
-    """Draw CAMs (uint8 [h, w]) in red over their frames (uint8 [H, W, 3]), five to a row, a label under each."""
+    """Draw CAMs (uint8 [h, w]) over their frames (uint8 [H, W, 3]), five to a row, a label under each."""
     width, height = _TILE
     columns = min(5, len(frames))
     lines = -(-len(frames) // columns)
@@ -59,8 +96,7 @@ def cam_strip(frames: Sequence[np.ndarray], cams: Sequence[np.ndarray], labels: 
     for i, (frame, cam, label) in enumerate(zip(frames, cams, labels, strict=True)):
         left, top = i % columns * width, i // columns * (height + 14)
         tile = Image.fromarray(frame).resize(_TILE, Image.Resampling.BILINEAR)
-        heat = Image.fromarray(cam).resize(_TILE, Image.Resampling.BILINEAR).point([v * 7 // 10 for v in range(256)])
-        sheet.paste(Image.composite(Image.new("RGB", _TILE, (255, 40, 0)), tile, heat), (left, top))
+        sheet.paste(heat(tile, cam), (left, top))
         draw.text((left + width / 2, top + height + 6), label, fill="black", anchor="mm")
     return sheet
 

@@ -57,7 +57,7 @@ VARIANTS = pa.schema(
         ("worst_class", pa.int8()),
         *_floats("worst_class_recall"),
         ("worst_driver", pa.string()),
-        *_floats("worst_driver_recall", "log_loss", "calibration_error", "ece"),
+        *_floats("worst_driver_recall", "log_loss", "calibration_error"),
         ("trainable_parameters", pa.int64()),
         ("total_parameters", pa.int64()),
         *_floats("train_seconds"),
@@ -178,7 +178,6 @@ def variant_row(
     worst_class, worst_driver = int(np.nanargmin(recall)), int(by_driver.argmin())
     probabilities, true = _of_scope(predictions, variant, scope)
     folds = [part.fold for part in predictions.of(variant, scope)]
-    error = st.calibration_error(*st.reliability(probabilities, true))
     return {
         "scope": scope,
         "variant": variant,
@@ -193,8 +192,7 @@ def variant_row(
         "worst_driver": confusion.drivers[present[worst_driver]],
         "worst_driver_recall": by_driver[worst_driver],
         "log_loss": st.log_loss(probabilities, true),
-        "calibration_error": error,
-        "ece": error,
+        "calibration_error": st.calibration_error(*st.reliability(probabilities, true)),
         **_training_facts(settings, variant, folds),
         "folds_present": folds,
         "folds_missing": predictions.absent_folds(variant, scope),

@@ -233,7 +233,8 @@ def _two_sided(drawn: np.ndarray, observed: np.ndarray, draws: int) -> np.ndarra
 def holm(p: np.ndarray) -> np.ndarray:
     """Return Holm-adjusted p of the values that are not NaN, [class]; the others stay NaN.
 
-    As statsmodels' `multipletests`, which collects the garbage of the whole process at each call.
+    Equal to statsmodels' `multipletests`, which calls `gc.collect` each time: a second and more where torch and
+    Dagster are loaded.
     """
     adjusted = np.full(p.shape, np.nan)
     tested = np.flatnonzero(np.isfinite(p))

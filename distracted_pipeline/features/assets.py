@@ -38,9 +38,9 @@ def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Mate
             "images": filled.images,
             "computed": ", ".join(filled.computed) or "nothing",
             "reused": ", ".join(filled.reused) or "nothing",
-            "skipped variants": dg.MetadataValue.md("\n".join(f"- {why}" for why in filled.skipped) or "none"),
+            "skipped_variants": dg.MetadataValue.md("\n".join(f"- {why}" for why in filled.skipped) or "none"),
             "size": f"{filled.bytes / 2**20:.1f} MiB",
             "seconds": filled.seconds,
-            "images per second": filled.images / filled.seconds if filled.computed else 0.0,
+            "images_per_second": filled.images / filled.seconds if filled.computed else 0.0,
         }
     )

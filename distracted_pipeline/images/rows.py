@@ -16,7 +16,7 @@ from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.images.problems import OK, Problem, problem
 from distracted_pipeline.images.source import Frame
 from distracted_pipeline.images.state import UNSEEN, Content
-from distracted_pipeline.vocabulary import TEST_SHARD
+from distracted_pipeline.vocabulary import MOST_TEST_SHARDS, TEST_SHARD
 
 
 @dataclass(slots=True)
@@ -74,8 +74,9 @@ def join(labels: list[Label], frames: list[Frame], csv_name: str) -> tuple[list[
         spoil(rows[-1], "no csv row", frame.path, f"{csv_name} has no row for it")
     labelled = {row.img: row for row in rows}
     unlabelled = sorted((frame for frame in frames if frame.folder is None), key=lambda frame: frame.img)
+    shard = max(TEST_SHARD, -(-len(unlabelled) // MOST_TEST_SHARDS))
     for number, frame in enumerate(unlabelled):
-        row = Row(frame.img, f"{TEST_PREFIX}{number // TEST_SHARD:03d}", "", OK, frame)
+        row = Row(frame.img, f"{TEST_PREFIX}{number // shard:03d}", "", OK, frame)
         rows.append(row)
         if (other := labelled.get(frame.img)) is not None:
             spoil(row, "name used twice", frame.path, f"a labelled image has this name too ({other.path or csv_name})")

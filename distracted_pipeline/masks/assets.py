@@ -160,8 +160,8 @@ _COVERAGE = dg.TableSchema(
     [
         dg.TableColumn("category", "string"),
         dg.TableColumn("images", "int"),
-        dg.TableColumn("share of images", "float"),
-        dg.TableColumn("share of pixels", "float"),
+        dg.TableColumn("share_of_images", "float"),
+        dg.TableColumn("share_of_pixels", "float"),
     ]
 )
 _BY_SUBJECT = dg.TableSchema(

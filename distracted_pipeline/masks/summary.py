@@ -57,8 +57,8 @@ class Summary:
             {
                 "category": name,
                 "images": int(self.present[i]),
-                "share of images": round(float(self.present[i]) / images, 4),
-                "share of pixels": round(float(self.pixels[i]) / pixels, 4),
+                "share_of_images": round(float(self.present[i]) / images, 4),
+                "share_of_pixels": round(float(self.pixels[i]) / pixels, 4),
             }
             for i, name in enumerate(MASK_CATEGORIES, 1)
         ]

@@ -46,9 +46,6 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
     if settings.mlflow:
         del commands["MLflow"]
         log("MLflow   is the server that DISTRACTED_MLFLOW names")
-    if not (settings.reports / "latest" / "index.html").exists():
-        del commands["report"]
-        log("no report yet: type `distracted run` in another terminal, then start this again to see it")
     # Each child leads a group of its own, so that its own children (Dagster has several) end with it.
     children = {
         name: subprocess.Popen(command, env=environment, start_new_session=True) for name, command in commands.items()

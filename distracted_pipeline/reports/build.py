@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from distracted_pipeline.reports.site import Site
 from distracted_pipeline.settings import Settings
 
 LATEST = "latest"
+KEPT = 5
+"""Reports that stay beside each other; older ones make room."""
+
 PAGE_BUDGET = 2_000_000
 """Bytes of one page that the site promises not to exceed."""
 
@@ -36,6 +40,7 @@ SITE_BUDGET = 60_000_000
 """Bytes of a whole site that it promises not to exceed."""
 
 _PART = ".part"
+_REPORT_ID = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ class ReportResult:
 def build_report(settings: Settings, log: Callable[[str], object] = print) -> ReportResult:
     """Write a report on whatever has been evaluated, publish it, and return where it is.
 
-    The same results on the same day replace their report; `latest` always leads to the newest.
+    The same results on the same day replace their report; `latest` always leads to the newest. The newest `KEPT`
+    reports stay; an older one stays where its folder has been renamed.
 
     Raises:
         DistractedError: Nothing has been evaluated, a frame is gone, or the disk is full.
@@ -101,6 +107,7 @@ def build_report(settings: Settings, log: Callable[[str], object] = print) -> Re
         sample = sample_strip(folder, site.example_pictures())
         published = _publish(folder, settings.reports / report_id)
         _point_latest(settings.reports, report_id)
+        _remove_old(settings.reports, report_id, log)
     log(f"{published / 'index.html'}: {pages} pages, {formats.size(size)}")
     return ReportResult(
         path=published / "index.html",
@@ -228,3 +235,20 @@ def _point_latest(reports: Path, report_id: str) -> None:
         f'<meta http-equiv="refresh" content="0; url={place}"></head>'
         f'<body><p><a href="{place}">The latest report</a></p></body></html>\n',
     )
+
+
+def _remove_old(reports: Path, newest: str, log: Callable[[str], object]) -> None:
+    """Remove all but the newest reports; only folders that bear a report's name and hold its pages are ours."""
+    found = [
+        path
+        for path in reports.iterdir()
+        if _REPORT_ID.fullmatch(path.name)
+        and not path.is_symlink()
+        and all((path / page).is_file() for page in ("index.html", SUMMARY))
+    ]
+    found.sort(key=lambda path: (path.name == newest, (path / "index.html").stat().st_mtime_ns), reverse=True)
+    for path in found[KEPT:]:
+        aside = path.with_name(f".{path.name}.old{_PART}")  # a reader meets it whole or not at all
+        path.replace(aside)
+        shutil.rmtree(aside)
+        log(f"removed the old report {path} (rename a report's folder to keep it)")

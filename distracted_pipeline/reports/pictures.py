@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.maps import delta_cam
+from distracted_pipeline.evaluation.pictures import diverge, heat
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.masks.cache import MaskCache, open_cache
 from distracted_pipeline.progress import Progress
@@ -31,11 +32,6 @@ CAM_WIDTH = 240
 """Width of CAM overlays: the maps are coarse anyway."""
 
 QUALITY = 74
-
-_HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
-"""Anchors of the CAM colour scale: brightness rises steadily, so it survives greyscale and print."""
-
-_MORE, _LESS = np.array([20, 110, 200], np.float32), np.array([240, 120, 10], np.float32)
 
 
 @dataclass
@@ -106,38 +102,6 @@ def draw_pictures(
             progress.advance()
     _draw_means(findings, average, site, pictures)
     return pictures
-
-
-def heat(image: Pillow.Image, cam: np.ndarray) -> Pillow.Image:
-    """Lay a CAM over a greyed image: the warmer and brighter, the more it speaks for the class.
-
-    Args:
-        image: RGB.
-        cam: uint8 [h, w], 255 where the evidence is strongest; covers the whole image.
-    """
-    strength = np.asarray(Pillow.fromarray(cam).resize(image.size, Pillow.Resampling.BICUBIC), np.float32) / 255
-    position = strength * (len(_HEAT) - 1)
-    below = np.minimum(position.astype(int), len(_HEAT) - 2)
-    share = (position - below)[..., None]
-    colours = _HEAT[below] * (1 - share) + _HEAT[below + 1] * share
-    grey = np.asarray(image.convert("L"), np.float32)[..., None] * 0.8
-    weight = 0.25 + 0.5 * strength[..., None]
-    return Pillow.fromarray((grey * (1 - weight) + colours * weight).clip(0, 255).astype(np.uint8))
-
-
-def diverge(image: Pillow.Image, change: np.ndarray) -> Pillow.Image:
-    """Lay a signed map over a greyed image: blue where it is positive, orange where it is negative.
-
-    Args:
-        image: RGB.
-        change: float [h, w]; covers the whole image, and is scaled to its largest size.
-    """
-    peak = float(np.abs(change).max()) or 1.0
-    scaled = Pillow.fromarray((change / peak).astype(np.float32))
-    strength = np.asarray(scaled.resize(image.size, Pillow.Resampling.BICUBIC), np.float32).clip(-1, 1)[..., None]
-    grey = 60 + np.asarray(image.convert("L"), np.float32)[..., None] * 0.6
-    weight = np.abs(strength) * 0.85
-    return Pillow.fromarray((grey * (1 - weight) + np.where(strength > 0, _MORE, _LESS) * weight).astype(np.uint8))
 
 
 def sample_strip(site: Path, names: Sequence[str], height: int = 150) -> str:

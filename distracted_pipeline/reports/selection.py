@@ -88,14 +88,14 @@ def select(findings: Findings) -> Selection:
     hardest = _hardest(together, seen, images, true)
     suspects = _suspects(together, seen, images, true)
     masks = [_turned(_spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in range(10)]
-    with_cams = [row.img for cams in findings.cams.values() for row in cams.rows]
+    explained = Counter(img for cams in findings.cams.values() for img in {row.img: None for row in cams.rows})
     wanted: dict[str, None] = {}
     for group in (
         *([*f.shown_gained, *f.shown_lost] for f in flips.values()),
         *hardest,
         *([suspect.img for suspect in found] for found in suspects),
         *(names[:2] for names in masks),
-        with_cams,
+        (img for img, _ in explained.most_common()),  # those that all variants explain first
     ):
         wanted.update(dict.fromkeys(img for img in group if img in findings.images))
     kept = set(list(wanted)[:MOST])

@@ -1,13 +1,14 @@
 """A report on this machine's own browser: static files of one folder, on the loopback address only.
 
 What is in the folder is `build`'s business. Nothing is listed, nothing is written, nothing outside the
-folder is reachable, symbolic links included.
+folder is reachable, symbolic links included. While there is no report, a page says so and waits for it.
 """
 
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.reports.build import LATEST
 
 HOST = "127.0.0.1"
+
+_NO_REPORT = b"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="10">
+<title>No report yet</title></head>
+<body><h1>No report yet</h1>
+<p>It appears here after the first two variants, and grows with the others.
+Type <code>distracted run</code> in a terminal if nothing runs; this page looks again every ten seconds.</p>
+</body></html>
+"""
 
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 
@@ -83,6 +94,8 @@ class _Handler(SimpleHTTPRequestHandler):
         )
         if hidden:
             return self._refuse(HTTPStatus.NOT_FOUND)
+        if target == (root / LATEST).resolve() and not (target / "index.html").is_file():
+            return self._waiting()
         return super().send_head()
 
     def list_directory(self, path: Any) -> None:
@@ -97,6 +110,14 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet: the terminal belongs to the person."""
+
+    def _waiting(self) -> BytesIO:
+        """Answer with a page that asks again until there is a report."""
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(_NO_REPORT)))
+        self.end_headers()
+        return BytesIO(_NO_REPORT)
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.send_error(status)

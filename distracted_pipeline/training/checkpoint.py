@@ -86,7 +86,7 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
 
 def is_trained(settings: Settings, variant: str, fold: str) -> bool:
     """Tell whether a checkpoint is there and fits variant, data, masks, backbone and code as they are now."""
-    meta = _meta(model_folder(settings, variant, fold))
+    meta = find_meta(model_folder(settings, variant, fold))
     return (
         meta is not None
         and meta["fingerprint"] == fingerprints(settings, variant_named(settings, variant), fold)["fingerprint"]
@@ -108,16 +108,32 @@ def write_weights(path: Path, state: State) -> None:
         temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
+def find_meta(folder: Path) -> dict[str, Any] | None:
+    """Return `config.json` of a checkpoint, or None: there is none, or only one that another version wrote.
+
+    Raises:
+        DistractedError: The file is damaged.
+    """
+    try:
+        meta = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except json.JSONDecodeError as error:
+        raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
+    return meta if isinstance(meta, dict) and "fingerprint" in meta else None
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """Return `config.json` of a checkpoint.
 
     Raises:
-        DistractedError: There is none.
+        DistractedError: There is none that this version can read.
     """
-    meta = _meta(folder)
+    meta = find_meta(folder)
     if meta is None:
+        another = " (what lies there is of another version)" if (folder / CONFIG).is_file() else ""
         raise DistractedError(
-            f"there is no trained model in {folder}. Train it: "
+            f"there is no trained model in {folder}{another}. Train it: "
             f"{materialize('trained_model', folder.parent.name, folder.name)}"
         )
     return meta
@@ -208,15 +224,6 @@ def start_from(net: VariantNet, folder: Path) -> tuple[State, bool]:
 def materialize(asset: str, variant: str, fold: str) -> str:
     """Return the command that makes one partition of an asset."""
     return f'dagster asset materialize --select {asset} --partition "{fold}|{variant}"'
-
-
-def _meta(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except json.JSONDecodeError as error:
-        raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
 
 
 def _load_all(net: VariantNet, state: State) -> bool:

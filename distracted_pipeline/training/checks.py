@@ -48,9 +48,9 @@ def check_trained(settings: Settings, result: TrainResult) -> list[Check]:
             "finite",
             not broken and bool(np.isfinite(losses).all()),
             "ERROR",
-            {"weights that are not": ", ".join(broken) or "none"},
+            {"not_finite": ", ".join(broken) or "none"},
         ),
-        Check("better_than_chance", recall > CHANCE, "WARN", {"validation macro recall": recall, "chance": CHANCE}),
+        Check("better_than_chance", recall > CHANCE, "WARN", {"validation_macro_recall": recall, "chance": CHANCE}),
     ]
 
 
@@ -62,14 +62,14 @@ def training_metadata(result: TrainResult) -> dict[str, Any]:
     return {
         "curve": dg.MetadataValue.md(curve_markdown(meta["history"], meta["best_epoch"])),
         "reused": result.reused,
-        "trainable parameters": meta["trainable_parameters"],
-        "total parameters": meta["total_parameters"],
+        "trainable_parameters": meta["trainable_parameters"],
+        "total_parameters": meta["total_parameters"],
         "seconds": meta["seconds"],
-        "best epoch": meta["best_epoch"],
-        "validation macro recall": meta["validation_macro_recall"],
-        "validation accuracy": meta["validation_accuracy"],
-        "train images": meta["train_images"],
-        "mlflow run": meta["mlflow_run_id"] or "not sent yet: distracted sync",
+        "best_epoch": meta["best_epoch"],
+        "validation_macro_recall": meta["validation_macro_recall"],
+        "validation_accuracy": meta["validation_accuracy"],
+        "train_images": meta["train_images"],
+        "mlflow_run": meta["mlflow_run_id"] or "not sent yet: distracted sync",
         "folder": dg.MetadataValue.path(result.folder),
     }
 
@@ -77,8 +77,8 @@ def training_metadata(result: TrainResult) -> dict[str, Any]:
 def _disjoint(settings: Settings, result: TrainResult) -> Check:
     table = labelled(read_manifest(settings))
     facts = {
-        "train drivers": ", ".join(result.meta["train_subjects"]),
-        "validation drivers": ", ".join(result.meta["validation_subjects"]),
+        "train_drivers": ", ".join(result.meta["train_subjects"]),
+        "validation_drivers": ", ".join(result.meta["validation_subjects"]),
     }
     try:
         check_disjoint(table, fold_rows(table, result.fold))

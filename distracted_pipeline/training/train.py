@@ -22,8 +22,8 @@ from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking, unsent
 from distracted_pipeline.training.checkpoint import (
-    CONFIG,
     LAST_GOOD,
+    find_meta,
     fingerprints,
     is_trained,
     materialize,
@@ -106,10 +106,9 @@ def train_config(
     folder = model_folder(settings, config.name, fold)
     prints = fingerprints(settings, config, fold)
     with locked(folder / ".lock", what=f"the checkpoint of {config.name}, fold {fold}"):
-        if (folder / CONFIG).is_file():
-            meta = read_meta(folder)
-            if meta["fingerprint"] == prints["fingerprint"]:
-                return TrainResult(config.name, fold, folder, True, meta)
+        found = find_meta(folder)
+        if found is not None and found["fingerprint"] == prints["fingerprint"]:
+            return TrainResult(config.name, fold, folder, True, found)
         sweep_temporaries(folder)
         meta = _train(settings, config, fold, folder, prints, device, precision, dagster_run_id, log)
     return TrainResult(config.name, fold, folder, False, meta)

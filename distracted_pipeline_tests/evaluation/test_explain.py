@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation import explain
+from distracted_pipeline.evaluation import choice, explain
 from distracted_pipeline.evaluation.choice import choose, few_each
 from distracted_pipeline.evaluation.explain import gradcam_variant
 from distracted_pipeline.evaluation.predictions import read_predictions
@@ -70,10 +70,17 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return root
 
 
+@pytest.fixture
+def none_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the images that a variant is surest about are chosen."""
+    monkeypatch.setattr(choice, "SHARED", 0)
+
+
 def silent(_line: str) -> None:
     pass
 
 
+@pytest.mark.usefixtures("none_shared")
 def test_right_and_confused_images_are_explained_for_predicted_and_true_class(root: Settings) -> None:
     result = gradcam_variant(root, "other", images_per_class=2, device="cpu", log=silent)
     rows = result.rows.to_pandas()
@@ -146,6 +153,27 @@ def test_without_predictions_the_next_command_is_named(root: Settings) -> None:
         gradcam_variant(root, "base", log=silent)
 
 
+def test_some_images_of_each_class_are_explained_whatever_the_variant(root: Settings) -> None:
+    """The variants differ in what they get wrong, in one fold that is missing, and in the order of their parts."""
+    predict(root, "base", ["0", "1", "2", "3"], wrong={4: 7})
+
+    def of_class(variant: str, c: int) -> list[tuple[str, str]]:
+        parts = read_predictions(root, [variant]).of(variant, "oof")[:: -1 if variant == "base" else 1]
+        return [(parts[i].img[row], kind) for i, row, kind in choose(parts, 2) if parts[i].true[row] == c]
+
+    common = 0
+    for c in range(10):
+        other, base = of_class("other", c), of_class("base", c)
+        assert len({img.split("_")[0] for img, _ in other[:3]}) == 3, "each of another driver"
+        assert all(kind == ("confused" if c == 4 else "correct") for _, kind in base)
+        there = [img for img, _ in other[:3] if int(img[1:4]) % 5 != 4]
+        assert [img for img, _ in base[:3] if img in there] == there
+        common += len(there)
+        assert len({img for img, _ in other}) == len(other)
+    assert 20 <= common < 30
+
+
+@pytest.mark.usefixtures("none_shared")
 def test_the_choice_spreads_over_drivers_and_ignores_the_order_of_parts(root: Settings) -> None:
     parts = read_predictions(root, ["other"]).of("other", "oof")
     chosen = choose(parts, 4)
@@ -158,6 +186,7 @@ def test_the_choice_spreads_over_drivers_and_ignores_the_order_of_parts(root: Se
     assert [(backwards[i].img[row], kind) for i, row, kind in choose(backwards, 4)] == names
 
 
+@pytest.mark.usefixtures("none_shared")
 def test_a_driver_gives_more_than_one_image_where_drivers_are_few(tmp_path: Path) -> None:
     root = make_root(tmp_path / "few", drivers=("p0", "p1"))
     predict(root, "base", ["0", "1"])

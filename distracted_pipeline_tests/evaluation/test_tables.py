@@ -232,7 +232,7 @@ def test_calibration_is_by_bin_and_its_error_is_in_the_summary(root: Settings) -
     assert bins["n"].tolist() == [0] * 9 + [360]
     assert bins.loc[9, ["low", "high", "confidence", "accuracy"]].tolist() == pytest.approx([0.9, 1, 0.91, 0.9])
     assert np.isnan(bins.loc[0, "accuracy"])
-    assert result.variants.iloc[0].ece == pytest.approx(0.01, abs=1e-6)
+    assert result.variants.iloc[0].calibration_error == pytest.approx(0.01, abs=1e-6)
 
 
 def test_variants_that_differ_in_the_seed_alone_are_replicates(tmp_path: Path) -> None:

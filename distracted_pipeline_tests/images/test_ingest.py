@@ -81,6 +81,14 @@ def test_unlabelled_images_come_in_shards(settings: Settings, monkeypatch: pytes
     assert subjects.count("test-001") == 1
 
 
+def test_shards_grow_before_there_are_too_many_of_them(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distracted_pipeline.images.rows.TEST_SHARD", 1)
+    monkeypatch.setattr("distracted_pipeline.images.rows.MOST_TEST_SHARDS", 2)
+    subjects = ingest(settings).table["subject"].to_pylist()
+    assert [subjects.count(f"test-00{number}") for number in range(3)] == [2, 1, 0]
+
+
+
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_gives_the_same_manifest_as_its_tree_and_is_not_unpacked(settings: Settings, compression: int) -> None:
     tree = quiet(settings).table

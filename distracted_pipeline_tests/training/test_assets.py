@@ -45,8 +45,8 @@ def test_training_and_predicting_one_partition_reports_metadata_and_checks(in_fo
     assert result.success
     metadata = result.asset_materializations_for_node("trained_model")[0].metadata
     assert "data:image/png;base64" in metadata["curve"].value
-    assert metadata["trainable parameters"].value > 0
-    assert metadata["mlflow run"].value
+    assert metadata["trainable_parameters"].value > 0
+    assert metadata["mlflow_run"].value
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert set(checks) == {"drivers_disjoint", "finite", "better_than_chance", "valid_probabilities"}
     assert checks["drivers_disjoint"]

@@ -184,6 +184,18 @@ def test_a_damaged_or_absent_checkpoint_is_named_with_the_command(own_root: Sett
         is_trained(own_root, "masks_only", "0")
 
 
+@pytest.mark.parametrize("old", [{"backbone": "b3"}, ["b3"]])
+def test_a_checkpoint_of_an_older_version_counts_as_none_and_is_trained_again(own_root: Settings, old: object) -> None:
+    folder = model_folder(own_root, "masks_only", "0")
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text(json.dumps(old))
+    assert not is_trained(own_root, "masks_only", "0")
+    with pytest.raises(DistractedError, match="of another version.* --select trained_model"):
+        load_trained(own_root, "masks_only", "0", "cpu")
+    assert not train_variant(own_root, "masks_only", "0", log=quiet).reused
+    assert is_trained(own_root, "masks_only", "0")
+
+
 def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prepared: Settings) -> None:
     from mlflow import MlflowClient
 
