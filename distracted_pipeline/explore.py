@@ -58,7 +58,8 @@ class DataRoot:
         """One row per scope, variant and class: recall, its interval, what changed against the baseline."""
         from distracted_pipeline.evaluation.tables import read_class_accuracy
 
-        return read_class_accuracy(self.settings).classes
+        classes = read_class_accuracy(self.settings).classes
+        return classes.assign(class_id=[CLASS_IDS[k] for k in classes["class_id"]])
 
     def image(self, img: str) -> "Image":
         """Return one frame, upright, RGB.

@@ -10,6 +10,9 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+import distracted_pipeline as dp
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.vocabulary import CLASS_IDS
 from distracted_pipeline_tests.chain import write_chain_root
 
 pytestmark = pytest.mark.slow
@@ -103,6 +106,24 @@ def test_mlflow_holds_a_run_per_variant_and_fold(finished: tuple[tuple[Path, Pat
     assert len(configs) == 12
     assert len({config["mlflow_run_id"] for config in configs}) == 12
     assert (root / "mlflow.db").exists()
+
+
+def test_a_notebook_finds_everything_in_the_data_root(finished: tuple[tuple[Path, Path], str]) -> None:
+    (root, _), _ = finished
+    data = dp.open(root)
+    img = data.images.query("classname == 'c1'").img.iloc[0]
+    assert data.image(img).size == data.overlay(img).size == (64, 48)
+    assert set(data.mask(img).flat) == {0, 1, 3, 6}
+    held_out = data.predictions("masks_fused").query("fold != 'seed'")
+    assert sorted(held_out.img) == sorted(data.images.query("classname != ''").img)
+    assert set(data.class_accuracy.class_id) == set(CLASS_IDS)
+    assert data.taps(["pooled"], [img])["pooled"].shape[0] == 1
+    for variant in ("top_only", "masks_fused"):
+        assert (data.cam(variant, img, "c1") >= 0).all()
+    with pytest.raises(DistractedError, match="no image nobody.jpg"):
+        data.image("nobody.jpg")
+    with pytest.raises(DistractedError, match="distracted run --variant lora"):
+        data.predictions("lora")
 
 
 def test_without_data_the_error_names_the_folder_and_the_next_command(tmp_path: Path) -> None:
