@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from distracted_pipeline.commands.common import current_settings, data_option, indented, short
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.vocabulary import FOLDS
 
 
@@ -29,8 +31,15 @@ from distracted_pipeline.vocabulary import FOLDS
     "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
 )
 @data_option
-def train(from_json: Path | None, name: str, fold: str, **options: Any) -> None:
+@click.pass_context
+def train(ctx: click.Context, from_json: Path | None, name: str, fold: str, **options: Any) -> None:
     """Train one model from the seed project's options: adapters, else body-lr, else masks."""
+    given = [key for key in ("name", *options) if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    if from_json and given:
+        words = ", ".join(f"--{key.replace('_', '-')}" for key in given)
+        raise DistractedError(
+            f"{words}: with --from-json these come from {from_json}. Write them there, or leave them out."
+        )
     from distracted_pipeline.training.sweep import from_json as read_sweep
     from distracted_pipeline.training.sweep import train_from_options
 

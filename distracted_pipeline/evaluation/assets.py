@@ -7,7 +7,7 @@ import warnings
 
 import dagster as dg
 
-from distracted_pipeline.orchestration.compute import LIGHT, TRAIN, DeviceConfig
+from distracted_pipeline.orchestration.compute import LIGHT, TRAIN, ScoringConfig
 from distracted_pipeline.orchestration.partitions import variant_fold_partitions, variant_partitions
 from distracted_pipeline.orchestration.step import asset_step
 
@@ -29,22 +29,33 @@ with warnings.catch_warnings():  # Dagster calls the mapping beta: once would do
     **TRAIN.options(),
     check_specs=[
         dg.AssetCheckSpec(
-            "valid_probabilities", asset="predictions", description="finite, summing to 1, one row per held-out image"
+            "valid_probabilities", asset="predictions", description="Finite, summing to 1, one row per held-out image."
         )
     ],
 )
-def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Probabilities for every image of the drivers that a fold holds out."""
     from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
 
     keys = context.partition_key.keys_by_dimension
     with asset_step(context) as settings:
         config = config.on_leased_gpu(context.log.info)
-        path = predict_fold(settings, keys["variant"], keys["fold"], device=config.device, log=context.log.info)
+        path = predict_fold(
+            settings,
+            keys["variant"],
+            keys["fold"],
+            device=config.device,
+            batch_size=config.batch_size,
+            log=context.log.info,
+        )
         check = check_predictions(settings, keys["fold"], path)
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(path), **check.facts},
-        check_results=[dg.AssetCheckResult(check_name=check.name, passed=check.passed, metadata=check.facts)],
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=check.name, passed=check.passed, description=check.words(), metadata=check.facts
+            )
+        ],
     )
 
 
@@ -52,7 +63,7 @@ def predictions(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.M
     group_name=_GROUP,
     kinds={"python", "parquet"},
     owners=_OWNERS,
-    code_version="2",
+    code_version="3",
     **LIGHT.options(),
     deps=[dg.AssetDep("predictions", partition_mapping=dg.AllPartitionMapping())],
     check_specs=[
@@ -93,7 +104,7 @@ def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     group_name=_GROUP,
     kinds={"pytorch", "parquet"},
     owners=_OWNERS,
-    code_version="2",
+    code_version="3",
     **TRAIN.options(),
     partitions_def=variant_partitions,
     deps=[
@@ -107,14 +118,20 @@ def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         )
     ],
 )
-def gradcam(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+def gradcam(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Grad-CAMs of right and confused predictions, and how much of each falls on person, phone and the rest."""
     from distracted_pipeline.evaluation.explain import gradcam_variant
     from distracted_pipeline.evaluation.shown import gradcam_metadata
 
     with asset_step(context) as settings:
         config = config.on_leased_gpu(context.log.info)
-        result = gradcam_variant(settings, context.partition_key, device=config.device, log=context.log.info)
+        result = gradcam_variant(
+            settings,
+            context.partition_key,
+            device=config.device,
+            batch_size=config.batch_size,
+            log=context.log.info,
+        )
         metadata = gradcam_metadata(settings, result)
     share = float(metadata["all_zero_share"])
     return dg.MaterializeResult(
@@ -150,11 +167,15 @@ def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     with asset_step(context) as settings:
         best = crown(settings, log=context.log.info)
     registered = best is not None and best.version is not None
+    why = "no variant has predicted enough yet, or MLflow did not answer (the log says which): then `distracted run`"
     return dg.MaterializeResult(
         metadata={"load": f'mlflow.pytorch.load_model("{URI}")', **best.facts()} if best else {},
         check_results=[
             dg.AssetCheckResult(
-                check_name="registered", passed=registered, severity=dg.AssetCheckSeverity.WARN, metadata={"load": URI}
+                check_name="registered",
+                passed=registered,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=URI if registered else why,
             )
         ],
     )

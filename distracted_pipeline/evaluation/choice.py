@@ -11,13 +11,12 @@ import numpy as np
 from distracted_pipeline.evaluation.predictions import Part
 from distracted_pipeline.vocabulary import CLASS_IDS
 
-
 SHARED = 3
 """Images per class, each of another driver, that every variant explains, so that their maps can be compared."""
 
 
 def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
-    """Choose images to explain, per true class: `SHARED` that all variants have, the surest right, the surest wrong ones.
+    """Choose images to explain, per true class: `SHARED` that all variants have, the surest right and wrong ones.
 
     Args:
         parts: Predictions of one variant.
@@ -28,8 +27,8 @@ def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
     """
     chosen: dict[tuple[int, int], str] = {}
     for c in range(len(CLASS_IDS)):
-        for i, row in _shared(parts, c, SHARED):
-            chosen[i, row] = "correct" if parts[i].predicted[row] == c else "confused"
+        for i, common in _shared(parts, c, SHARED):
+            chosen[i, common] = "correct" if parts[i].predicted[common] == c else "confused"
         for kind in ("correct", "confused"):
             by_driver: dict[str, list[tuple[float, str, int, int]]] = {}
             for i, part in enumerate(parts):

@@ -137,7 +137,7 @@ def headline(compared: Compared) -> list[str]:
     p = "" if math.isnan(change.macro_p) else f", p {_p(change.macro_p)}"
     return [
         f"{compared.b} against {compared.a}: {sentence(change.verdicts)}",
-        f"mean recall {before:.3f} -> {before + change.macro_delta:.3f} ({change.macro_delta:+.3f}{p}) "
+        f"macro recall {before:.3f} -> {before + change.macro_delta:.3f} ({change.macro_delta:+.3f}{p}) "
         f"on {drivers} drivers, {images:,} images ({SCOPE_WORDS[compared.scope]})",
     ]
 
@@ -152,7 +152,9 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
         )
     return cells, [
         f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
-        "A driver is one observation: t interval over drivers, p by swapping whole drivers, Holm-adjusted.",
+        "A driver is one observation. What decides is p, by swapping whole drivers, corrected for ten classes",
+        "(Holm); an interval is that of one class alone, and - where all drivers changed alike.",
+        "undetermined: these drivers cannot tell, not that nothing changed.",
     ]
 
 
@@ -178,8 +180,8 @@ def driver_text(compared: Compared) -> tuple[Cells, list[str]]:
     p = heterogeneity.driver_test(change.variant, change.baseline)
     return cells, [
         f"Recall of {compared.b} minus recall of {compared.a}.",
-        "That B suits some drivers better than others, in class after class: "
-        + ("not testable." if math.isnan(p) else f"p {_p(p)}."),
+        "Does B suit some drivers better than others, in class after class? "
+        + ("Not testable." if math.isnan(p) else f"p {_p(p)}; below 0.05 says yes."),
     ]
 
 

@@ -95,6 +95,7 @@ def gradcam_variant(
     *,
     images_per_class: int = 4,
     device: str = "auto",
+    batch_size: int = 0,
     log: Callable[[str], object] = print,
 ) -> GradcamResult:
     """Explain images that a variant held out, with the network of the fold that held them out; write and return it.
@@ -103,7 +104,8 @@ def gradcam_variant(
         settings: Gives predictions, models, masks and the evaluation folder.
         variant: Variant name.
         images_per_class: Right images, and as many confused ones, per class, to be kept one by one.
-        device: As in `DeviceConfig`.
+        device: As in `ScoringConfig`.
+        batch_size: Images at once; 0 chooses.
         log: Receives progress.
 
     Raises:
@@ -125,7 +127,7 @@ def gradcam_variant(
         plan = _plan(settings, trained, part)
         everything, seen = everything and plan.everything, seen + len(plan.averaged)
         averaged = set(plan.averaged.tolist())
-        for row, pair in _explain(settings, trained, plan, part, sorted(averaged | set(place)), log):
+        for row, pair in _explain(settings, trained, plan, part, sorted(averaged | set(place)), batch_size, log):
             mask = mask_of(str(part.img[row]))
             if mask is None:
                 unmasked.add(str(part.img[row]))
@@ -188,13 +190,19 @@ def _plan(settings: Settings, trained: "Trained", part: Part) -> _Plan:
 
 
 def _explain(
-    settings: Settings, trained: "Trained", plan: _Plan, part: Part, rows: list[int], log: Callable[[str], object]
+    settings: Settings,
+    trained: "Trained",
+    plan: _Plan,
+    part: Part,
+    rows: list[int],
+    batch_size: int,
+    log: Callable[[str], object],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield row and CAMs, float32 [2, h, w]: of the predicted class and of the true one; driver by driver."""
     net = trained.net
     where = next(net.parameters()).device
     read = _reader(settings, trained, plan.tap)
-    size = _BATCH_CACHED if plan.everything else _BATCH
+    size = batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
     rows = sorted(rows, key=lambda row: (part.subject[row], row))  # caches lie by driver
     progress = Progress(len(rows), f"images of fold {part.fold}", log)
     for start in range(0, len(rows), size):

@@ -47,7 +47,7 @@ def recall_heatmap(result: ClassAccuracy, scope: str) -> Image.Image:
         draw.rectangle((left, top, left + width - 2, top + height - 2), fill=tuple(int(v) for v in colour))
         star = "*" if row["verdict"] in (IMPROVED, WORSENED) else ""
         text = f"{row['recall']:.2f}{star}" if row["n"] else "-"
-        ink = "white" if strength > 0.6 else "black"
+        ink = "white" if strength > 0.9 else "black"  # at least 4.5 : 1 either way
         draw.text((left + width / 2, top + height / 2), text, fill=ink, anchor="mm")
     for v, variant in enumerate(variants):
         draw.text((4, (v + 1.5) * height), variant[:20], fill="black", anchor="lm")
@@ -71,15 +71,15 @@ def heat(image: Image.Image, cam: np.ndarray) -> Image.Image:
     return Image.fromarray((grey * (1 - weight) + colours * weight).clip(0, 255).astype(np.uint8))
 
 
-def diverge(image: Image.Image, change: np.ndarray) -> Image.Image:
+def diverge(image: Image.Image, change: np.ndarray, largest: float) -> Image.Image:
     """Lay a signed map over a greyed image: blue where it is positive, orange where it is negative.
 
     Args:
         image: RGB.
-        change: float [h, w]; covers the whole image, and is scaled to its largest size.
+        change: float [h, w]; covers the whole image.
+        largest: The size of change that has full colour: one for all maps that are to be compared.
     """
-    peak = float(np.abs(change).max()) or 1.0
-    scaled = Image.fromarray((change / peak).astype(np.float32))
+    scaled = Image.fromarray((change / (largest or 1.0)).astype(np.float32))
     strength = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC), np.float32).clip(-1, 1)[..., None]
     grey = 60 + np.asarray(image.convert("L"), np.float32)[..., None] * 0.6
     weight = np.abs(strength) * 0.85

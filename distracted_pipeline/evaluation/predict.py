@@ -35,9 +35,17 @@ from distracted_pipeline.variants.config import VariantConfig
 
 
 def predict_fold(
-    settings: Settings, variant: str, fold: str, *, device: str = "auto", log: Callable[[str], object] = print
+    settings: Settings,
+    variant: str,
+    fold: str,
+    *,
+    device: str = "auto",
+    batch_size: int = 0,
+    log: Callable[[str], object] = print,
 ) -> Path:
     """Write the probabilities of every held-out image of a fold, unless the checkpoint's are there; return the file.
+
+    `batch_size` images pass through the network at once; 0 chooses.
 
     Raises:
         DistractedError: The variant is not trained, not on the data, backbone and masks as they are now, or it
@@ -57,7 +65,7 @@ def predict_fold(
     held_out = images.take(pa.array(fold_rows(images, fold).predict))
     true = class_positions(held_out)
     inputs = load_rows(settings, trained.config, trained.net, held_out["img"].to_pylist(), true, device=device, log=log)
-    logits = predict_logits(trained.net, inputs, resolve_device(device)).cpu()
+    logits = predict_logits(trained.net, inputs, resolve_device(device), batch_size).cpu()
     probabilities = functional.softmax(logits.double(), 1).numpy()
     table = pa.table(
         {
@@ -103,7 +111,7 @@ def check_predictions(settings: Settings, fold: str, path: Path) -> Check:
         "images": table.num_rows,
         "accuracy": accuracy,
         "complete": complete,
-        "largest error of a sum": float(sums),
+        "largest_error_of_a_sum": float(sums),
     }
     return Check(
         "valid_probabilities", bool(np.isfinite(probabilities).all() and sums < 1e-4 and complete), "ERROR", facts

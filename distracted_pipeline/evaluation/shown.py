@@ -10,6 +10,7 @@ import dagster as dg
 import numpy as np
 
 from distracted_pipeline.evaluation.cam_means import EVERY_CLASS
+from distracted_pipeline.evaluation.compared import SCOPE_WORDS
 from distracted_pipeline.evaluation.maps import LIFTS
 from distracted_pipeline.evaluation.pictures import cam_strip, inline, recall_heatmap
 from distracted_pipeline.evaluation.tables import ClassAccuracy, main_scope, rows_of, verdict_sentence
@@ -28,34 +29,35 @@ def class_accuracy_metadata(result: ClassAccuracy) -> dict[str, Any]:
     variants = rows_of(result.variants, scope)
     best = max(variants, key=lambda row: row["macro_recall"])
     rows = rows_of(result.classes, scope, best["variant"])
-    recalls = {f"recall_{CLASS_IDS[row['class_id']]}": row["recall"] for row in rows if row["n"]}
+    recalls = {f"recall_{CLASS_IDS[row['class_id']]}": round(row["recall"], 4) for row in rows if row["n"]}
+    words = [f"- {row['variant']}: {verdict_sentence(result.classes, row['variant'], scope)}" for row in variants]
     alt = "Recall by variant and class; blue above the baseline, orange below, a star where the test confirms it"
     return {
-        "scope": scope,
+        "scope": f"{scope}: {SCOPE_WORDS[scope]}",
         "best_variant": best["variant"],
-        "macro_recall": best["macro_recall"],
-        "worst_class_recall": best["worst_class_recall"],
-        "log_loss": best["log_loss"],
+        "macro_recall": round(best["macro_recall"], 4),
+        "worst_class_recall": round(best["worst_class_recall"], 4),
+        "log_loss": round(best["log_loss"], 4),
         **recalls,
         "variants": len(variants),
-        "table": dg.MetadataValue.md(class_table(result, scope)),
+        "against_the_baseline": dg.MetadataValue.md("\n".join(words)),
+        "recall_by_class": dg.MetadataValue.md(class_table(result, scope)),
         "picture": dg.MetadataValue.md(inline(recall_heatmap(result, scope), alt)),
         "missing": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.missing) or "nothing"),
     }
 
 
 def class_table(result: ClassAccuracy, scope: str) -> str:
-    """Return recall by variant and class as a Markdown table, with the verdict in words."""
+    """Return recall by variant and class as a Markdown table."""
     lines = [
-        "| variant | " + " | ".join((*CLASS_IDS, "macro", "against the baseline")) + " |",
-        "|" + " --- |" * (len(CLASS_IDS) + 3),
+        "| variant | " + " | ".join((*CLASS_IDS, "macro")) + " |",
+        "|" + " --- |" * (len(CLASS_IDS) + 2),
     ]
     for variant in rows_of(result.variants, scope):
         rows = rows_of(result.classes, scope, variant["variant"])
-        cells = " | ".join(f"{row['recall']:.2f}" if row["n"] else "–" for row in rows)
+        cells = " | ".join(f"{row['recall']:.2f}".removeprefix("0") if row["n"] else "–" for row in rows)
         name = variant["variant"].replace("|", "\\|")
-        words = verdict_sentence(result.classes, variant["variant"], scope)
-        lines.append(f"| {name} | {cells} | {variant['macro_recall']:.3f} | {words} |")
+        lines.append(f"| {name} | {cells} | {variant['macro_recall']:.2f} |")
     return "\n".join(lines)
 
 
@@ -63,10 +65,10 @@ def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, A
     """Return the metadata of `gradcam`: lifts over drivers, share of zero CAMs, ten of them drawn."""
     rows = result.rows.to_pylist()
     overall = [row for row in result.means.lifts().to_pylist() if row["class_id"] == EVERY_CLASS]
-    lifts = {LIFTS[row["category"]]: row["lift"] for row in overall if row["lift"] is not None}
+    lifts = {LIFTS[row["category"]]: round(row["lift"], 4) for row in overall if row["lift"] is not None}
     return {
         "cams": len(rows),
-        "all_zero_share": float(np.mean([row["all_zero"] for row in rows])),
+        "all_zero_share": round(float(np.mean([row["all_zero"] for row in rows])), 4),
         **lifts,
         "lifts": dg.MetadataValue.md(lift_lines(overall)),
         "averaged": result.averaged,

@@ -3,12 +3,12 @@
 import dagster as dg
 
 from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig
-from distracted_pipeline.orchestration.partitions import subject_partitions
+from distracted_pipeline.orchestration.partitions import driver_partitions
 from distracted_pipeline.orchestration.step import asset_step
 
 
 @dg.asset(
-    partitions_def=subject_partitions,
+    partitions_def=driver_partitions,
     deps=["images"],
     group_name="features",
     kinds={"pytorch", "huggingface"},

@@ -98,7 +98,8 @@ class TapStore:
 
     @cached_property
     def _trunk(self) -> Trunk:
-        return self.backbone.trunk.folded()
+        self.backbone.trunk.streamline()
+        return self.backbone.trunk
 
     @property
     def root(self) -> Path:

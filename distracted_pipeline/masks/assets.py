@@ -133,13 +133,15 @@ def _report(settings: Settings, subjects: list[str]) -> tuple[dict[str, Any], li
         "segmenter": settings.segmenter,
         "fingerprint": cache.fingerprint,
         "masks": summary.images,
-        "precision": str(cache.about().get("precision", "")),
         "coverage": dg.TableMetadataValue([dg.TableRecord(row) for row in summary.coverage()], _COVERAGE),
         "coverage_by_subject": dg.TableMetadataValue(
             [dg.TableRecord(row) for row in summary.coverage_by_subject()], _BY_SUBJECT
         ),
         "overlays": dg.MetadataValue.md(as_markdown(previews(settings, cache, rows))),
     }
+    precision = cache.about().get("precision")
+    if precision:  # maps that were given have none
+        metadata["precision"] = str(precision)
     agreement = recorded(cache.root)
     if agreement:
         metadata["agreement_with_fp32"] = agreement.text()

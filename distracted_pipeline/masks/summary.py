@@ -114,12 +114,13 @@ def verdicts(summary: Summary) -> dict[str, Verdict]:
     """Return the checks by name: complete, not_empty, person_in_most_frames, every_category_seen."""
     share = summary.empty / max(summary.images, 1)
     lonely = {subject: part for subject, part in summary.person.items() if part < LEAST_PERSON}
+    example = next((f"{img}: {why}" for img, why in summary.quarantined.items()), "")
     unseen = [name for i, name in enumerate(MASK_CATEGORIES, 1) if not summary.present[i]]
     return {
         "complete": Verdict(
             summary.images == summary.wanted,
             f"{summary.images:,} of {summary.wanted:,} images have a mask"
-            + (f"; {len(summary.quarantined):,} could not be read" if summary.quarantined else "")
+            + (f"; {len(summary.quarantined):,} could not be read, such as {example}" if summary.quarantined else "")
             + (f"; unfinished: {', '.join(summary.unfinished)}" if summary.unfinished else ""),
             {"without_mask": dict(list(summary.quarantined.items())[:_SHOWN])},
         ),

@@ -1,4 +1,4 @@
-"""Writes the two exports that bare Dagster commands need into the virtual environment's activate scripts.
+"""Writes the exports that bare Dagster commands need into the virtual environment's activate scripts.
 
 `dagster asset materialize --select masks` reads neither pyproject.toml nor workspace.yaml, and looks for
 its module before it reads `.env`; so the variable must be in the shell already.
@@ -11,6 +11,9 @@ MODULE_VARIABLE = "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME"
 """Scopes the module to that one command; DAGSTER_MODULE_NAME would break `dagster dev`."""
 
 MODULE = "distracted_pipeline.definitions"
+
+WARNINGS = "ignore:Function:FutureWarning:click.core"
+"""Python's own filter against one line: Dagster calls `asset materialize` and `dev` superseded at every start."""
 
 _BEGIN = "distracted_pipeline: begin"
 _END = "distracted_pipeline: end"
@@ -39,20 +42,31 @@ def write_exports(home: Path, scripts: Path | None = None) -> list[Path]:
 
 def _exports(home: Path) -> dict[str, list[str]]:
     return {
-        "activate": [f'export {MODULE_VARIABLE}="{MODULE}"', f'export DAGSTER_HOME="${{DAGSTER_HOME:-{home}}}"'],
+        "activate": [
+            f'export {MODULE_VARIABLE}="{MODULE}"',
+            f'export DAGSTER_HOME="${{DAGSTER_HOME:-{home}}}"',
+            f'export PYTHONWARNINGS="${{PYTHONWARNINGS:-{WARNINGS}}}"',
+        ],
         "activate.fish": [
             f'set -gx {MODULE_VARIABLE} "{MODULE}"',
             f'set -q DAGSTER_HOME; or set -gx DAGSTER_HOME "{home}"',
+            f'set -q PYTHONWARNINGS; or set -gx PYTHONWARNINGS "{WARNINGS}"',
         ],
         "activate.csh": [
             f'setenv {MODULE_VARIABLE} "{MODULE}"',
             f'if (! $?DAGSTER_HOME) setenv DAGSTER_HOME "{home}"',
+            f'if (! $?PYTHONWARNINGS) setenv PYTHONWARNINGS "{WARNINGS}"',
         ],
         "Activate.ps1": [
             f'$env:{MODULE_VARIABLE} = "{MODULE}"',
             f'if (-not $env:DAGSTER_HOME) {{ $env:DAGSTER_HOME = "{home}" }}',
+            f'if (-not $env:PYTHONWARNINGS) {{ $env:PYTHONWARNINGS = "{WARNINGS}" }}',
         ],
-        "activate.bat": [f'set "{MODULE_VARIABLE}={MODULE}"', f'if not defined DAGSTER_HOME set "DAGSTER_HOME={home}"'],
+        "activate.bat": [
+            f'set "{MODULE_VARIABLE}={MODULE}"',
+            f'if not defined DAGSTER_HOME set "DAGSTER_HOME={home}"',
+            f'if not defined PYTHONWARNINGS set "PYTHONWARNINGS={WARNINGS}"',
+        ],
     }
 
 

@@ -72,7 +72,8 @@ fill_masks_nightly = dg.AutomationConditionSensorDefinition(
     "fill_masks_nightly",
     target=dg.AssetSelection.assets("subject_masks"),
     default_status=_status,
-    description="Once a night (DISTRACTED_NIGHTLY), one backfill of the mask partitions that are missing or failed.",
+    description="Once a night, one backfill of the mask partitions that are missing or failed. "
+    "Off until DISTRACTED_NIGHTLY holds a cron line, or until switched on here.",
     run_tags={"distracted/asked_by": "nightly"},
 )
 
@@ -81,7 +82,8 @@ fill_masks_nightly = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets("images"),
     minimum_interval_seconds=60,
     default_status=_status,
-    description="Reads the images in again when raw files came, went or changed names.",
+    description="Reads the images in again when raw files came, went or changed names. "
+    "Off until DISTRACTED_NIGHTLY holds a cron line, or until switched on here.",
 )
 def raw_data_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Ask for `images` when the raw data differs from the last look; the first look asks only without a manifest."""
@@ -100,13 +102,14 @@ def raw_data_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Says in its log what to type after a run failed.",
+    monitor_all_code_locations=True,  # else runs of the command line, which name no location, are passed over
+    description="Ends a failed run's log with the reason and the command that goes on from there.",
 )
 def failed_run_says_what_to_type(context: dg.RunFailureSensorContext) -> None:
-    """Log the failure's reason and the command that goes on from there."""
-    context.log.error(
-        f"run {context.dagster_run.run_id[:8]}: {_reason(context)} Next: {next_command(context.dagster_run)}"
-    )
+    """Log the failure's reason and the command that goes on from there: in the run, and where the daemon runs."""
+    words = f"{_reason(context).rstrip('.')}. Next: {next_command(context.dagster_run)}"
+    context.log.error(f"run {context.dagster_run.run_id[:8]}: {words}")
+    context.instance.report_engine_event(words, context.dagster_run)
 
 
 def next_command(run: dg.DagsterRun) -> str:

@@ -1,13 +1,13 @@
 """What an op needs (GPUs, cores, memory), said once, and how it uses its device.
 
-`Compute` becomes the op tags that Kubernetes and Ray executors read; `DeviceConfig` is the op config
-a person sets in the launchpad or a YAML file. Which executor runs is `orchestration.executors`.
+`Compute` becomes the op tags that Kubernetes and Ray executors read; `DeviceConfig` and `ScoringConfig` are the op
+config a person sets in the launchpad or a YAML file. Which executor runs is `orchestration.executors`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import dagster as dg
 from pydantic import Field, ValidationError
@@ -68,18 +68,27 @@ TRAIN = Compute(gpus=1, cpus=4, memory_gib=16)
 """Backbone passes and training."""
 
 
-class DeviceConfig(dg.Config):
-    """Device options of an op; `auto` is right on a laptop and on a GPU machine."""
+class ScoringConfig(dg.Config):
+    """Device options of an op that reads numbers off a trained network, in fp32; `auto` is right everywhere."""
 
     device: str = Field(default="auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps")
+    batch_size: int = Field(default=0, ge=0, description="images in the network at once; 0 chooses")
+
+    def on_leased_gpu(self, log: Callable[[str], object]) -> Self:
+        """Return this configuration on a GPU that this process alone uses, where there is one; else as it is."""
+        return self.model_copy(update={"device": claim_gpu(self.device, log)})
+
+
+class DeviceConfig(ScoringConfig):
+    """Device options of an op that makes masks or taps, or trains."""
+
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto is bf16 on GPUs that have it and fp32 on a CPU, where bf16 is slower"
     )
-    batch_size: int = Field(default=0, ge=0, description="images per device batch; 0 chooses by device and memory")
 
-    def on_leased_gpu(self, log: Callable[[str], object]) -> "DeviceConfig":
-        """Return this configuration on a GPU that this process alone uses, where there is one; else as it is."""
-        return self.model_copy(update={"device": claim_gpu(self.device, log)})
+
+_SCORING = frozenset({"predictions", "gradcam", "submission"})
+"""Ops whose configuration is a `ScoringConfig`; all others' with a device is a `DeviceConfig`."""
 
 
 OpConfig = Mapping[str, Mapping[str, Any]]
@@ -102,13 +111,13 @@ def read_op_config(path: Path) -> OpConfig:
     if not isinstance(ops, dict) or set(content) != {"ops"}:
         raise DistractedError(f"{path} must hold one mapping, `ops:`, as the files in configs/ do.")
     for name, entry in ops.items():
+        kind = ScoringConfig if name in _SCORING else DeviceConfig
         try:
-            unknown = set(entry["config"]) - set(DeviceConfig.model_fields)
+            unknown = set(entry["config"]) - set(kind.model_fields)
             if unknown:
                 raise KeyError(f"unknown option {', '.join(sorted(unknown))}")
-            DeviceConfig(**entry["config"])
+            kind(**entry["config"])
         except (TypeError, KeyError, ValidationError) as error:
-            raise DistractedError(
-                f"{path}, op {name}: {error}. Write config: {{device: auto, precision: auto, batch_size: 0}}."
-            ) from error
+            defaults = ", ".join(f"{key}: {value}" for key, value in kind().model_dump().items())
+            raise DistractedError(f"{path}, op {name}: {error}. Write config: {{{defaults}}}.") from error
     return ops

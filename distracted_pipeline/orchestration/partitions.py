@@ -7,6 +7,7 @@ with a temporary Dagster instance and with a persistent one. What a subject or v
 
 import dagster as dg
 
+from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.settings import load_settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.vocabulary import FOLDS
@@ -17,6 +18,10 @@ VARIANT_DIMENSION = "variant"
 FOLD_DIMENSION = "fold"
 
 subject_partitions = dg.StaticPartitionsDefinition(_settings.subjects())
+driver_partitions = dg.StaticPartitionsDefinition(
+    [subject for subject in _settings.subjects() if not subject.startswith(TEST_PREFIX)]
+)
+"""Subjects without the shards of unlabelled images, which nothing learns from."""
 variant_partitions = dg.StaticPartitionsDefinition(list(load_catalogue(_settings)))
 variant_fold_partitions = dg.MultiPartitionsDefinition(
     {FOLD_DIMENSION: dg.StaticPartitionsDefinition(list(FOLDS)), VARIANT_DIMENSION: variant_partitions}

@@ -26,7 +26,8 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Static site: what each technique did to the accuracy of each class, with the evidence; needs no network."""
     from distracted_pipeline.reports.build import build_report
     from distracted_pipeline.reports.publish import log_summary
-    from distracted_pipeline.reports.site import mlflow_run_url, report_url
+    from distracted_pipeline.reports.site import report_url
+    from distracted_pipeline.training.tracking import run_url
 
     with asset_step(context) as settings:
         result = build_report(settings, log=context.log.info)
@@ -36,7 +37,7 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "verdict": result.verdict,
             "path": dg.MetadataValue.path(result.path),
             "url": dg.MetadataValue.url(report_url(result.report_id)),
-            "mlflow": dg.MetadataValue.url(mlflow_run_url(settings, run)) if run else "the store did not answer",
+            "mlflow": dg.MetadataValue.url(run_url(settings, run)) if run else "the store did not answer",
             "leaderboard": dg.MetadataValue.md(result.table),
             "pages": result.pages,
             "bytes": result.bytes,

@@ -25,6 +25,12 @@ NEIGHBOURS = 3
 
 _LOSSES = (("train_loss", "training", "even"), ("validation_loss", "validation", "down"))
 _RECALL = "validation_macro_recall"
+_READS = {
+    "pixels": "images",
+    "pooled": "the backbone's pooled embedding",
+    "last_block": "the backbone's last block",
+    "fractions": "mask fractions",
+}
 _NO_PARAMETERS = frozenset({"name", "label", "description"})
 
 
@@ -43,6 +49,7 @@ def variant(site: Site, name: str) -> dict[str, Any]:
         "variant": name,
         "config": config,
         "trains": TRAINS[config.kind] if config else "",
+        "reads": [_READS.get(name, f"the backbone's {name}") for name in config.inputs] if config else [],
         "parameters": _parameters(config),
         "score": scope.variants.get(name),
         "rows": list(zip(scope.classes.get(name, []), reference, strict=False)),
@@ -109,6 +116,7 @@ def image(site: Site, image: Image) -> dict[str, Any]:
         "neighbours": own[max(at - NEIGHBOURS, 0) : at] + own[at + 1 : at + 1 + NEIGHBOURS],
         "probabilities": list(zip(site.findings.variants, values, site.predicted[:, place].tolist(), strict=True)),
         "cams": site.explained.get(image.img, {}),
+        "compared": any((name, image.img) in site.pictures.changes for name in site.findings.variants),
     }
 
 

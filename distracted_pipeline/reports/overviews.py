@@ -56,6 +56,7 @@ def compare(site: Site) -> dict[str, Any]:
         "change": change,
         "change_scale": tracks.scale(axis),
         "moves": [(name, *facts.moves(f, name, MOVES_SHOWN)) for name in facts.compared(f) if name in f.main.moves],
+        "explained_by_all": site.explained_by_all,
         "flips": site.selection.flips,
     }
 

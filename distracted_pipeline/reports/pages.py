@@ -17,7 +17,8 @@ from markupsafe import Markup
 from distracted_pipeline.masks.overlays import PALETTE
 from distracted_pipeline.reports import details, facts, figures, formats, overviews, tracks
 from distracted_pipeline.reports.findings import ClassScore
-from distracted_pipeline.reports.site import Site, class_url, dagster_run_url, image_url, mlflow_run_url, variant_url
+from distracted_pipeline.reports.site import Site, class_url, dagster_run_url, image_url, variant_url
+from distracted_pipeline.training.tracking import run_url
 from distracted_pipeline.vocabulary import CLASS_IDS, MASK_CATEGORIES
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -97,7 +98,7 @@ def _environment(site: Site) -> jinja2.Environment:
         class_url=class_url,
         image_url=image_url,
         dagster_run_url=dagster_run_url,
-        mlflow_run_url=partial(mlflow_run_url, findings.settings),
+        mlflow_run_url=partial(run_url, findings.settings),
         called=site.called,
         tally=partial(facts.tally, findings),
         votes=site.votes,

@@ -86,17 +86,16 @@ def draw_pictures(
             small = _fit(frame, CAM_WIDTH)
             average.add(image.true, small)
             own = cams.get(image.img, ())
-            baseline = _for_true_class(findings, findings.baseline, own)
             for variant, cam in own:
                 heated = heat(small, findings.cams[variant].maps[cam.row])
                 place = f"pictures/{slug(variant)}/{name}.{slug(cam.target)}.jpg"
                 pictures.cams[variant, image.img, cam.target] = _save(heated, site, place)
-            for variant in dict.fromkeys(variant for variant, _ in own if variant != findings.baseline):
-                here = _for_true_class(findings, variant, own)
-                if baseline is not None and here is not None:
-                    tinted = diverge(small, delta_cam(here, baseline))
-                    place = f"pictures/{slug(variant)}/{name}.change.jpg"
-                    pictures.changes[variant, image.img] = _save(tinted, site, place)
+            changes = _changes(findings, own)
+            largest = max((float(np.abs(change).max()) for change in changes.values()), default=0.0)
+            for variant, change in changes.items():
+                tinted = diverge(small, change, largest)
+                place = f"pictures/{slug(variant)}/{name}.change.jpg"
+                pictures.changes[variant, image.img] = _save(tinted, site, place)
 
         for _ in pool.map(draw, images):
             progress.advance()
@@ -147,6 +146,15 @@ def _draw_means(findings: Findings, average: _Average, site: Path, pictures: Pic
             if frame is not None and mean.any():
                 place = f"pictures/{slug(variant)}/mean.c{k}.jpg"
                 pictures.means[variant, k] = _save(heat(frame, mean), site, place)
+
+
+def _changes(findings: Findings, cams: Sequence[tuple[str, Cam]]) -> dict[str, np.ndarray]:
+    """Return by variant what changes on an image's true class against the baseline, where both have a CAM of it."""
+    maps = {name: _for_true_class(findings, name, cams) for name in dict.fromkeys(name for name, _ in cams)}
+    baseline = maps.pop(findings.baseline, None)
+    if baseline is None:
+        return {}
+    return {name: delta_cam(cam, baseline) for name, cam in maps.items() if cam is not None}
 
 
 def _for_true_class(findings: Findings, variant: str, cams: Sequence[tuple[str, Cam]]) -> np.ndarray | None:

@@ -15,13 +15,10 @@ from distracted_pipeline.reports import facts, formats
 from distracted_pipeline.reports.findings import Cam, Findings, Image
 from distracted_pipeline.reports.pictures import Pictures
 from distracted_pipeline.reports.selection import Selection
-from distracted_pipeline.settings import Settings
-from distracted_pipeline.training.tracking import shown
 
 DAGSTER = "http://127.0.0.1:3000"
-MLFLOW = "http://127.0.0.1:3001"
 SERVED = "http://127.0.0.1:3002"
-"""Where `distracted ui` shows Dagster, MLflow and the reports, if it was started on its default ports."""
+"""Where `distracted ui` shows Dagster and the reports, if it was started on its default ports."""
 
 
 class Pair(NamedTuple):
@@ -81,6 +78,14 @@ class Site:
             for pair in self.cam_pairs(variant):
                 found.setdefault(pair.image.img, {})[variant] = pair
         return found
+
+    @cached_property
+    def explained_by_all(self) -> list[Image]:
+        """One image of each class that every explained variant has a CAM of; none where fewer than two have any."""
+        variants = len(self.findings.cams)
+        found = [self.shown[img] for img, pairs in self.explained.items() if len(pairs) == variants > 1]
+        first = {image.true: image for image in sorted(found, key=lambda image: image.img, reverse=True)}
+        return [first[k] for k in sorted(first)]
 
     @cached_property
     def by_driver(self) -> dict[str, list[Image]]:
@@ -151,12 +156,6 @@ class Site:
 def dagster_run_url(run: str) -> str:
     """Return where `distracted ui` shows a Dagster run."""
     return f"{DAGSTER}/runs/{quote(run, safe='')}"
-
-
-def mlflow_run_url(settings: Settings, run: str) -> str:
-    """Return where the tracking server in force, or `distracted ui`, shows an MLflow run."""
-    server = shown(settings.mlflow_uri).rstrip("/") if settings.mlflow_uri.startswith("http") else MLFLOW
-    return f"{server}/#/runs/{quote(run, safe='')}"
 
 
 def report_url(report_id: str) -> str:

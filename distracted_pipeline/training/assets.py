@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig
+from distracted_pipeline.orchestration.compute import TRAIN, DeviceConfig, ScoringConfig
 from distracted_pipeline.orchestration.partitions import variant_fold_partitions, variant_partitions
 from distracted_pipeline.orchestration.step import asset_step
 from distracted_pipeline.vocabulary import SEED_FOLD
@@ -30,13 +30,13 @@ with warnings.catch_warnings():  # the mapping is marked beta; every process wou
             "drivers_disjoint",
             asset="trained_model",
             blocking=True,
-            description="no driver, and no byte-identical image, trains and is reported",
+            description="No driver, and no byte-identical image, both trains and is reported.",
         ),
-        dg.AssetCheckSpec("finite", asset="trained_model", description="losses and weights are finite"),
+        dg.AssetCheckSpec("finite", asset="trained_model", description="Losses and weights are finite."),
         dg.AssetCheckSpec(
             "better_than_chance",
             asset="trained_model",
-            description="macro recall on the validation drivers is above 1 in 10",
+            description="Macro recall on the validation drivers is above 1 in 10.",
         ),
     ],
 )
@@ -54,15 +54,20 @@ def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
             keys["fold"],
             device=config.device,
             precision=config.precision,
+            batch_size=config.batch_size,
             dagster_run_id=context.run.run_id,
             log=context.log.info,
         )
         checks = check_trained(settings, result)
     return dg.MaterializeResult(
-        metadata=training_metadata(result),
+        metadata=training_metadata(settings, result),
         check_results=[
             dg.AssetCheckResult(
-                check_name=c.name, passed=c.passed, severity=dg.AssetCheckSeverity(c.severity), metadata=c.facts
+                check_name=c.name,
+                passed=c.passed,
+                severity=dg.AssetCheckSeverity(c.severity),
+                description=c.words(),
+                metadata=c.facts,
             )
             for c in checks
         ],
@@ -78,13 +83,19 @@ def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
     code_version="1",
     **TRAIN.options(),
 )
-def submission(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+def submission(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Kaggle's CSV for the unlabelled test images, from the variant trained on the seed's fold."""
     from distracted_pipeline.training.submission import write_submission
 
     with asset_step(context) as settings:
         config = config.on_leased_gpu(context.log.info)
-        written = write_submission(settings, context.partition_key, device=config.device, log=context.log.info)
+        written = write_submission(
+            settings,
+            context.partition_key,
+            device=config.device,
+            batch_size=config.batch_size,
+            log=context.log.info,
+        )
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": SEED_FOLD}
     )

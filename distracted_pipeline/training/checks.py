@@ -12,6 +12,7 @@ from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import WEIGHTS
 from distracted_pipeline.training.figures import curve_markdown
+from distracted_pipeline.training.tracking import run_url
 from distracted_pipeline.training.train import TrainResult
 from distracted_pipeline.vocabulary import CLASS_IDS
 
@@ -34,6 +35,10 @@ class Check:
     severity: Literal["ERROR", "WARN"]
     facts: dict[str, Any]
 
+    def words(self) -> str:
+        """Return the facts in one line, as the reason that a page shows."""
+        return "; ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in self.facts.items())
+
 
 def check_trained(settings: Settings, result: TrainResult) -> list[Check]:
     """Return whether drivers are disjoint, numbers finite, and the outcome better than chance."""
@@ -54,22 +59,22 @@ def check_trained(settings: Settings, result: TrainResult) -> list[Check]:
     ]
 
 
-def training_metadata(result: TrainResult) -> dict[str, Any]:
+def training_metadata(settings: Settings, result: TrainResult) -> dict[str, Any]:
     """Return what the asset's page shows: the curve, sizes, scores, and where everything is."""
     import dagster as dg
 
-    meta = result.meta
+    meta, run = result.meta, result.meta["mlflow_run_id"]
     return {
         "curve": dg.MetadataValue.md(curve_markdown(meta["history"], meta["best_epoch"])),
         "reused": result.reused,
         "trainable_parameters": meta["trainable_parameters"],
         "total_parameters": meta["total_parameters"],
-        "seconds": meta["seconds"],
+        "seconds": round(meta["seconds"], 2),
         "best_epoch": meta["best_epoch"],
         "validation_macro_recall": meta["validation_macro_recall"],
         "validation_accuracy": meta["validation_accuracy"],
         "train_images": meta["train_images"],
-        "mlflow_run": meta["mlflow_run_id"] or "not sent yet: distracted sync",
+        "mlflow_run": dg.MetadataValue.url(run_url(settings, run)) if run else "not sent yet: distracted sync",
         "folder": dg.MetadataValue.path(result.folder),
     }
 

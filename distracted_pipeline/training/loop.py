@@ -39,8 +39,8 @@ Log = Callable[[str], object]
 SCORING_BATCH = 64
 
 PIECE_PIXELS = 16 * 300 * 300
-"""Pixels that pass through a backbone at once on a CPU while it learns, sixteen images of EfficientNet-B3: the
-activations of more fill the memory, and with fewer images torch takes slower convolutions on one thread."""
+"""Pixels that pass through a backbone at once on a CPU while it learns, from a tap too, sixteen images of
+EfficientNet-B3: with more an image costs more time and memory, and with fewer torch takes slower convolutions."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ def fit(
     log: Log = print,
     *,
     precision: str = "auto",
+    batch_size: int = 0,
     resume: Snapshot | None = None,
     save: Callable[[Snapshot], object] | None = None,
 ) -> Fit:
@@ -137,11 +138,13 @@ def fit(
         device: Where to compute.
         log: Receives progress lines.
         precision: As in `devices.autocast_dtype`.
+        batch_size: Rows that pass through the network at once, in a step or in scoring; 0 chooses. Steps are the
+            variant's: their gradients are added up. L-BFGS sees all rows at once.
         resume: Where an earlier call was interrupted.
         save: Receives a snapshot after every epoch.
     """
     train, validation = train.to(device), validation.to(device)
-    session = open_session(net, train, config, device, precision, log)
+    session = open_session(net, train, config, device, precision, batch_size, log)
     initial = [group["lr"] for group in session.optimizer.param_groups]
     result = _go_on(session, resume) if resume else Fit()
     rest = range(len(result.history) + 1, config.epochs + 1)
@@ -155,7 +158,7 @@ def fit(
         for group, rate in zip(session.optimizer.param_groups, initial, strict=True):
             group["lr"] = rate * rate_factor(config, epoch)
         train_loss = train_epoch(session, train, epoch, progress)
-        scores = score(predict_logits(net, validation, device), validation.labels)
+        scores = score(predict_logits(net, validation, device, batch_size), validation.labels)
         if not (math.isfinite(train_loss) and math.isfinite(scores.loss)):
             result.diverged = epoch
             break
@@ -175,7 +178,13 @@ def fit(
 
 
 def open_session(
-    net: VariantNet, train: Rows, config: VariantConfig, device: torch.device, precision: str = "auto", log: Log = print
+    net: VariantNet,
+    train: Rows,
+    config: VariantConfig,
+    device: torch.device,
+    precision: str = "auto",
+    batch_size: int = 0,
+    log: Log = print,
 ) -> Session:
     """Return what training `net` on the rows `train` starts with."""
     dtype = autocast_dtype(precision, device)
@@ -187,7 +196,7 @@ def open_session(
         weights=_class_weights(train.labels, config).to(device) if config.class_weights else None,
         dtype=dtype,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
-        piece=_first_piece(train, config, device),
+        piece=batch_size or _first_piece(net, train, config, device),
         log=log,
     )
 
@@ -230,11 +239,11 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
     return loss
 
 
-def predict_logits(net: VariantNet, rows: Rows, device: torch.device) -> Tensor:
-    """Return logits `[N, 10]` in eval mode."""
+def predict_logits(net: VariantNet, rows: Rows, device: torch.device, batch_size: int = 0) -> Tensor:
+    """Return logits `[N, 10]` in eval mode, in fp32; `batch_size` rows at once, 0 chooses."""
     net.eval()
     with torch.inference_mode():
-        parts = [net(rows.batch(index, device)) for index in torch.arange(len(rows)).split(SCORING_BATCH)]
+        parts = [net(rows.batch(index, device)) for index in torch.arange(len(rows)).split(batch_size or SCORING_BATCH)]
     return torch.cat(parts) if parts else torch.empty(0, len(CLASS_IDS))
 
 
@@ -335,10 +344,10 @@ def _batches(count: int, config: VariantConfig, generator: torch.Generator) -> t
     return torch.randperm(count, generator=generator).split(config.batch_size)
 
 
-def _first_piece(rows: Rows, config: VariantConfig, device: torch.device) -> int:
-    if device.type != "cpu" or PIXELS not in rows.raw:
+def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device) -> int:
+    if device.type != "cpu" or net.trunk is None or rows.raw[net.inputs[0]].ndim != 4:
         return config.batch_size
-    height, width = rows.raw[PIXELS].shape[-2:]
+    height, width = net.trunk.image_size  # of a tap too: what follows it is as large as it would be from pixels
     return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))
 
 

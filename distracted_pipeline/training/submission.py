@@ -44,11 +44,17 @@ class Submission:
 
 
 def write_submission(
-    settings: Settings, variant: str, *, device: str = "auto", log: Callable[[str], object] = print
+    settings: Settings,
+    variant: str,
+    *,
+    device: str = "auto",
+    batch_size: int = 0,
+    log: Callable[[str], object] = print,
 ) -> Submission:
     """Predict every usable unlabelled image and write `submissions/<variant>.csv`.
 
-    Where Kaggle's sample lies in the data root, the images are exactly its images, in its order.
+    Where Kaggle's sample lies in the data root, the images are exactly its images, in its order. `batch_size`
+    images pass through the network at once; 0 chooses.
 
     Raises:
         DistractedError: There are no test images, they are not those of Kaggle's sample, or the variant is not
@@ -70,7 +76,7 @@ def write_submission(
         bad = tests.filter(pc.not_equal(tests["status"], OK))["img"][0].as_py()
         log(f"{tests.num_rows - usable.num_rows:,} test images cannot be used and are left out, {bad} first")
     trained = load_trained(settings, variant, SEED_FOLD, device)
-    probabilities = clipped(_predict(settings, trained, imgs, device, log))
+    probabilities = clipped(_predict(settings, trained, imgs, device, batch_size or _BATCH, log))
     path = settings.submissions / f"{variant}.csv"
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
@@ -129,14 +135,14 @@ def _in_order_of(sample: list[str], imgs: list[str], path: Path) -> list[str]:
 
 
 def _predict(
-    settings: Settings, trained: Trained, imgs: list[str], device: str, log: Callable[[str], object]
+    settings: Settings, trained: Trained, imgs: list[str], device: str, size: int, log: Callable[[str], object]
 ) -> np.ndarray:
     chosen = resolve_device(device)
     progress = Progress(len(imgs), "test images", log)
     parts = []
     with torch.inference_mode():
-        for first in range(0, len(imgs), _BATCH):
-            names = imgs[first : first + _BATCH]
+        for first in range(0, len(imgs), size):
+            names = imgs[first : first + size]
             batch = load_inputs(settings, trained.net.map_inputs, names, model_name=trained.config.model_name)
             logits = trained.net.forward_from_images({name: value.to(chosen) for name, value in batch.items()})
             parts.append(logits.double().softmax(1).cpu().numpy())

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT = "distracted"
+
+LOCAL_SERVER = "http://127.0.0.1:3001"
+"""Where `distracted ui` shows MLflow, if it was started on its default ports."""
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -199,6 +202,12 @@ def shown(uri: str, text: str = "") -> str:
     """Return a text, the store's address by default, without the user name and password the address may carry."""
     user, at, _ = urlsplit(uri).netloc.rpartition("@")
     return (text or uri).replace(f"{user}{at}", "") if at else text or uri
+
+
+def run_url(settings: Settings, run: str) -> str:
+    """Return where the tracking server in force, or `distracted ui`, shows a run."""
+    server = shown(settings.mlflow_uri).rstrip("/") if settings.mlflow_uri.startswith("http") else LOCAL_SERVER
+    return f"{server}/#/runs/{quote(run, safe='')}"
 
 
 def _reopened_or_started(settings: Settings, run: OpenRun) -> OpenRun:

@@ -74,6 +74,7 @@ def train_variant(
     *,
     device: str = "auto",
     precision: str = "auto",
+    batch_size: int = 0,
     dagster_run_id: str = "",
     log: Log = print,
 ) -> TrainResult:
@@ -82,13 +83,30 @@ def train_variant(
     A training that was killed goes on after its last finished epoch. A variant that starts from another one's
     checkpoint has that trained first.
 
+    Args:
+        settings: Where the data lies.
+        variant: Its name.
+        fold: `seed` or `0` ... `4`.
+        device: `auto`, `cpu`, `cuda`, ...
+        precision: As in `devices.autocast_dtype`.
+        batch_size: Rows that pass through the network at once, see `loop.fit`; the variant's own is a step's.
+        dagster_run_id: Kept with the checkpoint.
+        log: Receives progress lines.
+
     Raises:
         DistractedError: Unknown variant or fold, data that cannot be trained on, a backbone that does not fit the
             variant, or a loss that is no longer finite.
     """
     config = variant_named(settings, variant)
     return train_config(
-        settings, config, fold, device=device, precision=precision, dagster_run_id=dagster_run_id, log=log
+        settings,
+        config,
+        fold,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        dagster_run_id=dagster_run_id,
+        log=log,
     )
 
 
@@ -99,6 +117,7 @@ def train_config(
     *,
     device: str = "auto",
     precision: str = "auto",
+    batch_size: int = 0,
     dagster_run_id: str = "",
     log: Log = print,
 ) -> TrainResult:
@@ -110,7 +129,7 @@ def train_config(
         if found is not None and found["fingerprint"] == prints["fingerprint"]:
             return TrainResult(config.name, fold, folder, True, found)
         sweep_temporaries(folder)
-        meta = _train(settings, config, fold, folder, prints, device, precision, dagster_run_id, log)
+        meta = _train(settings, config, fold, folder, prints, device, precision, batch_size, dagster_run_id, log)
     return TrainResult(config.name, fold, folder, False, meta)
 
 
@@ -127,6 +146,7 @@ def _train(
     prints: dict[str, str],
     device: str,
     precision: str,
+    batch_size: int,
     dagster_run_id: str,
     log: Log,
 ) -> dict[str, Any]:
@@ -141,6 +161,7 @@ def _train(
     net, inherited, train, validation = _prepare(settings, config, fold, table, rows, device, log)
     net = net.to(chosen)
     trainable, total = net.count()
+    net.streamline()
     interrupted = read_last(folder, prints["fingerprint"])
     if interrupted is not None:
         start -= interrupted.seconds
@@ -167,6 +188,7 @@ def _train(
             chosen,
             log,
             precision=precision,
+            batch_size=batch_size,
             resume=interrupted.snapshot if interrupted else None,
             save=lambda snapshot: write_last(
                 folder, prints["fingerprint"], Interrupted(snapshot, run.id, time.monotonic() - start)
@@ -178,7 +200,7 @@ def _train(
         tracking.fail_run(settings, run, str(error) or type(error).__name__, log=log)
         raise
     load_learned(net, result.best)
-    logits = predict_logits(net, validation, chosen).cpu()
+    logits = predict_logits(net, validation, chosen, batch_size).cpu()
     scores = score(logits, validation.labels)
     net.fold()
     meta: dict[str, Any] = {

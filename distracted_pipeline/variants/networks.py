@@ -177,6 +177,11 @@ class VariantNet(nn.Module):
             self.trunk.eval()
         return self
 
+    def streamline(self) -> None:
+        """Make the trunk faster for training from here on: `Trunk.streamline`. No frozen weight can be loaded after."""
+        if self.trunk is not None:
+            self.trunk.streamline()
+
     def fold(self) -> None:
         """Merge the standardisation into the classifier, which then reads plain embeddings."""
         with torch.no_grad():

@@ -3,12 +3,15 @@
     python -m distracted_pipeline_tests.benchmarks.bench_training
 
 The real EfficientNet-B3 at 300 x 300 with random weights; one process, one thread, CPU time. All sides run the
-project's own epoch over the same images in the same batches, interleaved, and medians are compared:
+project's own epoch over the same images in the same batches, by turns:
 
-- plain: every image through the whole network, frozen part without gradients, in torch's default memory format.
-  The bars are against this one.
-- full: the same with the project's channels-last memory format.
-- cached: from the tap.
+- plain: every image through the whole network as transformers builds it, in torch's default memory format, as a loop
+  of one's own would. No weight before those that learn has a gradient, so autograd keeps nothing there. Images are
+  decoded and resized beforehand. The bars are against this one.
+- full: the same with all that makes training faster here but the tap: channels last, a streamlined trunk.
+- cached: from the tap, with the streamlined trunk.
+
+A ratio is the median over the turns, with the lowest and the highest beside it.
 
 The one-time fill of the tap is printed beside, with the epoch from which it has paid for itself against `plain`.
 """
@@ -81,6 +84,11 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def shown(ratios: list[float]) -> str:
+    """Return the median of sorted ratios and, in brackets, the lowest and the highest."""
+    return f"{statistics.median(ratios):.2f}x ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+
+
 class PlainRows(Rows):
     """Rows whose batches are in torch's default memory format."""
 
@@ -107,6 +115,8 @@ def sides(
         net.inputs = (entry,)
         if side == "plain":
             net = net.to(memory_format=torch.contiguous_format)
+        else:
+            net.streamline()
         kind_of_rows = PlainRows if side == "plain" else Rows
         raw = {entry: torch.from_numpy(store.load((entry,), imgs)[entry])}
         rows = kind_of_rows(raw, labels, backbone.preprocessing)
@@ -131,7 +141,7 @@ def main(images: int, batch: int, repeats: int) -> None:
         click.echo(f"EfficientNet-B3 at {SIDE} x {SIDE}, random weights, batches of {batch}, {images} images")
         click.echo("CPU ms per image and epoch, 1 thread, medians")
         click.echo(
-            f"{'':28}{'plain':>9}{'full':>9}{'cached':>9}{'plain/cached':>14}{'bar':>7}{'full/cached':>13}"
+            f"{'':28}{'plain':>9}{'full':>9}{'cached':>9}{'plain/cached':>24}{'bar':>7}{'full/cached':>24}"
             f"{'fill':>9}   pays from epoch"
         )
         below = []
@@ -144,12 +154,15 @@ def main(images: int, batch: int, repeats: int) -> None:
                 for side, epoch in epochs.items():
                     spent[side].append(cpu_seconds(epoch))
             plain, full, cached = (1e3 * statistics.median(times) / images for times in spent.values())
-            ratio = plain / cached
-            click.echo(
-                f"{kind + ' from ' + tap:28}{plain:9.1f}{full:9.1f}{cached:9.2f}{ratio:13.1f}x{BARS[kind]:6.1f}x"
-                f"{full / cached:12.1f}x{1e3 * fill:9.1f}   {math.ceil(1e3 * fill / (plain - cached))}"
+            ratio, beside = (
+                sorted(one / other for one, other in zip(spent[side], spent["cached"], strict=True))
+                for side in ("plain", "full")
             )
-            if ratio < BARS[kind]:
+            click.echo(
+                f"{kind + ' from ' + tap:28}{plain:9.1f}{full:9.1f}{cached:9.2f}{shown(ratio):>24}{BARS[kind]:6.1f}x"
+                f"{shown(beside):>24}{1e3 * fill:9.1f}   {math.ceil(1e3 * fill / (plain - cached))}"
+            )
+            if statistics.median(ratio) < BARS[kind]:
                 below.append(kind)
     if below:
         raise SystemExit(f"below the bar: {', '.join(below)}")

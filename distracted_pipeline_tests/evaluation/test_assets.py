@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distracted_pipeline.evaluation import assets
+from distracted_pipeline.evaluation import assets, choice
 from distracted_pipeline.evaluation.predictions import predictions_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
@@ -40,8 +40,9 @@ def test_class_accuracy_shows_recalls_a_table_and_a_picture(root: Settings) -> N
     metadata = result.asset_materializations_for_node("class_accuracy")[0].metadata
     assert metadata["best_variant"].value == "masks_fused"
     assert [metadata[f"recall_c{c}"].value for c in range(10)] == [1.0] * 10
-    assert "| masks_fused | 1.00 |" in metadata["table"].md_str
-    assert "1 of 10 classes improved, 0 worsened, 9 undetermined" in metadata["table"].md_str
+    assert metadata["scope"].value == "oof: out-of-fold predictions"
+    assert "| masks_fused | 1.00 |" in metadata["recall_by_class"].md_str
+    assert "masks_fused: 1 of 10 classes improved, 0 worsened" in metadata["against_the_baseline"].md_str
     assert metadata["picture"].md_str.startswith("![Recall by variant and class")
     assert "fine_tune: no predictions yet" in metadata["missing"].md_str
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
@@ -78,6 +79,7 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
     from distracted_pipeline.training import checkpoint, inputs
 
     predict(root, "masks_only", ["0", "1"], wrong={3: 1})
+    monkeypatch.setattr(choice, "SHARED", 0)
     trained = SimpleNamespace(net=TinyNet().eval(), config=SimpleNamespace(model_name=None))
     masks = SimpleNamespace(imgs=lambda subject: [], mask=None)
     no_taps = SimpleNamespace(missing=lambda subject, names: names)
@@ -95,6 +97,8 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
     assert (
         metadata["cams"].value == 9 * 4 + 4 * 2
     )  # class 3 has no right ones, and two rows for each of its confused ones
+    assert metadata["lifts"].md_str.startswith("| category | lift | 95% over drivers | drivers | images |\n")
+    assert "\n| person | – | – | 0 | 0 |\n" in metadata["lifts"].md_str  # no image has a mask here
     assert metadata["picture"].md_str.startswith("![Grad-CAM of one image per class](data:image/png;base64,")
     assert [check.check_name for check in result.get_asset_check_evaluations()] == ["cams_not_all_zero"]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -113,13 +114,24 @@ def test_lifts_are_there_where_masks_are_and_the_others_are_named(root: Settings
     assert any("explained images have no mask, so no lift, p003" in line for line in result.missing)
 
 
-def test_the_files_hold_what_was_returned_and_come_out_alike_again(root: Settings) -> None:
+def test_the_files_hold_what_was_returned_and_come_out_alike_again(
+    root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
     folder = root.evaluation / "gradcam" / "other"
     assert pq.read_table(folder / "rows.parquet").equals(first.rows)
     with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
         assert (arrays["cams"] == first.cams).all()
-    again = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    sizes: list[int] = []
+    whole = explain.cams
+
+    def spy(net: Any, batch: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(targets))
+        return whole(net, batch, targets)
+
+    monkeypatch.setattr(explain, "cams", spy)
+    again = gradcam_variant(root, "other", images_per_class=1, device="cpu", batch_size=64, log=silent)
+    assert max(sizes) == 64
     assert again.rows.equals(first.rows)
     assert (again.cams == first.cams).all()
 

@@ -4,12 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import check_predictions, is_predicted, predict_fold
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.training.rooted import images, ingested, own_root, prepared
@@ -28,10 +30,23 @@ def held_out(settings: Settings, fold: str) -> pa.Table:
     return table.take(pa.array(fold_rows(table, fold).predict))
 
 
-def test_a_fold_is_predicted_once_and_again_after_training_anew(own_root: Settings) -> None:
+def test_a_fold_is_predicted_once_and_again_after_training_anew(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train_variant(own_root, "masks_only", "0", log=quiet)
     assert not is_predicted(own_root, "masks_only", "0")
-    path = predict_fold(own_root, "masks_only", "0", log=quiet)
+    sizes: list[int] = []
+    whole = Rows.batch
+
+    def spy(self: Rows, index: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
+        sizes.append(len(index))
+        return whole(self, index, device)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "batch", spy)
+        path = predict_fold(own_root, "masks_only", "0", batch_size=7, log=quiet)
+    assert max(sizes) == 7
+    assert sum(sizes) == held_out(own_root, "0").num_rows
     assert is_predicted(own_root, "masks_only", "0")
     stamp = path.stat().st_mtime_ns
     assert predict_fold(own_root, "masks_only", "0", log=quiet).stat().st_mtime_ns == stamp

@@ -100,6 +100,7 @@ def test_images_without_a_mask_fail_the_check_by_name(in_force: Settings, instan
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert "32 of 33" in str(check.description)
+    assert f"1 could not be read, such as {row['img']}: " in str(check.description)
     assert row["img"] in json.dumps(check.metadata["without_mask"].value)
 
 

@@ -1,9 +1,13 @@
-"""`distracted setup` puts two exports into the environment's own activate scripts."""
+"""`distracted setup` puts its exports into the environment's own activate scripts."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
-from distracted_pipeline.orchestration.activation import MODULE, MODULE_VARIABLE, write_exports
+import pytest
+
+from distracted_pipeline.orchestration.activation import MODULE, MODULE_VARIABLE, WARNINGS, write_exports
 
 
 def _scripts(tmp_path: Path) -> Path:
@@ -20,6 +24,35 @@ def test_a_shell_that_activates_gets_both_variables(tmp_path: Path) -> None:
         cwd=tmp_path, env={}, text=True, capture_output=True, check=True,
     )  # fmt: skip
     assert shown.stdout == f"{MODULE}|{home}\n"
+
+
+@pytest.mark.parametrize(("theirs", "seen"), [(None, WARNINGS), ("error", "error")])
+def test_one_warning_of_dagsters_commands_is_off_unless_the_shell_says_otherwise(
+    tmp_path: Path, theirs: str | None, seen: str
+) -> None:
+    write_exports(tmp_path / "home", _scripts(tmp_path))
+    environment = {"PYTHONWARNINGS": theirs} if theirs else {}
+    shown = subprocess.run(
+        ["sh", "-c", '. ./activate; echo "$PYTHONWARNINGS"'],
+        cwd=tmp_path, env=environment, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == f"{seen}\n"
+
+
+@pytest.mark.parametrize(("warnings", "said"), [("", True), (WARNINGS, False)])
+def test_only_the_line_about_superseded_commands_is_filtered(warnings: str, said: bool) -> None:
+    code = (
+        "import click, warnings\n"
+        "def old(): warnings.warn('Function `x` is superseded', FutureWarning, 2)\n"
+        "warnings.warn('Function `y` is superseded', FutureWarning)\n"
+        "click.Command('c', callback=old)([], standalone_mode=False)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONWARNINGS": warnings}, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert ("`x`" in run.stderr) is said
+    assert "`y`" in run.stderr
 
 
 def test_a_home_already_in_the_shell_wins(tmp_path: Path) -> None:

@@ -177,3 +177,6 @@ def test_a_failed_run_is_followed_by_its_reason_and_the_command_that_tries_again
     said = capfd.readouterr().err
     assert "subject_masks failed: cannot be segmented" in said
     assert 'dagster asset materialize --select subject_masks --partition "p012"' in said
+    last = nights.instance.all_logs(run.run_id)[-1]
+    assert last.message.startswith("subject_masks failed: cannot be segmented")
+    assert last.message.endswith('Next: dagster asset materialize --select subject_masks --partition "p012"')

@@ -7,7 +7,7 @@ import pytest
 
 from distracted_pipeline.definitions import defs
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.orchestration.compute import GPU_POOL, Compute, DeviceConfig, read_op_config
+from distracted_pipeline.orchestration.compute import GPU_POOL, Compute, read_op_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -43,11 +43,13 @@ def test_every_op_with_device_options_wants_a_gpu_queues_in_the_pool_and_is_trie
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_config_names_the_same_ops_and_their_options(path: Path) -> None:
-    ops = read_op_config(path)
-    assert set(ops) == set(read_op_config(CONFIGS / "cpu.yaml"))
-    for entry in ops.values():
-        assert set(entry["config"]) == set(DeviceConfig.model_fields)
+def test_every_shipped_config_names_every_op_with_a_device_and_all_of_its_options(path: Path) -> None:
+    offered = {
+        asset.op.name: set(fields)
+        for asset in defs.resolve_asset_graph().assets_defs
+        if asset.is_executable and (fields := getattr(asset.op.config_schema.as_field().config_type, "fields", {}))
+    }
+    assert {name: set(entry["config"]) for name, entry in read_op_config(path).items()} == offered
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ def test_every_shipped_config_names_the_same_ops_and_their_options(path: Path) -
         ("ops: {masks: {config: {precision: fp8}}}", "op masks: .*fp32.*bf16"),
         ("ops: {masks: {config: {batch: 3}}}", "op masks"),
         ("ops: {masks: {}}", "op masks"),
+        ("ops: {predictions: {config: {precision: fp32}}}", "op predictions: .*precision.*device: auto, batch_size: 0"),
         ("ops: {masks: {config: {device: cpu", "cannot read"),
     ],
 )

@@ -1,5 +1,6 @@
 """The definitions load light, hold the whole graph, and carry what the UI shows."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,13 @@ def test_the_story_runs_from_images_to_the_report(graph: AssetGraph) -> None:
     assert "trained_model" in upstream("predictions")
     assert "predictions" in upstream("class_accuracy")
     assert {"class_accuracy", "gradcam"} <= upstream("report")
+
+
+def test_every_check_and_sensor_says_what_it_does_in_a_sentence(graph: AssetGraph) -> None:
+    descriptions = {str(key): graph.get_check_spec(key).description for key in graph.asset_check_keys}
+    descriptions |= {sensor.name: sensor.description for sensor in defs.sensors or ()}
+    odd = {name: text for name, text in descriptions.items() if not re.fullmatch(r"[A-Z].*[.]", text or "")}
+    assert not odd
 
 
 def test_checks_watch_the_data_and_the_models(graph: AssetGraph) -> None:

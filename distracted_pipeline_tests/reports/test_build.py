@@ -1,6 +1,9 @@
 import csv
+import dataclasses
 import json
+import os
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
@@ -8,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation import choice
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.reports import build, selection
 from distracted_pipeline.reports.build import PAGE_BUDGET, SITE_BUDGET, ReportResult, build_report
@@ -195,8 +199,9 @@ def test_a_site_of_all_images_and_ten_variants_stays_within_its_budget(tmp_path:
         return sum(sizes) / len(sizes)
 
     per_image = mean("images/*.html") + 2 * mean("pictures/*.jpg")  # the frame and its mask
-    cams = 3 * 10 * 4 + 10  # right, confused twice; four images a class; the classes' means
-    changes = 2 * 10 * 4
+    shared = 10 * choice.SHARED
+    cams = 3 * 10 * 4 + 2 * shared + 10  # right, confused twice; four images a class; shared; the classes' means
+    changes = 2 * 10 * 4 + shared
     per_variant = cams * mean("pictures/*/*d.jpg") + changes * mean("pictures/*/*.change.jpg")
     overall = 30 * max(path.stat().st_size for path in (*site.glob("variants/*.html"), *site.glob("*.html")))
     assert selection.MOST * per_image + VARIANTS * per_variant + overall <= SITE_BUDGET
@@ -276,3 +281,25 @@ def test_the_variant_page_leads_to_its_runs_and_says_when_that_works(built: Repo
     assert "http://127.0.0.1:3001/#/runs/run0oftop_only" in found
     assert "http://127.0.0.1:3000/runs/%3Cdagster%3E%2F0" in found
     assert "The links work while distracted ui runs on this machine" in text(page)
+
+
+def test_old_reports_make_room_and_what_is_not_a_report_stays(small: Settings) -> None:
+    evaluate(small, ["top_only"], cams=False)
+    first = build_report(small, log=quiet).path.parent
+    old = [first.with_name(f"2020-01-{day:02d}-{'a' * 8}") for day in range(1, 8)]
+    for age, folder in enumerate(reversed(old)):
+        shutil.copytree(first, folder)
+        os.utime(folder / "index.html", (1e9 - age, 1e9 - age))
+    renamed = first.with_name("2020-01-08-kept")
+    shutil.copytree(first, renamed)
+    empty = first.with_name(f"2020-01-09-{'b' * 8}")
+    empty.mkdir()
+    (empty / "notes.txt").write_text("mine")
+    said: list[str] = []
+    newest = build_report(dataclasses.replace(small, synthetic=True), log=said.append).path.parent
+    assert newest != first
+    present = {path.name for path in first.parent.iterdir() if path.is_dir() and not path.is_symlink()}
+    assert present == {path.name for path in (newest, first, *old[-3:], renamed, empty)}
+    assert (empty / "notes.txt").is_file()
+    assert sum("removed the old report" in line for line in said) == 4
+    assert (first.parent / "latest").resolve() == newest

@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from distracted_pipeline.cli import ui
+from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.reports import site as addresses
 from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
 from distracted_pipeline.reports.reading import read_findings
 from distracted_pipeline.reports.selection import SUSPECTS, select
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.tracking import LOCAL_SERVER, run_url
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet
 from distracted_pipeline_tests.reports.pages import Tags, links, pages, text
@@ -86,6 +88,25 @@ def test_an_image_page_sets_the_cams_beside_the_baselines_and_shows_the_driver(b
     assert not any("/top_only/" in link for link in changes)
     neighbours = re.findall(r"More of driver (p\d+)", text(page))
     assert neighbours == re.findall(r"Driver (p\d+),", text(page))
+
+
+def test_one_image_of_each_class_has_the_cams_of_every_variant(built: ReportResult) -> None:
+    site = built.path.parent
+    section = (site / "compare.html").read_text(encoding="utf-8").split('id="explained"')[1].split('id="flips"')[0]
+    pages = re.findall(r'href="(images/[^"]+)"', section)
+    assert len(pages) == 10
+    changes = [link for link in links(site / pages[5]) if link.endswith(".change.jpg")]
+    assert len(changes) == len(built.variants) - 1
+
+
+def test_an_interval_that_does_not_exist_is_a_dash(small: Settings) -> None:
+    evaluate(small, ["top_only"], cams=False)
+    for path in (small.predictions / "top_only").glob("*.parquet"):
+        write_predictions(small, "fine_tune", path.stem, pq.read_table(path))
+    class_accuracy(small, log=quiet)
+    page = build_report(small, log=quiet).path.parent / "variants" / "fine_tune.html"
+    assert page.read_text(encoding="utf-8").count('<td class="interval">–</td>') == 3 * 10
+    assert '<td class="interval"></td>' not in page.read_text(encoding="utf-8")
 
 
 def test_an_image_that_the_variants_agree_against_is_perhaps_mislabelled(small: Settings) -> None:
@@ -197,6 +218,6 @@ def test_the_report_grows_with_the_variants(small: Settings) -> None:
 
 def test_addresses_are_those_that_the_servers_start_on() -> None:
     (port,) = (option.default for option in ui.params if option.name == "port")
-    assert [f"http://127.0.0.1:{port + i}" for i in range(3)] == [addresses.DAGSTER, addresses.MLFLOW, addresses.SERVED]
+    assert [f"http://127.0.0.1:{port + i}" for i in range(3)] == [addresses.DAGSTER, LOCAL_SERVER, addresses.SERVED]
     remote = Settings(data=Path("/nowhere"), mlflow="https://user:secret@tracking.example/")
-    assert addresses.mlflow_run_url(remote, "a/b") == "https://tracking.example/#/runs/a%2Fb"
+    assert run_url(remote, "a/b") == "https://tracking.example/#/runs/a%2Fb"

@@ -43,6 +43,26 @@ def test_the_root_leads_to_the_latest_report(port: int) -> None:
     assert get(port, "/latest/")[:2] == (200, b"the report")
 
 
+def test_before_the_first_report_a_page_says_so_and_then_gives_way(port: int, tmp_path: Path) -> None:
+    latest = tmp_path / "reports" / "latest"
+    latest.unlink()
+    status, body, _ = get(port, "/latest/")
+    assert status == 200
+    assert b"distracted run" in body
+    assert b'http-equiv="refresh"' in body
+    assert get(port, "/latest/data.html")[0] == 404
+    latest.symlink_to("2026-01-01-abc", target_is_directory=True)
+    assert get(port, "/latest/")[:2] == (200, b"the report")
+
+
+def test_the_page_before_the_first_report_needs_no_folder_of_reports(tmp_path: Path) -> None:
+    with make_server(tmp_path / "none", 0) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert get(server.server_address[1], "/latest/")[0] == 200
+        thread.join()
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -83,13 +83,15 @@ def test_masks_alone_are_learnt(rows: dict[str, Rows], optimizer: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "tap"), [("top_only", "last_block"), ("adapters", "block3_input")])
-def test_every_step_from_the_cached_tap_is_the_step_from_pixels(
+def test_every_step_from_the_cached_tap_through_the_faster_trunk_is_the_step_from_pixels_through_the_plain_one(
     efficientnet: Path, rows: dict[str, Rows], kind: str, tap: str
 ) -> None:
     losses: dict[str, list[float]] = {}
     for start in (tap, "pixels"):
         net = fresh(efficientnet, kind)
         net.inputs = (start,)
+        if start == tap:
+            net.streamline()
         session = open_session(net, rows[start], variant(kind, top_lr=1.0), CPU)
         net.train()
         losses[start] = []
@@ -102,18 +104,23 @@ def test_every_step_from_the_cached_tap_is_the_step_from_pixels(
 
 
 @pytest.mark.parametrize(("kind", "tap"), [("top_only", "last_block"), ("adapters", "block3_input")])
-def test_trained_on_fp16_taps_the_predictions_are_those_of_training_from_pixels(
+def test_trained_on_fp16_taps_other_images_are_recognised_as_after_training_from_pixels(
     efficientnet: Path, rows: dict[str, Rows], kind: str, tap: str
 ) -> None:
-    config = variant(kind, epochs=3, batch_size=15, top_lr=1.0)
+    config = variant(kind, epochs=4, batch_size=10, top_lr=1.0)
     predicted = {}
     half = Rows({tap: rows[tap].raw[tap].half()}, rows[tap].labels, None)
     for start, given in ((tap, half), ("pixels", rows["pixels"])):
+        train, test = (
+            Rows({start: given.raw[start][side]}, given.labels[side], given.preprocessing)
+            for side in (slice(40), slice(40, 60))
+        )
         net = fresh(efficientnet, kind)
         net.inputs = (start,)
-        fit(net, given, given, config, CPU, quiet)
-        predicted[start] = predict_logits(net, given, CPU).argmax(1)
+        fit(net, train, train, config, CPU, quiet)
+        predicted[start] = predict_logits(net, test, CPU).argmax(1)
     assert torch.equal(predicted[tap], predicted["pixels"])
+    assert len(predicted[tap].unique()) > 2
 
 
 def gradients(session: Session, batch: dict[str, torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
@@ -157,6 +164,38 @@ def test_out_of_memory_the_same_batch_passes_in_pieces_with_the_same_gradient(
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-5 * float(other.abs().max() + 1))
     step(session, batch, labels)
     assert sizes[6:] == [6, 6, 6, 6]  # it remembers
+
+
+def test_a_batch_size_limits_the_rows_that_pass_at_once_and_changes_no_step(
+    rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = VariantNet.forward
+    sizes: list[int] = []
+
+    def spy(self: VariantNet, given: dict[str, torch.Tensor]) -> torch.Tensor:
+        sizes.append(len(given["fractions"]))
+        return real(self, given)
+
+    monkeypatch.setattr(VariantNet, "forward", spy)
+    config = variant("masks_only", epochs=1, batch_size=30)
+    losses = {}
+    for size in (0, 12):
+        sizes.clear()
+        fitted = fit(build_network(config, None), *[rows["fractions"]] * 2, config, CPU, quiet, batch_size=size)
+        losses[size] = fitted.history[0].train_loss
+        assert sizes == ([30, 30, 60] if size == 0 else [12, 12, 6, 12, 12, 6, 12, 12, 12, 12, 12])
+    assert losses[12] == pytest.approx(losses[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("start", ["pixels", "block3_input"])
+def test_on_a_cpu_few_large_images_pass_at_once_from_a_tap_as_from_pixels(
+    efficientnet: Path, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.setattr("distracted_pipeline.training.loop.PIECE_PIXELS", 4 * SIDE * SIDE)
+    net = fresh(efficientnet, "adapters")
+    net.inputs = (start,)
+    assert open_session(net, rows[start], variant("adapters", batch_size=16), CPU).piece == 4
+    assert open_session(net, rows[start], variant("adapters", batch_size=16), CPU, batch_size=5).piece == 5
 
 
 def test_not_even_one_image_in_memory_is_an_error_that_says_so(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.submission import HEADER, SAMPLE, sample_images, write_submission
 from distracted_pipeline.training.train import train_variant
+from distracted_pipeline.variants.networks import VariantNet
 
 TESTS = ["img_900000.jpg", "img_900001.jpg", "img_900002.jpg"]
 
@@ -38,6 +40,23 @@ def test_the_submission_follows_the_order_of_kaggles_sample(own_root: Settings) 
     with write_submission(own_root, "masks_only", log=quiet).path.open(newline="") as handle:
         unordered = {row[0]: row[1:] for row in csv.reader(handle)}
     assert all(np.allclose(np.array(row[1:], float), np.array(unordered[row[0]], float), atol=2e-6) for row in rows[1:])
+
+
+def test_a_batch_size_is_how_many_images_are_predicted_at_once(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_variant(own_root, "masks_only", "seed", log=quiet)
+    sizes: list[int] = []
+
+    def spy(self: VariantNet, batch: dict[str, Tensor]) -> Tensor:
+        sizes.append(len(batch["fractions"]))
+        return self(batch)
+
+    monkeypatch.setattr(VariantNet, "forward_from_images", spy)
+    for size, expected in ((0, [3]), (2, [2, 1])):
+        sizes.clear()
+        write_submission(own_root, "masks_only", batch_size=size, log=quiet)
+        assert sizes == expected
 
 
 def test_missing_and_foreign_images_are_counted_with_examples(own_root: Settings) -> None:

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import read_meta
@@ -86,3 +88,12 @@ def test_training_from_options_is_an_ordinary_training(prepared: Settings) -> No
     )
     assert result.folder == prepared.models / "mine" / "1"
     assert read_meta(result.folder)["config"]["kind"] == "masks_fused"
+
+
+def test_options_beside_a_sweep_are_refused_rather_than_ignored(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("{}")
+    done = CliRunner().invoke(
+        main, ["train", "--from-json", str(tmp_path / "sweep.json"), "--epochs", "3", "--name", "x"]
+    )
+    assert done.exit_code == 1
+    assert "--name, --epochs: with --from-json these come from" in done.output

@@ -286,10 +286,11 @@ def test_batch_norms_are_asked_of_a_backbone_that_has_some(other_families: dict[
         build(variant("batch_norm"), other_families["convnext"])
 
 
-def test_folded_batch_norms_give_the_same_taps(efficientnet: Path, other_families: dict[str, Path]) -> None:
-    trunk = load_backbone(settings_for(efficientnet)).trunk
-    folded = trunk.folded()
+def test_a_streamlined_backbone_gives_the_same_taps(efficientnet: Path, other_families: dict[str, Path]) -> None:
+    trunk, folded = (load_backbone(settings_for(efficientnet)).trunk for _ in range(2))
+    folded.streamline()
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert not any(isinstance(module, torch.nn.AdaptiveAvgPool2d) for module in folded.modules())
     pixels = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     names = ("pooled", "last_block", "block3_input")
     with torch.no_grad():
@@ -298,4 +299,41 @@ def test_folded_batch_norms_give_the_same_taps(efficientnet: Path, other_familie
         scale = expected[name].abs().max()
         assert (ours[name] - expected[name]).abs().max() < 1e-5 * scale, name
     mobile = load_backbone(settings_for(other_families["mobilenet_v2"])).trunk
-    assert mobile.folded() is mobile
+    before = mobile.state_dict()
+    mobile.streamline()
+    assert mobile.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0], ids=["serial", "parallel"])
+def test_fresh_adapters_in_a_streamlined_trunk_change_exactly_nothing(efficientnet: Path, weight: float) -> None:
+    pixels = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    plain = load_backbone(settings_for(efficientnet)).trunk
+    plain.streamline()
+    for base in range(5):
+        trunk = load_backbone(settings_for(efficientnet)).trunk
+        assert isinstance(trunk, EfficientNetTrunk)
+        insert_adapters(trunk, (base,), weight)
+        trunk.requires_grad_(False).streamline()
+        with torch.no_grad():
+            for ours, theirs in zip(trunk(pixels), plain(pixels), strict=True):
+                assert (ours - theirs).abs().max() == 0, base
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "masks_only"])
+def test_a_streamlined_network_learns_the_same_weights_by_the_same_names(efficientnet: Path, kind: str) -> None:
+    plain, fast = (build(variant(kind), efficientnet) for _ in range(2))
+    for parameter in (*plain.parameters(), *fast.parameters()):
+        if not parameter.any():  # adapters and LoRA begin with zeros, which would hide what lies before
+            torch.nn.init.constant_(parameter, 0.01)
+    fast.streamline()
+    batch, labels = batch_for(plain, plain.inputs), torch.arange(6) % 10
+    gradients = []
+    for net in (plain, fast):
+        functional.cross_entropy(net(batch), labels).backward()
+        gradients.append({name: parameter.grad for name, parameter in net.learning()})
+        assert all(parameter.grad is None for parameter in net.parameters() if not parameter.requires_grad)
+    ours, theirs = gradients
+    assert ours.keys() == theirs.keys() == what_learns(kind, plain)
+    for name, gradient in theirs.items():
+        assert gradient is not None
+        assert torch.allclose(gradient, ours[name], rtol=1e-3, atol=1e-4 * float(ours[name].abs().max())), name
