@@ -88,7 +88,6 @@ def test_shards_grow_before_there_are_too_many_of_them(settings: Settings, monke
     assert [subjects.count(f"test-00{number}") for number in range(3)] == [2, 1, 0]
 
 
-
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_gives_the_same_manifest_as_its_tree_and_is_not_unpacked(settings: Settings, compression: int) -> None:
     tree = quiet(settings).table
