@@ -50,7 +50,8 @@ UNSEEN: Final = Content()
 def read_state(folder: Path) -> dict[str, tuple[str, Content]]:
     """Return stamp and content by path; empty where there is no state of this version."""
     try:
-        table = pq.read_table(folder / STATE_NAME)
+        with pq.ParquetFile(folder / STATE_NAME) as file:
+            table = file.read()
     except (OSError, pa.ArrowInvalid):
         return {}  # absent, or damaged: everything is read again
     if (table.schema.metadata or {}).get(b"version") != _VERSION or table.schema.names != _SCHEMA.names:
