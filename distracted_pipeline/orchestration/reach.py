@@ -67,6 +67,11 @@ def explain(error: BaseException, config: Path) -> str | None:
             return _postgres(said, config)
         if kind == "dagster._core.errors.DagsterInvalidConfigError":
             return _configuration(cause, config)
+        if kind == "sqlite3.OperationalError" and "no such " in said:
+            return (
+                f"Dagster's history in {config.parent} was written by another version of Dagster ({said}). "
+                "Type `dagster instance migrate`, or move the folder away: it holds history only, no results."
+            )
         if kind == _RAY_DENIES or (isinstance(cause, ConnectionError) and "Ray" in said):
             return _ray(kind, said, config)
         if kind.startswith(("kubernetes.", "urllib3.")):

@@ -1,12 +1,16 @@
 """Dagster's home: first use is safe from several processes, and what is wrong with it is said."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 import yaml
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.orchestration.instance import dagster_home, open_instance
 
 FIRST_RUN = """
@@ -65,7 +69,21 @@ def test_an_edited_dagster_yaml_is_kept(tmp_path: Path) -> None:
         assert instance.get_concurrency_config().pool_config.default_pool_limit == 4
 
 
-def test_without_dagster_home_the_history_is_beside_the_data(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_without_dagster_home_the_history_is_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     assert dagster_home() == tmp_path / "data" / "dagster_home"
+
+
+def test_a_history_of_an_older_schema_says_how_to_migrate_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with open_instance(home):
+        pass
+    with closing(sqlite3.connect(home / "history" / "runs" / "index.db")) as database:
+        database.execute("ALTER TABLE asset_keys DROP COLUMN last_materialization_timestamp")
+        database.commit()
+    with (
+        pytest.raises(DistractedError, match=r"home.*another version of Dagster.*dagster instance migrate"),
+        open_instance(home),
+    ):
+        pass
