@@ -1,6 +1,7 @@
 """How long the rest will take on this machine: ten images through each stage, times what is still missing.
 
-Belongs here: the measuring behind `distracted doctor --hours`. It writes nothing and downloads nothing.
+Belongs here: the measuring behind `distracted doctor --hours`. It writes nothing into the data root;
+models that are not here yet are fetched, as a run would.
 """
 
 import time
