@@ -137,7 +137,12 @@ def _trainings(
     labels = torch.arange(len(frames)) % len(CLASS_IDS)
     rows = Rows({name: raw[name] for name in config.inputs}, labels, backbone.preprocessing if backbone else None)
     once = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, len(frames))})
-    pace = _pace(lambda: fit(net, rows, rows, once, device, log=lambda line: None), len(frames))
+
+    def epoch() -> object:
+        return fit(net, rows, rows, once, device, log=lambda line: None)
+
+    epoch()  # the first one also pays for what torch prepares
+    pace = _pace(epoch, len(frames))
     yield Estimate(config.name, pace, config.epochs * sum(len(fold_rows(images, fold).train) for fold in untrained))
 
 
