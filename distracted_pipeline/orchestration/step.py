@@ -20,4 +20,4 @@ def asset_step(context: dg.AssetExecutionContext) -> Iterator[Settings]:
     settings = load_settings()
     partition = str(context.partition_key) if context.has_partition_key else None
     with user_errors_as_failures(), mirrored(settings, context.asset_key.path[-1], partition, log=context.log.info):
-        yield settings
+        yield load_settings()  # anew: the store may have brought settings.env and the variants

@@ -48,7 +48,7 @@ READS: dict[str, tuple[str, ...]] = {
 """What each asset reads, as patterns below the data root; a folder stands for everything in it."""
 
 WRITES: dict[str, tuple[str, ...]] = {
-    "images": _MANIFEST,
+    "images": (*RAW, *_MANIFEST),  # whoever reads the raw data in shares it
     "subject_masks": ("masks",),
     "masks": ("masks",),
     "features": ("features",),

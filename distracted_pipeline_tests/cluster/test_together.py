@@ -45,6 +45,7 @@ def test_what_one_machine_made_another_one_reports_from_the_store(tmp_path: Path
     store.mkdir()
     first, second = write_chain_root(tmp_path / "first" / "data"), tmp_path / "second" / "data"
     second.mkdir(parents=True)
+    (tmp_path / "second" / "home").mkdir()
     run = start(first, tmp_path / "first" / "home", "distracted", "run", store=store)
     said = run.communicate(timeout=900)[0]
     assert run.returncode == 0, said
