@@ -7,7 +7,7 @@ the commands: `distracted --help` answers at once.
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from distracted_pipeline.commands.training import train
 from distracted_pipeline.commands.variants import variants
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
+
+if TYPE_CHECKING:
+    from distracted_pipeline.orchestration.pipeline import RunSummary
 
 
 class _Group(click.Group):
@@ -62,13 +65,18 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     click.echo(f"demo data in {short(root)}")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
-    _run(settings, (), ())
-    for finding in findings(settings)[: len(EXPECTED)]:
-        click.echo(finding)
-    click.echo("next:")
-    click.echo("  distracted ui              the asset graph, the runs, MLflow and the report in a browser")
-    click.echo("  distracted doctor          what is there, what is missing for the real data")
-    click.echo("  distracted run             after putting Kaggle's zip or tree into data/")
+    summary = _run(settings, (), ())
+    if summary.report:
+        for finding in findings(settings)[: len(EXPECTED)]:
+            click.echo(finding)
+    _conclude(settings, summary)
+    for command, what in (
+        ("distracted ui", "the asset graph, the runs, MLflow and the report, in a browser"),
+        (f"cd {short(root)} && mlflow ui", "the training runs alone"),
+        ("distracted fetch", "Kaggle's data into data/; says what to do where that needs an account"),
+        ("distracted run", "the same on your own data: Kaggle's zip, or its unpacked tree, in data/"),
+    ):
+        click.echo(f"  {command:30} {what}")
 
 
 @main.command()
@@ -93,10 +101,13 @@ def fetch() -> None:
 @data_option
 def run(variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None) -> None:
     """Make everything that is missing, in one process; kill it and run it again as you like."""
-    _run(current_settings(), variants, folds, config)
+    settings = current_settings()
+    _conclude(settings, _run(settings, variants, folds, config))
 
 
-def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None = None) -> None:
+def _run(
+    settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None = None
+) -> "RunSummary":
     from distracted_pipeline.orchestration.compute import read_op_config
     from distracted_pipeline.orchestration.pipeline import run_missing
     from distracted_pipeline.progress import duration
@@ -110,6 +121,11 @@ def _run(settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], 
     for variant, reason in summary.skipped.items():
         click.echo(f"left out: {variant}: {reason}", err=True)
     click.echo(f"{summary.done} steps in {duration(summary.seconds)}, {len(summary.failed)} failed")
+    return summary
+
+
+def _conclude(settings: Settings, summary: "RunSummary") -> None:
+    """Print what came out and where it is; exit with 1 where a step failed."""
     if summary.report:
         from distracted_pipeline.evaluation.tables import headline
 

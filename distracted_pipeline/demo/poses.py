@@ -10,9 +10,9 @@ only by a small thing in the right hand:
   in c1 (texting).
 - c2 and c8: the right hand is at the ear, with a phone in c2, with a brush in c8 (hair).
 
-Phone, case and brush have one outline and one mean colour, and lines that run across a phone and along the others;
-only the phone is one of the six mask categories. A segmenter that looks at 320 x 240 pixels sees the lines. In a
-picture of 96 x 96 they are one grey, so a classifier that sees only that gets about half of *both* classes of a pair
+Phone, case and brush have one outline and one mean colour, but only a phone shows lines of text, and only the phone is
+one of the six mask categories. A segmenter that looks at 320 x 240 pixels sees the lines. In a picture of 96 x 96
+they are one grey, so a classifier that sees only that gets about half of *both* classes of a pair
 right. Hence `PLANTED`: recall of all four must rise with mask features. Every other class has a pose of its
 own, large enough for a small picture, so there is little left to gain: c3 and c4 hold a phone too, but their
 raised left arm already tells, and so does the arm at the mouth in c6: its cup or bottle stands in the console in

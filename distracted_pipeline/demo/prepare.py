@@ -1,4 +1,4 @@
-"""The demo's data root, complete: drawn frames, exact masks, the shipped backbone, and settings that name them.
+"""The demo's data root, complete: drawn frames, the two shipped models, and settings that name them.
 
 Drawing is `demo.dataset`, the shipped models `demo.shipped`; running the chain on it is `orchestration.pipeline`.
 """
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from distracted_pipeline.demo.dataset import BACKBONE_FOLDER, generate
+from distracted_pipeline.demo.dataset import BACKBONE_FOLDER, SEGMENTER_FOLDER, generate
 from distracted_pipeline.demo.shipped import FILES, shipped
 from distracted_pipeline.files import atomic_path
 
@@ -26,6 +26,7 @@ def prepare_demo(root: Path, *, drivers: int, frames: int, seed: int, log: Calla
         DistractedError: `root` holds other data, or a shipped model is damaged.
     """
     generate(root, drivers=drivers, frames=frames, seed=seed, log=log)
+    _copy_model(shipped("segmenter"), root / SEGMENTER_FOLDER)
     _copy_model(shipped("backbone"), root / BACKBONE_FOLDER)
 
 

@@ -2,7 +2,6 @@
 
 Belongs here: where they are and whether they are whole. How they came about is `demo.pretrain` and the
 MODEL_CARD.md beside each; what loads them are `masks.segmenter` and `variants.backbones`, as any other folder.
-Only the backbone comes along so far; a segmenter is trained with `demo.pretrain` and set by its folder.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""Does the demo's report say what was drawn? Checks the finding against what is planted.
+"""Do the demo's masks and report say what was drawn? Checks the finding against what is planted.
 
 Belongs here: what must come out, and the comparison. What is planted is `demo.poses`, the statistics are
-`evaluation`'s.
+`evaluation`'s, how masks are measured is `demo.overlap`.
 
     python -m distracted_pipeline.demo.story --data data/demo
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distracted_pipeline.demo.overlap import BARS, MEAN_BAR, cached_iou, mean_iou, reaches_bars
 from distracted_pipeline.demo.poses import PLANTED
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
@@ -57,6 +58,21 @@ def findings(settings: Settings) -> list[Finding]:
     return [_finding(name, classes[classes["variant"] == name]) for name in (*EXPECTED, *others)]
 
 
+def mask_finding(settings: Settings) -> Finding:
+    """Compare the masks that the chain made with the label maps of the drawing.
+
+    Raises:
+        DistractedError: There are no masks yet.
+    """
+    iou = cached_iou(settings)
+    each = ", ".join(f"{name} {value:.2f}" for name, value in iou.items())
+    text = f"masks: mean intersection over union with the drawing {mean_iou(iou):.2f} ({each})"
+    if reaches_bars(iou):
+        return Finding(True, text)
+    bars = ", ".join(f"{name} {bar}" for name, bar in BARS.items())
+    return Finding(False, f"{text}; wanted are at least: mean {MEAN_BAR}, {bars}")
+
+
 def _finding(name: str, rows: "pd.DataFrame") -> Finding:
     from distracted_pipeline.evaluation.comparison import IMPROVED, WORSENED
 
@@ -85,9 +101,10 @@ def _listed(classes: Sequence[str]) -> str:
     "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(DEMO_DATA), help="The demo's data root."
 )
 def main(data: Path) -> None:
-    """Say whether the report on the drawn data finds what was drawn; exit with 1 where it does not."""
+    """Say whether masks and report show what was drawn; exit with 1 where they do not."""
+    settings = load_settings(data=data.resolve())
     try:
-        found = findings(load_settings(data=data.resolve()))
+        found = [*findings(settings), mask_finding(settings)]
     except DistractedError as error:
         raise click.ClickException(str(error)) from error
     for finding in found:

@@ -18,8 +18,10 @@ from distracted_pipeline.demo.poses import Scene
 
 _FLAT_SIZE = (30, 54)
 """Width and height of a phone, a case or a brush."""
-_RIDGE = 8
-"""From one line on them to the next: four pixels of a picture 240 high, not two of one 96 high."""
+_LINE_PITCH = 7
+"""From one line of text to the next: more than three pixels of a picture 240 high, less than 1.5 of one 96 high."""
+_BLEED = 0.2
+"""Pillow fills the pixels under an outline too: lines are drawn thinner by this, so light and dark balance."""
 
 
 def draw_thing(canvas: Canvas, scene: Scene, palm: Point, grip: float, size: float) -> None:
@@ -34,10 +36,9 @@ def draw_thing(canvas: Canvas, scene: Scene, palm: Point, grip: float, size: flo
 
 
 def _flat_thing(canvas: Canvas, centre: Point, grip: float, size: float, phone: bool) -> None:
-    """Two things of one outline and one mean colour, told apart by the way their lines run.
+    """Two things of one outline and one mean colour: only a phone shows lines of text.
 
-    A phone shows lines of text across, a glasses case or hair brush has ridges lengthwise: plain to see at full size,
-    one grey in a picture that is made small; see `demo.poses` for why.
+    Plain to see at full size, one grey in a picture that is made small; see `demo.poses` for why.
     """
     w, h = _FLAT_SIZE
     light, dark = (190, 202, 216), (58, 64, 76)
@@ -46,15 +47,14 @@ def _flat_thing(canvas: Canvas, centre: Point, grip: float, size: float, phone: 
         return place(box(at, width, height, 0, rounding), centre, grip, size)
 
     canvas.fill(part((0, 0), w, h, 4), blend(light, dark, 0.5), PHONE if phone else NONE)
-    across, along = w - 4, h - 4  # as many light pixels as dark ones, either way
-    canvas.fill(part((0, 0), across, along, 2), dark)
-    length, other = (along, across) if phone else (across, along)
-    count = round(length / _RIDGE)
+    if not phone:
+        return
+    width, height = w - 4, h - 4
+    canvas.fill(part((0, 0), width, height, 2), dark)
+    count = round(height / _LINE_PITCH)
+    pitch = height / count
     for k in range(count):
-        middle = -length / 2 + (k + 0.5) * length / count
-        line = (0.0, middle) if phone else (middle, 0.0)
-        thick = length / count / 2
-        canvas.fill(part(line, *((other, thick) if phone else (thick, other))), light)
+        canvas.fill(part((0.0, (k + 0.5) * pitch - height / 2), width, pitch / 2 - _BLEED), light)
 
 
 def draw_cup(canvas: Canvas, centre: Point, angle: float, size: float, colour: Colour) -> None:
