@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 BENCHMARKS := masks mask-cache training gradcam statistics report startup overhead
 
-.PHONY: help setup demo test test-cluster lint clean-demo $(BENCHMARKS:%=bench-%)
+.PHONY: help setup demo test test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
+	@echo "make sample-report  docs/sample-report and docs/report.png from data/demo; the picture needs chromium"
 	@echo "make clean-demo   remove data/demo"
 
 setup: $(VENV)/.installed
@@ -50,6 +51,13 @@ test-cluster: $(VENV)/.installed-dev
 # Options of one: python -m distracted_pipeline_tests.benchmarks.bench_NAME --help
 $(BENCHMARKS:%=bench-%): bench-%: $(VENV)/.installed-dev
 	$(BIN)/python -m distracted_pipeline_tests.benchmarks.bench_$(subst -,_,$*)
+
+CHROMIUM := chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+	--disable-component-update --disable-sync --hide-scrollbars
+
+sample-report: $(VENV)/.installed
+	$(BIN)/python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report
+	$(CHROMIUM) --window-size=1100,1130 --screenshot=docs/report.png file://$(CURDIR)/docs/sample-report/index.html
 
 clean-demo:
 	rm -rf data/demo

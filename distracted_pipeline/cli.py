@@ -50,7 +50,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--drivers", default=18, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
-@click.option("--frames", default=6, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
+@click.option("--frames", default=5, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the drawing.")
 @data_option
 @click.pass_context

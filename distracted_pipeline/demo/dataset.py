@@ -36,7 +36,7 @@ from distracted_pipeline.vocabulary import CLASS_IDS
 STAMP = "demo.json"
 """Says what the generator draws or has drawn in a data root; complete only when everything is there."""
 
-DRIVERS, FRAMES = 18, 6
+DRIVERS, FRAMES = 18, 5
 """Of the usual demo: drivers count, as tests swap whole ones; frames of one are near-duplicates."""
 
 LABEL_MAPS = "label_maps"

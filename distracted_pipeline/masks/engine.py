@@ -157,12 +157,14 @@ def fill_missing(
     manifest = read_manifest(settings)
     if subjects is None:
         subjects = manifest.filter(pc.equal(manifest["status"], OK))["subject"].unique().to_pylist()
+    chosen = {subject: _rows(manifest, subject) for subject in subjects}
+    open_ones = {name for name, rows in chosen.items() if not finished(source.cache, settings.data, name, rows)}
+    if open_ones:
+        _ = source.segmenter  # a missing model is one error, not one for each subject
+    progress = Progress(sum(chosen[name].num_rows for name in open_ones), "images of all subjects", log)
     results: dict[str, FillResult] = {}
-    for subject in subjects:
-        rows = _rows(manifest, subject)
+    for subject, rows in chosen.items():
         started = time.monotonic()
-        if not finished(source.cache, settings.data, subject, rows):
-            _ = source.segmenter  # a missing model is one error, not one for each subject
         try:
             results[subject] = _fill(source, subject, rows, batch_size, log)
         except DistractedError as error:
@@ -176,6 +178,8 @@ def fill_missing(
                 break  # no other subject would fare better
         if results[subject].done:
             on_filled(subject, results[subject])
+        if subject in open_ones:
+            progress.advance(rows.num_rows)
     return results
 
 

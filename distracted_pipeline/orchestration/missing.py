@@ -23,11 +23,15 @@ class Step:
     partition: str | None = None
 
 
-def fill_steps(settings: Settings) -> Iterator[Step]:
-    """Masks, always (nothing to do is quickly said), then the taps that the catalogue's variants read."""
+def mask_steps() -> Iterator[Step]:
+    """Masks, always: nothing to do is quickly said."""
+    yield Step(("masks",), "masks")
+
+
+def feature_steps(settings: Settings) -> Iterator[Step]:
+    """Subjects that lack taps which the catalogue's variants read."""
     from distracted_pipeline.features.plan import is_filled
 
-    yield Step(("masks",), "masks")
     for subject in settings.subjects():
         if not is_filled(settings, subject):
             yield Step(("features",), f"features {subject}", subject)

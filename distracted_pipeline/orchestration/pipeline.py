@@ -21,7 +21,8 @@ from distracted_pipeline.orchestration.missing import (
     Step,
     chosen_folds,
     chosen_variants,
-    fill_steps,
+    feature_steps,
+    mask_steps,
     report_steps,
     train_steps,
     unsupported,
@@ -95,7 +96,8 @@ def run_missing(
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
         runner = _Runner(defs, instance, settings, devices or {}, summary, log)
-        runner.run(fill_steps(settings))
+        runner.run(mask_steps())
+        runner.run(feature_steps(settings))
         trainings = list(train_steps(settings, entries, wanted_folds))
         _settle_tracking(settings, bool(trainings), log)
         runner.run(trainings, meanwhile=lambda: report_steps(settings, entries))

@@ -23,9 +23,9 @@ from distracted_pipeline.reports import formats
 from distracted_pipeline.reports.facts import leaderboard_markdown, verdict_line
 from distracted_pipeline.reports.findings import ClassScore, Findings
 from distracted_pipeline.reports.pages import SUMMARY, write_pages
-from distracted_pipeline.reports.pictures import Pictures, draw_pictures, sample_strip
+from distracted_pipeline.reports.pictures import WIDTH, Pictures, draw_pictures, sample_strip
 from distracted_pipeline.reports.reading import read_findings
-from distracted_pipeline.reports.selection import select
+from distracted_pipeline.reports.selection import MOST, select
 from distracted_pipeline.reports.site import Site
 from distracted_pipeline.settings import Settings
 
@@ -84,26 +84,9 @@ def build_report(settings: Settings, log: Callable[[str], object] = print) -> Re
         DistractedError: Nothing has been evaluated, a frame is gone, or the disk is full.
     """
     findings = read_findings(settings)
-    selection = select(findings)
-    now = datetime.now(UTC)
-    report_id = f"{now:%Y-%m-%d}-{_digest(settings)}"
+    report_id = f"{datetime.now(UTC):%Y-%m-%d}-{_digest(settings)}"
     with locked(settings.reports / ".lock", what="the report"), _temporary(settings.reports, report_id) as folder:
-        log(f"report on {len(findings.variants)} variants, {len(selection.images)} images with pages of their own")
-        pictures = draw_pictures(findings, selection.images, folder, log=log)
-        missing = _missing(findings, pictures)
-        site = Site(
-            folder=folder,
-            report_id=report_id,
-            written=f"{now:%Y-%m-%d %H:%M} UTC",
-            findings=findings,
-            selection=selection,
-            pictures=pictures,
-            problems=_problems(settings),
-            missing=missing,
-        )
-        pages = write_pages(site)
-        _write_table(folder / "class_accuracy.csv", findings)
-        size = _within_budget(folder)
+        site, pages, size = write_site(findings, folder, report_id, log=log)
         sample = sample_strip(folder, site.example_pictures())
         published = _publish(folder, settings.reports / report_id)
         _point_latest(settings.reports, report_id)
@@ -115,13 +98,56 @@ def build_report(settings: Settings, log: Callable[[str], object] = print) -> Re
         report_id=report_id,
         pages=pages,
         bytes=size,
-        missing=missing,
+        missing=site.missing,
         variants=findings.variants,
         absent=findings.absent,
         verdict=verdict_line(findings),
         table=leaderboard_markdown(findings),
         sample=sample,
     )
+
+
+def write_site(
+    findings: Findings,
+    folder: Path,
+    report_id: str,
+    *,
+    most: int = MOST,
+    width: int = WIDTH,
+    log: Callable[[str], object] = print,
+) -> tuple[Site, int, int]:
+    """Write every page and picture of a report into an empty folder.
+
+    Args:
+        findings: What has been measured.
+        folder: Gets the site.
+        report_id: Its name.
+        most: Images with a page of their own.
+        width: Of frames and masks, in pixels.
+        log: Receives progress lines.
+
+    Returns:
+        The site, its pages, and its bytes.
+
+    Raises:
+        DistractedError: A frame is gone, or the site is larger than promised.
+    """
+    selection = select(findings, most)
+    log(f"report on {len(findings.variants)} variants, {len(selection.images)} images with pages of their own")
+    pictures = draw_pictures(findings, selection.images, folder, width=width, log=log)
+    site = Site(
+        folder=folder,
+        report_id=report_id,
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        findings=findings,
+        selection=selection,
+        pictures=pictures,
+        problems=_problems(findings.settings),
+        missing=_missing(findings, pictures),
+    )
+    pages = write_pages(site)
+    _write_table(folder / "class_accuracy.csv", findings)
+    return site, pages, _within_budget(folder)
 
 
 def _digest(settings: Settings) -> str:

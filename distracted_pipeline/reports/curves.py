@@ -56,7 +56,7 @@ def reliability(bins: Sequence[Bin], *, title: str) -> Markup:
         if not found.n or found.confidence is None or found.accuracy is None:
             continue
         x, y = _LEFT + found.confidence * SIDE, bottom - found.accuracy * SIDE
-        points.append(f"{x:g},{y:g}")
+        points.append(f"{x:.1f},{y:.1f}")
         said = element(
             "title",
             f"{found.n:,} predictions with confidence {formats.proportion(found.confidence)}: "
@@ -93,7 +93,7 @@ def courses(lines: Sequence[Course], best: int | None, *, title: str) -> Markup:
         parts.append(element("line", x1=x, x2=x, y1=6, y2=6 + height, class_="reference"))
     for line in lines:
         points = [place(epoch, value) for epoch, value in enumerate(line.values, start=1)]
-        drawn = " ".join(f"{x:g},{y:g}" for x, y in points)
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(element("polyline", points=drawn, class_=f"line {line.kind}"))
         parts += [element("circle", cx=x, cy=y, r=2, class_=f"mark {line.kind}") for x, y in points]
     for value, y in ((greatest, 14), (least, 6 + height)):

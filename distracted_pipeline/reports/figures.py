@@ -53,7 +53,7 @@ def heatmap(
     parts = []
     for j, (label, link) in enumerate(columns):
         x, y = (j + 0.42) * width, top - 8
-        parts.append(_linked(element("text", label, transform=f"rotate(-35 {x:g} {y:g})", x=x, y=y), link))
+        parts.append(_linked(element("text", label, transform=f"rotate(-35 {x:.1f} {y:.1f})", x=x, y=y), link))
     for i, row in enumerate(cells):
         parts += [_heat_cell(cell, j * width, top + i * height) for j, cell in enumerate(row)]
     slack = int(4.6 * len(columns[-1][0]))

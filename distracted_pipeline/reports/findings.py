@@ -3,14 +3,17 @@
 Names and meanings only; `reading` fills them from the data root.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from distracted_pipeline.evaluation.comparison import sentence
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
+
+T = TypeVar("T")
 
 SCOPES = {
     "oof": "out-of-fold predictions over all drivers",
@@ -128,6 +131,17 @@ class Scope:
     def verdict(self, variant: str) -> str:
         """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
         return sentence([score.verdict for score in self.classes[variant]])
+
+    def only(self, names: Collection[str]) -> "Scope":
+        """Return the same of some variants."""
+        return Scope(
+            self.name,
+            _only(self.classes, names),
+            _only(self.variants, names),
+            _only(self.confusion, names),
+            _only(self.reliability, names),
+            _only(self.moves, names),
+        )
 
 
 @dataclass(frozen=True)
@@ -252,3 +266,21 @@ class Findings:
     def title(self, variant: str) -> str:
         """Return the label of a variant, or its name where the catalogue has none."""
         return self.catalogue[variant].title if variant in self.catalogue else variant
+
+    def only(self, names: Collection[str]) -> "Findings":
+        """Return the same of some variants; the numbers stay as they were tested, among all of them."""
+        variants = [name for name in self.variants if name in names]
+        rows = [self.variants.index(name) for name in variants]
+        return replace(
+            self,
+            catalogue=_only(self.catalogue, names),
+            variants=variants,
+            scopes={name: scope.only(names) for name, scope in self.scopes.items()},
+            predictions=Predictions(variants, self.predictions.probabilities[rows]),
+            cams=_only(self.cams, names),
+            runs=_only(self.runs, names),
+        )
+
+
+def _only(by_variant: dict[str, T], names: Collection[str]) -> dict[str, T]:
+    return {name: value for name, value in by_variant.items() if name in names}

@@ -56,9 +56,14 @@ class Pictures:
 
 
 def draw_pictures(
-    findings: Findings, images: Sequence[Image], site: Path, *, log: Callable[[str], object] = print
+    findings: Findings,
+    images: Sequence[Image],
+    site: Path,
+    *,
+    width: int = WIDTH,
+    log: Callable[[str], object] = print,
 ) -> Pictures:
-    """Write the pictures of `images` under `site/pictures` and return where they are.
+    """Write the pictures of `images`, `width` pixels wide at most, under `site/pictures`; return where they are.
 
     Raises:
         DistractedError: A frame of the manifest cannot be read any more.
@@ -77,7 +82,7 @@ def draw_pictures(
 
         def draw(image: Image) -> None:
             pixels = reader.rgb(image.path)
-            frame = _fit(Pillow.fromarray(pixels), WIDTH)
+            frame = _fit(Pillow.fromarray(pixels), width)
             name = slug(image.img)
             pictures.frames[image.img] = _save(frame, site, f"pictures/{name}.jpg")
             if cache is not None and image.img in masked:

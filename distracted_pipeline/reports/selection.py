@@ -7,6 +7,7 @@ belongs to `pictures`.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -78,8 +79,11 @@ class Selection:
     left_out: int
 
 
-def select(findings: Findings) -> Selection:
-    """Choose the images of a report: all with CAMs, a few flips per variant, the hardest of each class."""
+def select(findings: Findings, most: int = MOST) -> Selection:
+    """Choose the images of a report: all with CAMs, a few flips per variant, the hardest of each class.
+
+    Where that is more than `most`, each of these lists gives its first images.
+    """
     images = list(findings.images.values())
     true = np.array([image.true for image in images])
     predicted = findings.predictions.predicted()
@@ -89,16 +93,15 @@ def select(findings: Findings) -> Selection:
     suspects = _suspects(together, seen, images, true)
     masks = [_turned(_spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in range(10)]
     explained = Counter(img for cams in findings.cams.values() for img in {row.img: None for row in cams.rows})
-    wanted: dict[str, None] = {}
-    for group in (
+    groups = [
+        [img for img, _ in explained.most_common()],  # those that all variants explain first
         *([*f.shown_gained, *f.shown_lost] for f in flips.values()),
         *hardest,
         *([suspect.img for suspect in found] for found in suspects),
         *(names[:2] for names in masks),
-        (img for img, _ in explained.most_common()),  # those that all variants explain first
-    ):
-        wanted.update(dict.fromkeys(img for img in group if img in findings.images))
-    kept = set(list(wanted)[:MOST])
+    ]
+    wanted = dict.fromkeys(img for turn in zip_longest(*groups) for img in turn if img in findings.images)
+    kept = set(list(wanted)[:most])
     return Selection(
         images=[image for image in images if image.img in kept],
         flips=flips,

@@ -30,4 +30,4 @@ def drawing(width: float, height: float, title: str, parts: Sequence[Markup], ki
 
 
 def _short(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{round(value, 2):g}" if isinstance(value, float) else value

@@ -121,7 +121,7 @@ def _reference(axis: Axis, value: float, height: float) -> Markup:
 
 def _dot(x: float, y: float, kind: str) -> Markup:
     if kind == "up":
-        return element("polygon", points=f"{x:g},{y - 6} {x - 6:g},{y + 5} {x + 6:g},{y + 5}", class_="dot up")
+        return element("polygon", points=f"{x:.1f},{y - 6} {x - 6:.1f},{y + 5} {x + 6:.1f},{y + 5}", class_="dot up")
     if kind == "down":
-        return element("polygon", points=f"{x:g},{y + 6} {x - 6:g},{y - 5} {x + 6:g},{y - 5}", class_="dot down")
+        return element("polygon", points=f"{x:.1f},{y + 6} {x - 6:.1f},{y - 5} {x + 6:.1f},{y - 5}", class_="dot down")
     return element("circle", cx=x, cy=y, r=4.5, class_="dot even")

@@ -1,6 +1,7 @@
 """Two small pictures of a training: its curve, and a confusion matrix with rows and columns by class id.
 
-For MLflow and Dagster's metadata; the report draws its own. matplotlib loads when a picture is drawn.
+For MLflow and Dagster's metadata; the report draws its own. matplotlib loads when a picture is drawn. Places of axes
+are fixed: letting matplotlib find them draws everything twice, for every training.
 """
 
 import base64
@@ -23,8 +24,8 @@ def confusion_figure(true: np.ndarray, predicted: np.ndarray, title: str) -> "Fi
     counts = np.zeros((len(CLASS_IDS), len(CLASS_IDS)), int)
     np.add.at(counts, (true, predicted), 1)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(7, 5.5), dpi=80, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(7, 5.5), dpi=80)
+    axes = figure.add_axes((0.31, 0.1, 0.66, 0.84))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
         colour = "white" if share[row, column] > 0.6 else "black"
@@ -42,8 +43,8 @@ def curve_markdown(history: Sequence[dict[str, Any]], best_epoch: int) -> str:
     from matplotlib.figure import Figure
 
     epochs = [line["epoch"] for line in history]
-    figure = Figure(figsize=(4.2, 2.2), dpi=70, layout="constrained")
-    losses, recalls = figure.subplots(1, 2)
+    figure = Figure(figsize=(4.2, 2.2), dpi=70)
+    losses, recalls = (figure.add_axes((left, 0.2, 0.4, 0.68)) for left in (0.08, 0.57))
     losses.plot(epochs, [line["train_loss"] for line in history], "-o", ms=3, label="training")
     losses.plot(epochs, [line["validation_loss"] for line in history], "--s", ms=3, label="validation")
     losses.set_title("cross-entropy", fontsize=8)

@@ -145,13 +145,15 @@ def test_counts_out_of_range_are_named_and_nothing_is_written(
     assert not (tmp_path / "data").exists()
 
 
-def test_settings_of_the_root_name_its_label_maps_and_say_that_it_is_drawn(demo: DemoDataset) -> None:
+def test_settings_of_the_root_name_its_models_and_say_that_it_is_drawn(demo: DemoDataset) -> None:
     settings = load_settings({}, data=demo.root)
     assert settings.synthetic
-    assert settings.segmenter == f"folder:{demo.root / 'label_maps'}"
-    assert settings.backbone == "backbones/tiny-efficientnet"
-    (demo.root / settings.backbone).mkdir(parents=True)
-    assert load_settings({}, data=demo.root).backbone == str(demo.root / "backbones" / "tiny-efficientnet")
+    assert (settings.segmenter, settings.backbone) == ("segmenters/tiny-mask2former", "backbones/tiny-efficientnet")
+    for folder in (settings.segmenter, settings.backbone):
+        (demo.root / folder).mkdir(parents=True)
+    settings = load_settings({}, data=demo.root)
+    assert settings.segmenter == str(demo.root / "segmenters" / "tiny-mask2former")
+    assert settings.backbone == str(demo.root / "backbones" / "tiny-efficientnet")
 
 
 def test_unlabelled_frames_show_strangers_and_names_tell_no_class(tmp_path: Path) -> None:

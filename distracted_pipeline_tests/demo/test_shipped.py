@@ -1,12 +1,16 @@
-"""The model that comes with the package is whole, small, and of use to the variants."""
+"""The models that come with the package are whole, small, and of use: to the variants, and to the masks."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from distracted_pipeline.demo.shipped import CHECKSUMS, FILES, sha256, shipped
+from distracted_pipeline.demo.overlap import BARS, reaches_bars
+from distracted_pipeline.demo.segmenter_training import demo_scenes, measure
+from distracted_pipeline.demo.shipped import CHECKSUMS, FILES, Model, sha256, shipped
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.models import ModelSegmenter
+from distracted_pipeline.masks.segmenter import load_segmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import load_backbone
 
@@ -20,9 +24,10 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_backbone_is_whole_small_and_described() -> None:
-    folder = shipped("backbone")
-    assert sum((folder / name).stat().st_size for name in FILES) <= 3 * MIB
+@pytest.mark.parametrize(("model", "most"), [("backbone", 3 * MIB), ("segmenter", 4 * MIB)])
+def test_a_model_is_whole_small_and_described(model: Model, most: int) -> None:
+    folder = shipped(model)
+    assert sum((folder / name).stat().st_size for name in FILES) <= most
     card = (folder / "MODEL_CARD.md").read_text()
     assert all(sha256(folder / name) in card for name in FILES)
 
@@ -55,3 +60,14 @@ def test_backbone_serves_the_variants(tmp_path: Path) -> None:
     assert backbone.preprocessing.size == (96, 96)
     assert backbone.trunk.family == "efficientnet"
     assert backbone.trunk.pools_by_mean()
+
+
+def test_the_segmenter_sees_all_six_categories_on_drivers_it_never_saw(tmp_path: Path) -> None:
+    segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(shipped("segmenter"))), "cpu")
+    assert isinstance(segmenter, ModelSegmenter)
+    assert segmenter.categories_missing == []
+    one_of_each_class = [demo_scenes(1)[10 * driver + number] for number, driver in enumerate((0, 17, 3, 8, 11) * 2)]
+    measured = measure(segmenter, one_of_each_class, lambda line: None)
+    assert set(BARS) < set(measured["iou"])
+    assert reaches_bars(measured["iou"]), measured["iou"]
+    assert measured["phone_found"] == {f"c{k}": float(k in (1, 2, 3, 4)) for k in range(10)}

@@ -32,6 +32,14 @@ def root(tmp_path: Path) -> Settings:
     return settings
 
 
+@pytest.fixture(autouse=True)
+def iou(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the cached masks are said to reach; measuring them is `test_overlap`."""
+    reached = {"person": 0.95, "cell phone": 0.8, "chair": 0.97}
+    monkeypatch.setattr(story, "cached_iou", lambda settings: reached)
+    return reached
+
+
 def told(settings: Settings) -> dict[str, bool | None]:
     class_accuracy(settings, log=lambda _: None)
     return {finding.text.split(":")[0]: finding.holds for finding in story.findings(settings)}
@@ -71,6 +79,17 @@ def test_a_placebo_that_differs_is_noticed(root: Settings) -> None:
     predict(root, "masks_fused", CROSS_FOLDS)
     predict(root, "placebo", CROSS_FOLDS)
     assert told(root) == {"masks_fused": True, "placebo": False}
+
+
+def test_masks_that_miss_what_was_drawn_are_noticed(root: Settings, iou: dict[str, float]) -> None:
+    predict(root, "masks_fused", CROSS_FOLDS)
+    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    class_accuracy(root, log=lambda _: None)
+    iou["cell phone"] = 0.4
+    result = CliRunner().invoke(story.main, ["--data", str(root.data)])
+    assert result.exit_code == 1
+    assert "NOT as drawn" in result.output
+    assert "cell phone 0.40" in result.output
 
 
 def test_without_the_variants_there_is_no_finding(root: Settings) -> None:

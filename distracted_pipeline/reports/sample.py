@@ -1,0 +1,77 @@
+"""The sample report in `docs/`: a small edition of the demo's, for readers who have not run anything yet.
+
+Belongs here: what is left out of it. The pages are those of `pages`, as in any report.
+
+    python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.reports import formats
+from distracted_pipeline.reports.build import write_site
+from distracted_pipeline.reports.reading import read_findings
+from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
+
+BUDGET = 1_500_000
+"""Bytes of the whole sample: it lives in the repository."""
+
+VARIANTS = ("top_only", "fine_tune", "adapter_serial", "masks_fused", "placebo")
+"""One of each idea."""
+
+IMAGES = 5
+WIDTH = 200
+
+
+def write_sample(settings: Settings, folder: Path, log: Callable[[str], object] = print) -> int:
+    """Replace `folder` by a sample of the report on the demo in `settings.data`; return its bytes.
+
+    Raises:
+        DistractedError: The data root is no demo or not below the working directory, nothing is evaluated there, or
+            the sample is too large.
+    """
+    if not settings.synthetic:
+        raise DistractedError(f"{settings.data} is not the demo's data root, and photographs stay out of documents.")
+    if not settings.data.is_relative_to(Path.cwd()):  # pages show the data root as one would type it from here
+        raise DistractedError(f"{settings.data} would be in the sample by its full path: cd to a folder above it.")
+    findings = read_findings(settings).only(VARIANTS)
+    # A reader of the sample runs neither Dagster nor MLflow: no links to them.
+    nowhere = {"mlflow_run_id": "", "dagster_run_id": ""}
+    runs = {name: {fold: run | nowhere for fold, run in folds.items()} for name, folds in findings.runs.items()}
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _, pages, size = write_site(replace(findings, runs=runs), part, "sample", most=IMAGES, width=WIDTH, log=log)
+        if size > BUDGET:
+            raise DistractedError(f"the sample has {formats.size(size)}, the limit is {formats.size(BUDGET)}.")
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    log(f"{folder / 'index.html'}: {pages} pages, {formats.size(size)}")
+    return size
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(DEMO_DATA), help="The demo's data root."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/sample-report"), help="Replaced."
+)
+def main(data: Path, out: Path) -> None:
+    """Write a small edition of the demo's report."""
+    try:
+        write_sample(load_settings(data=data.resolve()), out, click.echo)
+    except DistractedError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The demo's data root: complete with its models, and left alone the second time."""
+
+from pathlib import Path
+
+from distracted_pipeline.demo.prepare import prepare_demo
+from distracted_pipeline.demo.shipped import FILES, shipped
+from distracted_pipeline.masks.segmenter import segmenter_fingerprint
+from distracted_pipeline.settings import load_settings
+
+
+def quiet(line: str) -> None:
+    """Log nothing."""
+
+
+def test_both_models_lie_in_the_root_and_a_second_call_changes_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)
+    settings = load_settings({}, data=root)
+    for folder, model in ((settings.segmenter, "segmenter"), (settings.backbone, "backbone")):
+        for name in FILES:
+            assert (Path(folder) / name).read_bytes() == (shipped(model) / name).read_bytes()  # type: ignore[arg-type]
+    before = segmenter_fingerprint(settings)
+    changed = {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
+    prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")} == changed
+    assert segmenter_fingerprint(settings) == before
+
+
+def test_a_damaged_copy_is_replaced(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)
+    copy = Path(load_settings({}, data=root).segmenter) / "model.safetensors"
+    copy.write_bytes(b"half")
+    prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)
+    assert copy.read_bytes() == (shipped("segmenter") / "model.safetensors").read_bytes()
