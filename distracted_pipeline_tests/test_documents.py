@@ -77,11 +77,7 @@ def test_every_asset_has_its_line_in_the_readme() -> None:
 
 def test_every_file_that_the_documents_lead_to_is_there() -> None:
     places = [REPOSITORY, REPOSITORY / "docs"]
-    documents = [
-        README,
-        CONTRIBUTING,
-        *(path.read_text(encoding="utf-8") for path in (REPOSITORY / "docs").glob("*.md")),
-    ]
+    others = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "docs").glob("*.md")]
     led_to = {place for text in (README, CONTRIBUTING, *others) for place in re.findall(r"\]\(([\w./-]+)\)", text)}
     assert "docs/sample-report/index.html" in led_to
     assert [place for place in led_to if not any((folder / place).exists() for folder in places)] == []
