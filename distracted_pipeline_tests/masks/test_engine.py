@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,16 @@ def cache_of(settings: Settings) -> MaskCache:
 def first_path(settings: Settings, subject: str) -> tuple[str, Path]:
     row = of_subject(read_manifest(settings), subject).slice(0, 1).to_pylist()[0]
     return row["img"], settings.data / row["path"]
+
+
+def test_time_left_is_told_over_all_subjects_that_lack_masks(frames: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_subject(frames, "p002", segmenter=Bright(), log=quiet)
+    monkeypatch.setattr(engine, "Progress", partial(engine.Progress, interval=0.0))
+    lines: list[str] = []
+    fill_missing(frames, segmenter=Bright(), log=lines.append)
+    told = [line.split(" images")[0] for line in lines if "images of all subjects" in line]
+    assert told[0] == "20/143"  # 8 drivers of 20 less the first, and 3 unlabelled ones
+    assert told[-1] == "143/143"
 
 
 def test_every_image_gets_its_own_mask_and_a_second_run_makes_none(frames: Settings) -> None:
