@@ -26,10 +26,11 @@ from transformers.models.mask2former.image_processing_pil_mask2former import Mas
 
 from distracted_pipeline.demo.dataset import DRIVERS
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
+from distracted_pipeline.demo.mask_quality import mean_iou
 from distracted_pipeline.demo.optimise import drawn, optimise
-from distracted_pipeline.demo.overlap import Overlap, mean_iou
 from distracted_pipeline.demo.poses import Held, Scene, scene_of
 from distracted_pipeline.demo.scenes import paint
+from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.vocabulary import CLASS_IDS, MASK_NAMES
@@ -243,8 +244,8 @@ def measure(
         progress.advance()
     iou = overlap.iou()
     return {
-        "iou": iou,
-        "mean_iou": mean_iou(iou),
+        "iou": {name: round(value, 4) for name, value in iou.items()},
+        "mean_iou": round(mean_iou(iou), 4),
         "phone_found": {name: round(found[name] / seen[name], 4) for name in CLASS_IDS if seen[name]},
         "frames": len(scenes),
         "cpu_ms": round(1000 * seconds / len(scenes), 1),

@@ -1,7 +1,7 @@
 """Do the demo's masks and report say what was drawn? Checks the finding against what is planted.
 
 Belongs here: what must come out, and the comparison. What is planted is `demo.poses`, the statistics are
-`evaluation`'s, how masks are measured is `demo.overlap`.
+`evaluation`'s, how masks are measured `demo.mask_quality`.
 
     python -m distracted_pipeline.demo.story --data data/demo
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distracted_pipeline.demo.overlap import BARS, MEAN_BAR, cached_iou, mean_iou, reaches_bars
+from distracted_pipeline.demo.mask_quality import BARS, MEAN_BAR, cached_iou, mean_iou, reaches_bars
 from distracted_pipeline.demo.poses import PLANTED
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings

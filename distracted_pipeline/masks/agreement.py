@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from distracted_pipeline.files import write_json
+from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
@@ -56,15 +57,11 @@ class Agreement:
 
 def compare(masks: Sequence[np.ndarray], reference: Sequence[np.ndarray], precision: str) -> Agreement:
     """Return how far `masks` agree with `reference`, pooled over all pixels of all images."""
-    side = len(MASK_CATEGORIES) + 1
-    table = np.zeros(side * side, np.int64)
+    overlap = Overlap()
     for mask, right in zip(masks, reference, strict=True):
-        table += np.bincount((right.astype(np.int64) * side + mask).reshape(-1), minlength=side * side)
-    pairs = table.reshape(side, side)
-    both = np.diag(pairs)
-    either = pairs.sum(0) + pairs.sum(1) - both
-    iou = {name: float(both[i] / either[i]) if either[i] else None for i, name in enumerate(MASK_CATEGORIES, 1)}
-    return Agreement(precision, len(masks), float(both.sum() / max(pairs.sum(), 1)), iou)
+        overlap.add(right, mask)
+    iou = overlap.iou()
+    return Agreement(precision, len(masks), overlap.same(), {name: iou.get(name) for name in MASK_CATEGORIES})
 
 
 def measure(segmenter: Reducible, images: Sequence[np.ndarray], names: Sequence[str]) -> Agreement:

@@ -18,11 +18,11 @@ from distracted_pipeline.orchestration.compute import OpConfig
 from distracted_pipeline.orchestration.console import plain_console
 from distracted_pipeline.orchestration.instance import open_instance
 from distracted_pipeline.orchestration.missing import (
+    MASKS,
     Step,
     chosen_folds,
     chosen_variants,
     feature_steps,
-    mask_steps,
     report_steps,
     train_steps,
     unsupported,
@@ -96,7 +96,7 @@ def run_missing(
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
         runner = _Runner(defs, instance, settings, devices or {}, summary, log)
-        runner.run(mask_steps())
+        runner.run([MASKS])
         runner.run(feature_steps(settings))
         trainings = list(train_steps(settings, entries, wanted_folds))
         _settle_tracking(settings, bool(trainings), log)

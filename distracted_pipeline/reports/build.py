@@ -85,10 +85,10 @@ def build_report(settings: Settings, log: Callable[[str], object] = print) -> Re
     """
     findings = read_findings(settings)
     report_id = f"{datetime.now(UTC):%Y-%m-%d}-{_digest(settings)}"
-    with locked(settings.reports / ".lock", what="the report"), _temporary(settings.reports, report_id) as folder:
+    with locked(settings.reports / ".lock", what="the report"), temporary_site(settings.reports, report_id) as folder:
         site, pages, size = write_site(findings, folder, report_id, log=log)
         sample = sample_strip(folder, site.example_pictures())
-        published = _publish(folder, settings.reports / report_id)
+        published = publish_site(folder, settings.reports / report_id)
         _point_latest(settings.reports, report_id)
         _remove_old(settings.reports, report_id, log)
     log(f"{published / 'index.html'}: {pages} pages, {formats.size(size)}")
@@ -214,7 +214,7 @@ def _within_budget(folder: Path) -> int:
 
 
 @contextmanager
-def _temporary(reports: Path, report_id: str) -> Iterator[Path]:
+def temporary_site(reports: Path, report_id: str) -> Iterator[Path]:
     """Yield an empty folder beside the reports; it is gone afterwards, published or not."""
     for stale in reports.glob(f".*{_PART}"):  # of a killed build: the lock says that none is alive
         shutil.rmtree(stale, ignore_errors=True)
@@ -225,13 +225,13 @@ def _temporary(reports: Path, report_id: str) -> Iterator[Path]:
     except OSError as error:
         raise DistractedError(
             f"cannot write the report under {reports}: {error.strerror or error}. "
-            "Free some space or make the folder writable, then type `distracted run` again."
+            "Free some space or make the folder writable, then type the same command again."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _publish(folder: Path, target: Path) -> Path:
+def publish_site(folder: Path, target: Path) -> Path:
     """Rename a finished site to its place; an older one of the same name steps aside first."""
     aside = target.with_name(f".{target.name}.old{_PART}")
     if target.exists():

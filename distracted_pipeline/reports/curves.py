@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from distracted_pipeline.reports import formats
 from distracted_pipeline.reports.findings import Bin
-from distracted_pipeline.reports.svg import drawing, element
+from distracted_pipeline.reports.svg import drawing, element, points
 
 SIDE = 250
 """Width and height of the reliability plot's field."""
@@ -51,12 +51,12 @@ def reliability(bins: Sequence[Bin], *, title: str) -> Markup:
         element("text", "accuracy", transform=f"translate(10 {_TOP + SIDE / 2:g}) rotate(-90)", text_anchor="middle")
     )
     total = max((found.n for found in bins), default=0)
-    points = []
+    places = []
     for found in bins:
         if not found.n or found.confidence is None or found.accuracy is None:
             continue
         x, y = _LEFT + found.confidence * SIDE, bottom - found.accuracy * SIDE
-        points.append(f"{x:.1f},{y:.1f}")
+        places.append((x, y))
         said = element(
             "title",
             f"{found.n:,} predictions with confidence {formats.proportion(found.confidence)}: "
@@ -64,8 +64,8 @@ def reliability(bins: Sequence[Bin], *, title: str) -> Markup:
         )
         radius = 2.5 + 6.5 * (found.n / total) ** 0.5
         parts.append(element("circle", said, cx=x, cy=y, r=radius, class_="bin"))
-    if points:
-        parts.insert(-len(points), element("polyline", points=" ".join(points), class_="line up"))
+    if places:
+        parts.insert(-len(places), element("polyline", points=points(*places), class_="line up"))
     return drawing(right + 14, bottom + _BOTTOM, title, parts, "plot")
 
 
@@ -92,10 +92,9 @@ def courses(lines: Sequence[Course], best: int | None, *, title: str) -> Markup:
         x, _ = place(best, least)
         parts.append(element("line", x1=x, x2=x, y1=6, y2=6 + height, class_="reference"))
     for line in lines:
-        points = [place(epoch, value) for epoch, value in enumerate(line.values, start=1)]
-        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(element("polyline", points=drawn, class_=f"line {line.kind}"))
-        parts += [element("circle", cx=x, cy=y, r=2, class_=f"mark {line.kind}") for x, y in points]
+        places = [place(epoch, value) for epoch, value in enumerate(line.values, start=1)]
+        parts.append(element("polyline", points=points(*places), class_=f"line {line.kind}"))
+        parts += [element("circle", cx=x, cy=y, r=2, class_=f"mark {line.kind}") for x, y in places]
     for value, y in ((greatest, 14), (least, 6 + height)):
         parts.append(element("text", formats.decimal(value), x=_LEFT - 5, y=y, text_anchor="end", class_="quiet"))
     for epoch in sorted({1, epochs}):

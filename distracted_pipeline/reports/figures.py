@@ -102,7 +102,7 @@ def _heat_cell(cell: HeatCell, x: float, y: float) -> Markup:
     return element(
         "g",
         said,
-        element("rect", **ground, class_=kind, fill_opacity=round(0.06 + (DEEPEST - 0.06) * strength, 3)),
+        element("rect", **ground, class_=kind, fill_opacity=0.06 + (DEEPEST - 0.06) * strength),
         element("rect", **ground, class_=f"frame {kind}") if decided else Markup(),
         element("text", formats.difference(cell.value) + sign, **middle, class_="decided" if decided else "open"),
     )
@@ -122,9 +122,7 @@ def _confusion_cell(value: int, total: int, true: int, predicted: int, x: float,
         "g",
         said,
         element("rect", **ground, class_="none"),
-        element("rect", **ground, class_=kind, fill_opacity=round(0.08 + (DEEPEST - 0.08) * share, 3))
-        if share
-        else Markup(),
+        element("rect", **ground, class_=kind, fill_opacity=0.08 + (DEEPEST - 0.08) * share) if share else Markup(),
         element("text", text, x=x + size / 2, y=y + size / 2 + 4, text_anchor="middle", class_=weight),
     )
 

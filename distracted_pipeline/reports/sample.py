@@ -5,7 +5,6 @@ Belongs here: what is left out of it. The pages are those of `pages`, as in any 
     python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.reports import formats
-from distracted_pipeline.reports.build import write_site
+from distracted_pipeline.reports.build import publish_site, temporary_site, write_site
 from distracted_pipeline.reports.reading import read_findings
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 
@@ -43,17 +42,11 @@ def write_sample(settings: Settings, folder: Path, log: Callable[[str], object] 
     # A reader of the sample runs neither Dagster nor MLflow: no links to them.
     nowhere = {"mlflow_run_id": "", "dagster_run_id": ""}
     runs = {name: {fold: run | nowhere for fold, run in folds.items()} for name, folds in findings.runs.items()}
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with temporary_site(folder.parent, folder.name) as part:
         _, pages, size = write_site(replace(findings, runs=runs), part, "sample", most=IMAGES, width=WIDTH, log=log)
         if size > BUDGET:
             raise DistractedError(f"the sample has {formats.size(size)}, the limit is {formats.size(BUDGET)}.")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        publish_site(part, folder)
     log(f"{folder / 'index.html'}: {pages} pages, {formats.size(size)}")
     return size
 

@@ -29,5 +29,10 @@ def drawing(width: float, height: float, title: str, parts: Sequence[Markup], ki
     return element("svg", element("title", title), inner, class_=kind, role=role, **size)
 
 
+def points(*pairs: tuple[float, float]) -> str:
+    """Return places as the `points` of a polyline or polygon."""
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
+
+
 def _short(value: object) -> object:
     return f"{round(value, 2):g}" if isinstance(value, float) else value

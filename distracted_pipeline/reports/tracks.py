@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from distracted_pipeline.reports import formats
-from distracted_pipeline.reports.svg import drawing, element
+from distracted_pipeline.reports.svg import drawing, element, points
 
 TRACK = (168, 22)
 """Width and height of one dot-and-whisker track."""
@@ -121,7 +121,7 @@ def _reference(axis: Axis, value: float, height: float) -> Markup:
 
 def _dot(x: float, y: float, kind: str) -> Markup:
     if kind == "up":
-        return element("polygon", points=f"{x:.1f},{y - 6} {x - 6:.1f},{y + 5} {x + 6:.1f},{y + 5}", class_="dot up")
+        return element("polygon", points=points((x, y - 6), (x - 6, y + 5), (x + 6, y + 5)), class_="dot up")
     if kind == "down":
-        return element("polygon", points=f"{x:.1f},{y + 6} {x - 6:.1f},{y - 5} {x + 6:.1f},{y - 5}", class_="dot down")
+        return element("polygon", points=points((x, y + 6), (x - 6, y - 5), (x + 6, y - 5)), class_="dot down")
     return element("circle", cx=x, cy=y, r=4.5, class_="dot even")

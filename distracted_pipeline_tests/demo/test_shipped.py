@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distracted_pipeline.demo.overlap import BARS, reaches_bars
+from distracted_pipeline.demo.mask_quality import BARS, reaches_bars
 from distracted_pipeline.demo.segmenter_training import demo_scenes, measure
 from distracted_pipeline.demo.shipped import CHECKSUMS, FILES, Model, sha256, shipped
 from distracted_pipeline.errors import DistractedError
@@ -66,7 +66,8 @@ def test_the_segmenter_sees_all_six_categories_on_drivers_it_never_saw(tmp_path:
     segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(shipped("segmenter"))), "cpu")
     assert isinstance(segmenter, ModelSegmenter)
     assert segmenter.categories_missing == []
-    one_of_each_class = [demo_scenes(1)[10 * driver + number] for number, driver in enumerate((0, 17, 3, 8, 11) * 2)]
+    scenes = demo_scenes(1)
+    one_of_each_class = [scenes[10 * driver + number] for number, driver in enumerate((0, 17, 3, 8, 11) * 2)]
     measured = measure(segmenter, one_of_each_class, lambda line: None)
     assert set(BARS) < set(measured["iou"])
     assert reaches_bars(measured["iou"]), measured["iou"]

@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Settings:
 
 @pytest.fixture(autouse=True)
 def iou(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What the cached masks are said to reach; measuring them is `test_overlap`."""
+    """What the cached masks are said to reach; measuring them is `test_mask_quality`."""
     reached = {"person": 0.95, "cell phone": 0.8, "chair": 0.97}
     monkeypatch.setattr(story, "cached_iou", lambda settings: reached)
     return reached

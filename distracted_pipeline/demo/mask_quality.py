@@ -1,19 +1,18 @@
-"""How well masks agree with what was drawn: intersection over union by category.
+"""How good the demo's masks have to be, and are: intersection over union with what was drawn.
 
-Belongs here: the measure, its bars, and the masks of a demo's cache against its label maps. Measuring a
-model on scenes of one's own is `demo.segmenter_training`.
+Belongs here: the bars, and the masks of a demo's cache against its label maps. The measure itself is
+`masks.overlap`, measuring a model on scenes of one's own `demo.segmenter_training`.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from distracted_pipeline.demo.dataset import LABEL_MAPS
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import MASK_CATEGORIES, MASK_NAMES
 
 BARS = {"person": 0.9, "chair": 0.9, "cell phone": 0.6, "bottle": 0.6, "cup": 0.6}
 """What a category has to reach for the demo's segmenter to be of use."""
@@ -21,32 +20,9 @@ BARS = {"person": 0.9, "chair": 0.9, "cell phone": 0.6, "bottle": 0.6, "cup": 0.
 MEAN_BAR = 0.75
 
 
-class Overlap:
-    """Counts pixels of pairs of class maps; those of all frames are pooled."""
-
-    def __init__(self) -> None:
-        self._pairs = np.zeros((len(MASK_NAMES), len(MASK_NAMES)), np.int64)
-
-    def add(self, drawn: NDArray[np.uint8], found: NDArray[np.uint8]) -> None:
-        """Count one frame: two maps of ids 0..6 of one shape."""
-        count = len(MASK_NAMES)
-        pairs = drawn.astype(np.int64) * count + found
-        self._pairs += np.bincount(pairs.ravel(), minlength=count**2).reshape(count, count)
-
-    def iou(self) -> dict[str, float]:
-        """Return intersection over union of every category that was drawn or found."""
-        both = self._pairs.diagonal()
-        either = self._pairs.sum(0) + self._pairs.sum(1) - both
-        return {
-            name: round(float(both[k] / either[k]), 4)
-            for k, name in enumerate(MASK_NAMES)
-            if name in MASK_CATEGORIES and either[k]
-        }
-
-
 def mean_iou(iou: Mapping[str, float]) -> float:
     """Return the mean over the categories that are there."""
-    return round(float(np.mean(list(iou.values()))), 4)
+    return float(np.mean(list(iou.values())))
 
 
 def reaches_bars(iou: Mapping[str, float]) -> bool:
