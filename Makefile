@@ -11,7 +11,7 @@ help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
 	@echo "make test         set up and run the tests"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy and the contract of the layers"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
 	@echo "make sample-report  docs/sample-report and docs/report.png from data/demo; the picture needs chromium"
@@ -43,6 +43,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 test-cluster: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray,postgres]"

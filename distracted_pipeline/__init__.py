@@ -14,12 +14,12 @@ __all__ = ["open"]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from distracted_pipeline.explore import open_root as open
+    from distracted_pipeline.notebook import open_root as open
 
 
 def __getattr__(name: str) -> object:
     if name == "open":  # loaded when asked for: every Dagster process imports this package
-        from distracted_pipeline.explore import open_root
+        from distracted_pipeline.notebook import open_root
 
         return open_root
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
 
 if TYPE_CHECKING:
-    from distracted_pipeline.orchestration.pipeline import RunSummary
+    from distracted_pipeline.operations.run import RunSummary
 
 
 class _Group(click.Group):
@@ -109,8 +109,8 @@ def run(variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None) 
 def _run(
     settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None = None
 ) -> "RunSummary":
-    from distracted_pipeline.orchestration.compute import read_op_config
-    from distracted_pipeline.orchestration.pipeline import run_missing
+    from distracted_pipeline.assets.compute import read_op_config
+    from distracted_pipeline.operations.run import run_missing
     from distracted_pipeline.progress import duration
 
     summary = run_missing(
@@ -145,12 +145,12 @@ def _conclude(settings: Settings, summary: "RunSummary") -> None:
 @data_option
 def doctor(hours: bool) -> None:
     """Say what is there, what is missing, and what to type next."""
-    from distracted_pipeline.doctor import examine
+    from distracted_pipeline.operations.doctor import examine
 
     settings = current_settings()
     click.echo(examine(settings))
     if hours:
-        from distracted_pipeline.estimate import estimate, in_words
+        from distracted_pipeline.operations.estimate import estimate, in_words
 
         click.echo("what is left, at the pace of ten images now:")
         for line in in_words(estimate(settings)):
@@ -164,7 +164,7 @@ def doctor(hours: bool) -> None:
 @data_option
 def ui(port: int) -> None:
     """Start Dagster, MLflow and the report server on this machine; one Ctrl-C ends all three."""
-    from distracted_pipeline.orchestration.servers import serve_all
+    from distracted_pipeline.operations.servers import serve_all
 
     serve_all(current_settings(), port=port, log=click.echo)
 
@@ -172,8 +172,8 @@ def ui(port: int) -> None:
 @main.command()
 def setup() -> None:
     """Prepare this folder and this virtual environment for bare `dagster` commands."""
-    from distracted_pipeline.orchestration.activation import write_exports
-    from distracted_pipeline.orchestration.instance import dagster_home, prepare_home
+    from distracted_pipeline.operations.activation import write_exports
+    from distracted_pipeline.operations.instance import dagster_home, prepare_home
 
     home = dagster_home()
     prepare_home(home)

@@ -10,7 +10,7 @@ from distracted_pipeline.commands.common import current_settings, data_option
 from distracted_pipeline.vocabulary import CLASS_IDS, CLASSES, FOLDS
 
 if TYPE_CHECKING:
-    from distracted_pipeline.evaluation.predict_files import FilePredictions
+    from distracted_pipeline.serving.predict_files import FilePredictions
 
 
 @click.command()
@@ -25,7 +25,7 @@ def predict(path: Path, variant: str, fold: str | None, style: str, top: int) ->
 
     Only the result goes to standard output; which model it was, and images that cannot be read, to standard error.
     """
-    from distracted_pipeline.evaluation.predict_files import predict_files
+    from distracted_pipeline.serving.predict_files import predict_files
 
     result = predict_files(current_settings(), path, variant, fold=fold, log=_aside)
     for note in result.notes:
@@ -42,9 +42,9 @@ def predict(path: Path, variant: str, fold: str | None, style: str, top: int) ->
 @data_option
 def sync() -> None:
     """Log the results that MLflow does not have yet, after it did not answer."""
-    from distracted_pipeline.evaluation.champion import crown
     from distracted_pipeline.evaluation.tables import VARIANTS_FILE
-    from distracted_pipeline.training.unsent import sync as send
+    from distracted_pipeline.serving.champion import crown
+    from distracted_pipeline.training.mlflow_outbox import sync as send
 
     settings = current_settings()
     sent = send(settings, log=click.echo)

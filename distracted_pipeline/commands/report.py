@@ -35,7 +35,7 @@ from distracted_pipeline.settings import Settings
 @data_option
 def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
     """Say what variant B changed against variant A."""
-    from distracted_pipeline.evaluation import compared as evaluation
+    from distracted_pipeline.evaluation import comparison_tables as evaluation
 
     found = evaluation.read_compared(current_settings(), a, b, scope)
     if style in ("csv", "json"):

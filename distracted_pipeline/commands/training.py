@@ -40,8 +40,8 @@ def train(ctx: click.Context, from_json: Path | None, name: str, fold: str, **op
         raise DistractedError(
             f"{words}: with --from-json these come from {from_json}. Write them there, or leave them out."
         )
-    from distracted_pipeline.training.sweep import from_json as read_sweep
-    from distracted_pipeline.training.sweep import train_from_options
+    from distracted_pipeline.training.original_cli import from_json as read_sweep
+    from distracted_pipeline.training.original_cli import train_from_options
 
     settings = current_settings()
     for run_name, chosen in (read_sweep(from_json) if from_json else {name: options}).items():

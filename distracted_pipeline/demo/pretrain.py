@@ -77,7 +77,7 @@ def finish(model: Model, folder: Path, run: Run, *, log: Log = print) -> dict[st
 def measure_segmenter(folder: Path, log: Log = print, frames: int = MEASURED_FRAMES) -> dict[str, Any]:
     """Return `segmenter_training.measure` of a model folder on the demo's own drivers, through the real code path."""
     from distracted_pipeline.demo.segmenter_training import demo_scenes, measure
-    from distracted_pipeline.masks.segmenter import load_segmenter
+    from distracted_pipeline.masks.loading import load_segmenter
 
     with tempfile.TemporaryDirectory() as data:
         segmenter = load_segmenter(Settings(data=Path(data), segmenter=str(folder)), "cpu", "fp32")

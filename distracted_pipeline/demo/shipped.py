@@ -1,7 +1,7 @@
 """The trained models that come with the package, checked before anyone loads them.
 
 Belongs here: where they are and whether they are whole. How they came about is `demo.pretrain` and the
-MODEL_CARD.md beside each; what loads them are `masks.segmenter` and `variants.backbones`, as any other folder.
+MODEL_CARD.md beside each; what loads them are `masks.loading` and `variants.backbones`, as any other folder.
 """
 
 import hashlib

@@ -17,7 +17,7 @@ from distracted_pipeline.evaluation.predictions import PROBABILITIES, prediction
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import unsent
+from distracted_pipeline.training import mlflow_outbox as unsent
 from distracted_pipeline.training.checkpoint import (
     CONFIG,
     fingerprints,

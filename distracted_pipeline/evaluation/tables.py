@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation import rows as columns
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.evaluation import table_schemas as columns
 from distracted_pipeline.evaluation.comparison import Difference, difference, sentence
+from distracted_pipeline.evaluation.confusion import Confusion, build_confusion, read_confusion, write_confusion
 from distracted_pipeline.evaluation.predictions import SCOPES, Predictions, read_predictions
-from distracted_pipeline.evaluation.tensor import Confusion, build_confusion, read_confusion, write_confusion
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue

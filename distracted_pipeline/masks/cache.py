@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, write_json
 from distracted_pipeline.masks.fractions import class_fractions
+from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.rle import CATEGORIES, decode
-from distracted_pipeline.masks.segmenter import segmenter_fingerprint
 from distracted_pipeline.settings import Settings
 
 SCHEMA = pa.schema(

@@ -14,8 +14,8 @@ import numpy as np
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.masks.cache import ABOUT, open_cache
-from distracted_pipeline.masks.engine import FillResult, fill_missing
-from distracted_pipeline.masks.given import read_map
+from distracted_pipeline.masks.fill import FillResult, fill_missing
+from distracted_pipeline.masks.label_maps import read_map
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 
 Log = Callable[[str], object]

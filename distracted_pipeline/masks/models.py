@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import (
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
+from distracted_pipeline.masks.identity import model_missing
 from distracted_pipeline.masks.labels import category_table
 from distracted_pipeline.masks.postprocess import (
     Queries,
@@ -31,7 +32,7 @@ from distracted_pipeline.masks.postprocess import (
     semantic_map,
 )
 from distracted_pipeline.masks.preprocess import Preprocessor
-from distracted_pipeline.masks.segmenter import Thresholds, model_missing
+from distracted_pipeline.masks.segmenter import Thresholds
 
 WORKING_SIZES: dict[str, tuple[int, int] | None] = {"mask2former": (384, 384), "maskformer": None}
 """Universal models whose panoptic post-processing is `postprocess`, and the size it upsamples logits to first."""

@@ -17,13 +17,9 @@ from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.agreement import IMAGES, Reducible, measure, record, recorded
 from distracted_pipeline.masks.cache import REMEDY, MaskCache
-from distracted_pipeline.masks.segmenter import (
-    Segmenter,
-    load_segmenter,
-    masks_are_given,
-    segmenter_fingerprint,
-    segmenter_identity,
-)
+from distracted_pipeline.masks.identity import masks_are_given, segmenter_fingerprint, segmenter_identity
+from distracted_pipeline.masks.loading import load_segmenter
+from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.settings import Settings
 
 Log = Callable[[str], object]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.figures import formats
 from distracted_pipeline.files import locked, write_text
-from distracted_pipeline.reports import formats
 from distracted_pipeline.reports.facts import leaderboard_markdown, verdict_line
 from distracted_pipeline.reports.findings import ClassScore, Findings
 from distracted_pipeline.reports.pages import SUMMARY, write_pages

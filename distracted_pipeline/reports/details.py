@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from distracted_pipeline.reports import curves, facts, figures, formats, tracks
+from distracted_pipeline.figures import curves, dot_plots, formats, matrices
+from distracted_pipeline.reports import facts
 from distracted_pipeline.reports.findings import Findings, Image, Lift
 from distracted_pipeline.reports.site import Pair, Site
 from distracted_pipeline.variants.config import TRAINS, VariantConfig
@@ -43,7 +44,7 @@ def variant(site: Site, name: str) -> dict[str, Any]:
     cams = {kind: _few_per_class([p for p in pairs if p.kind == kind]) for kind in ("correct", "confused")}
     bins = scope.reliability.get(name, [])
     changes = [_changes(f, name, k) for k in range(len(CLASS_IDS))]
-    axis = tracks.difference_axis(value for found in changes for _, value in found)
+    axis = dot_plots.difference_axis(value for found in changes for _, value in found)
     return {
         "title": f.title(name),
         "variant": name,
@@ -54,9 +55,9 @@ def variant(site: Site, name: str) -> dict[str, Any]:
         "score": scope.variants.get(name),
         "rows": list(zip(scope.classes.get(name, []), reference, strict=False)),
         "changes": [_change_row(f, name, k, found, axis) for k, found in enumerate(changes) if found],
-        "change_scale": tracks.scale(axis),
+        "change_scale": dot_plots.scale(axis),
         "moves": facts.moves(f, name, MOVES_SHOWN),
-        "confusion": figures.confusion(
+        "confusion": matrices.confusion(
             scope.confusion[name].sum(0), title=f"Confusion matrix of {f.title(name)}, {scope.words}"
         )
         if name in scope.confusion
@@ -135,12 +136,12 @@ def _changes(f: Findings, name: str, k: int) -> list[tuple[str, float]]:
     return facts.change_by_driver(f, name, k) if name in f.main.confusion else []
 
 
-def _change_row(f: Findings, name: str, k: int, found: list[tuple[str, float]], axis: tracks.Axis) -> dict[str, Any]:
+def _change_row(f: Findings, name: str, k: int, found: list[tuple[str, float]], axis: dot_plots.Axis) -> dict[str, Any]:
     title = f"What {f.title(name)} changed in the recall of {formats.class_label(k)}, by driver"
     score = f.main.classes[name][k]
     return {
         "k": k,
-        "figure": tracks.strip(found, axis=axis, reference=0, title=title),
+        "figure": dot_plots.strip(found, axis=axis, reference=0, title=title),
         "better": sum(value > 0 for _, value in found),
         "worse": sum(value < 0 for _, value in found),
         "lowest": min(found, key=lambda pair: pair[1]),
@@ -184,7 +185,7 @@ def _strip(f: Findings, name: str, k: int) -> dict[str, Any] | None:
         return None
     return {
         "variant": name,
-        "figure": tracks.strip(values, title=f"Recall of {formats.class_label(k)} by driver, {f.title(name)}"),
+        "figure": dot_plots.strip(values, title=f"Recall of {formats.class_label(k)} by driver, {f.title(name)}"),
         "lowest": min(values, key=lambda pair: pair[1]),
         "below": sum(value < 0.5 for _, value in values),
         "drivers": len(values),

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from distracted_pipeline.evaluation.comparison import ABSENT, IMPROVED, NOT_TESTABLE, UNDETERMINED, WORSENED
-from distracted_pipeline.masks.segmenter import masks_are_given
-from distracted_pipeline.reports import formats
+from distracted_pipeline.figures import formats
+from distracted_pipeline.masks.identity import masks_are_given
 from distracted_pipeline.reports.findings import ClassScore, Findings, Move, VariantScore
 from distracted_pipeline.settings import FOLDER_PREFIX
 from distracted_pipeline.vocabulary import CLASS_IDS

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distracted_pipeline.evaluation.comparison import sentence
+from distracted_pipeline.figures.curves import Bin
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
 
@@ -76,17 +77,6 @@ class VariantScore:
     train_seconds: float | None = None
     folds_present: list[str] = field(default_factory=list)
     folds_missing: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Predictions of about one confidence: how sure the variant was, and how often it was right."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float | None = None
-    accuracy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from distracted_pipeline.reports import facts, figures, formats, tracks
+from distracted_pipeline.figures import dot_plots, formats, matrices
+from distracted_pipeline.reports import facts
 from distracted_pipeline.reports.findings import ClassScore, Findings
 from distracted_pipeline.reports.site import Site, class_url, variant_url
 from distracted_pipeline.vocabulary import CLASS_IDS, KAGGLE_LABELLED
@@ -40,21 +41,21 @@ def compare(site: Site) -> dict[str, Any]:
     """Return what the page of all differences says."""
     f = site.findings
     rows = [facts.class_rows(f, k) for k in range(len(CLASS_IDS))]
-    axis = tracks.difference_axis(
+    axis = dot_plots.difference_axis(
         end for of_class in rows for score, _ in of_class for end in (score.delta_low, score.delta_high)
     )
 
     def change(score: ClassScore) -> Markup:
         ends = (score.delta_low, score.delta_high)
         said = f"difference {formats.difference(score.delta_recall)} {formats.difference_interval(*ends)}"
-        return tracks.track(score.delta_recall, *ends, axis=axis, reference=0, verdict=score.verdict, title=said)
+        return dot_plots.track(score.delta_recall, *ends, axis=axis, reference=0, verdict=score.verdict, title=said)
 
     return {
         "title": "Compare",
         "heatmap": _heatmap(f, linked=True),
         "class_rows": rows,
         "change": change,
-        "change_scale": tracks.scale(axis),
+        "change_scale": dot_plots.scale(axis),
         "moves": [(name, *facts.moves(f, name, MOVES_SHOWN)) for name in facts.compared(f) if name in f.main.moves],
         "explained_by_all": site.explained_by_all,
         "flips": site.selection.flips,
@@ -104,11 +105,11 @@ def _heatmap(f: Findings, *, linked: bool) -> Markup | None:
         return None
     cells = [[_heat_cell(f, scope.classes[name][k]) for name in names] for k in range(len(CLASS_IDS))]
     macro = [
-        figures.HeatCell(scope.variants[name].macro_delta, "", f"{f.title(name)}: difference of macro recall")
+        matrices.HeatCell(scope.variants[name].macro_delta, "", f"{f.title(name)}: difference of macro recall")
         for name in names
     ]
     rows = [(formats.class_label(k), class_url(k) if linked else None) for k in range(len(CLASS_IDS))]
-    return figures.heatmap(
+    return matrices.heatmap(
         [*rows, ("mean of the classes", None)],
         [(f.title(name), variant_url(name) if linked else None) for name in names],
         [*cells, macro],
@@ -116,10 +117,10 @@ def _heatmap(f: Findings, *, linked: bool) -> Markup | None:
     )
 
 
-def _heat_cell(f: Findings, score: ClassScore) -> figures.HeatCell:
+def _heat_cell(f: Findings, score: ClassScore) -> matrices.HeatCell:
     words = (
         f"{f.title(score.variant)}, {formats.class_label(score.class_id)}: {formats.difference(score.delta_recall)} "
         f"{formats.difference_interval(score.delta_low, score.delta_high)}, p (Holm) {formats.p_value(score.p_holm)}, "
         f"{score.verdict}"
     )
-    return figures.HeatCell(score.delta_recall, score.verdict, words)
+    return matrices.HeatCell(score.delta_recall, score.verdict, words)

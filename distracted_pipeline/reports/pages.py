@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from distracted_pipeline.figures import dot_plots, formats, matrices
 from distracted_pipeline.masks.overlays import PALETTE
-from distracted_pipeline.reports import details, facts, figures, formats, overviews, tracks
+from distracted_pipeline.reports import details, facts, overviews
 from distracted_pipeline.reports.findings import ClassScore
 from distracted_pipeline.reports.site import Site, class_url, dagster_run_url, image_url, variant_url
 from distracted_pipeline.training.tracking import run_url
@@ -106,8 +107,8 @@ def _environment(site: Site) -> jinja2.Environment:
         mean_true=site.mean_true,
         chosen=lambda names: [site.shown[img] for img in names if img in site.shown],
         dots=_dots,
-        scale=tracks.scale(tracks.PROPORTION),
-        mask_colours=[(name, figures.swatch(PALETTE[i])) for i, name in enumerate(MASK_CATEGORIES, start=1)],
+        scale=dot_plots.scale(dot_plots.PROPORTION),
+        mask_colours=[(name, matrices.swatch(PALETTE[i])) for i, name in enumerate(MASK_CATEGORIES, start=1)],
         masks_from=facts.masks_from(findings),
         drivers=len({image.subject for image in findings.images.values()}),
         data_shown=_shown(findings.settings.data),
@@ -139,7 +140,7 @@ def _dots(score: ClassScore, reference: float | None) -> Markup:
     if reference is not None:
         title += f", baseline {formats.proportion(reference)}"
     ends = (score.recall_low, score.recall_high)
-    return tracks.track(score.recall, *ends, reference=reference, verdict=score.verdict, title=title)
+    return dot_plots.track(score.recall, *ends, reference=reference, verdict=score.verdict, title=title)
 
 
 def _shown(path: Path) -> str:

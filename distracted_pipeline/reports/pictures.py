@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image as Pillow
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.maps import delta_cam
-from distracted_pipeline.evaluation.pictures import diverge, heat
+from distracted_pipeline.explanation.maps import delta_cam
+from distracted_pipeline.explanation.overlays import diverge, heat
+from distracted_pipeline.figures.formats import slug
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.masks.cache import MaskCache, open_cache
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.reports.findings import Cam, Findings, Image
-from distracted_pipeline.reports.formats import slug
 
 WIDTH = 320
 """Width of frames and mask overlays in pixels; the height follows the frame."""

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.cam_means import EVERY_CLASS, LIFT_FILE, MEANS_FILE
 from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.evaluation.tables import CALIBRATION_FILE, CONFUSIONS_FILE, ClassAccuracy, read_class_accuracy
+from distracted_pipeline.explanation.means import EVERY_CLASS, LIFT_FILE, MEANS_FILE
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.reports.findings import (
     SCOPES,

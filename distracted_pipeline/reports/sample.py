@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.reports import formats
+from distracted_pipeline.figures import formats
 from distracted_pipeline.reports.build import publish_site, temporary_site, write_site
 from distracted_pipeline.reports.reading import read_findings
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings

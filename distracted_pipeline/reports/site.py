@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from distracted_pipeline.reports import facts, formats
+from distracted_pipeline.figures import formats
+from distracted_pipeline.reports import facts
 from distracted_pipeline.reports.findings import Cam, Findings, Image
 from distracted_pipeline.reports.pictures import Pictures
 from distracted_pipeline.reports.selection import Selection

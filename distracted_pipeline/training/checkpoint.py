@@ -75,7 +75,7 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
         "start_fingerprint": "",
     }
     if FRACTIONS in config.inputs:
-        from distracted_pipeline.masks.segmenter import segmenter_fingerprint
+        from distracted_pipeline.masks.identity import segmenter_fingerprint
 
         found["masks_fingerprint"] = segmenter_fingerprint(settings)
     if config.checkpoint:

@@ -1,4 +1,4 @@
-"""What asset checks and metadata say about a training, as plain facts; `assets` hands them to Dagster."""
+"""Whether a training came out right: drivers apart, numbers finite, better than chance."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +11,6 @@ from distracted_pipeline.images.folds import check_disjoint, fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import WEIGHTS
-from distracted_pipeline.training.figures import curve_markdown
-from distracted_pipeline.training.tracking import run_url
 from distracted_pipeline.training.train import TrainResult
 from distracted_pipeline.vocabulary import CLASS_IDS
 
@@ -57,26 +55,6 @@ def check_trained(settings: Settings, result: TrainResult) -> list[Check]:
         ),
         Check("better_than_chance", recall > CHANCE, "WARN", {"validation_macro_recall": recall, "chance": CHANCE}),
     ]
-
-
-def training_metadata(settings: Settings, result: TrainResult) -> dict[str, Any]:
-    """Return what the asset's page shows: the curve, sizes, scores, and where everything is."""
-    import dagster as dg
-
-    meta, run = result.meta, result.meta["mlflow_run_id"]
-    return {
-        "curve": dg.MetadataValue.md(curve_markdown(meta["history"], meta["best_epoch"])),
-        "reused": result.reused,
-        "trainable_parameters": meta["trainable_parameters"],
-        "total_parameters": meta["total_parameters"],
-        "seconds": round(meta["seconds"], 2),
-        "best_epoch": meta["best_epoch"],
-        "validation_macro_recall": meta["validation_macro_recall"],
-        "validation_accuracy": meta["validation_accuracy"],
-        "train_images": meta["train_images"],
-        "mlflow_run": dg.MetadataValue.url(run_url(settings, run)) if run else "not sent yet: distracted sync",
-        "folder": dg.MetadataValue.path(result.folder),
-    }
 
 
 def _disjoint(settings: Settings, result: TrainResult) -> Check:

@@ -27,7 +27,7 @@ from distracted_pipeline.devices import autocast_dtype
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.progress import INTERVAL_S, Progress
 from distracted_pipeline.training.inputs import PIXELS, Rows
-from distracted_pipeline.training.rates import build_optimizer, load_optimizer_state, rate_factor
+from distracted_pipeline.training.optimizers import build_optimizer, load_optimizer_state, rate_factor
 from distracted_pipeline.training.scores import score
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet

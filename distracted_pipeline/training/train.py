@@ -20,7 +20,8 @@ from distracted_pipeline.files import locked, sweep_temporaries
 from distracted_pipeline.images.folds import FoldRows, check_disjoint, fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import tracking, unsent
+from distracted_pipeline.training import mlflow_outbox as unsent
+from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import (
     LAST_GOOD,
     find_meta,

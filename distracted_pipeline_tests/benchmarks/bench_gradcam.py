@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from transformers import EfficientNetConfig, EfficientNetForImageClassification
 
-from distracted_pipeline.evaluation.gradcam import cams
+from distracted_pipeline.explanation.gradcam import cams
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
 from distracted_pipeline.variants.trunks import EfficientNetTrunk

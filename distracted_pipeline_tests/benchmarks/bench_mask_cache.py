@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from distracted_pipeline.images.manifest import of_subject, read_manifest, write_manifest
-from distracted_pipeline.masks import engine
+from distracted_pipeline.masks import fill as engine
 from distracted_pipeline.masks.cache import Mask, MaskCache, open_cache, rows_digest
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.settings import Settings
@@ -31,7 +31,7 @@ RANDOM, DIFFERENT = 2_000, 64
 
 IN_THE_OP = """
 import json, time, dagster as dg
-from distracted_pipeline.masks.assets import masks
+from distracted_pipeline.assets.masks import masks
 started = time.process_time()
 result = dg.materialize([masks], instance=dg.DagsterInstance.ephemeral())
 (step,) = [event for event in result.all_events if event.event_type_value == "STEP_SUCCESS"]

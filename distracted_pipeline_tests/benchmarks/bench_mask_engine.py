@@ -49,7 +49,7 @@ def fill(settings: Settings, device: str = "auto", precision: str = "auto", batc
     """Fill the cache in this process; return what it came to."""
     from distracted_pipeline.masks.agreement import recorded
     from distracted_pipeline.masks.cache import open_cache
-    from distracted_pipeline.masks.engine import fill_missing
+    from distracted_pipeline.masks.fill import fill_missing
 
     started = time.monotonic()
     results = fill_missing(settings, device=device, precision=precision, batch_size=batch_size, log=quiet).values()

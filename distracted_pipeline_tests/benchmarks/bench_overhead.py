@@ -48,8 +48,8 @@ def trivial() -> object:
     import dagster as dg
 
     import distracted_pipeline.definitions  # noqa: F401  (every step process pays for them)
-    from distracted_pipeline.orchestration.compute import LIGHT
-    from distracted_pipeline.orchestration.executors import executor_from_environment
+    from distracted_pipeline.assets.compute import LIGHT
+    from distracted_pipeline.operations.executors import executor_from_environment
 
     @dg.op(tags=LIGHT.op_tags())
     def nothing() -> None:

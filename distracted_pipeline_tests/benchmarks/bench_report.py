@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from distracted_pipeline.evaluation.cam_means import CamMeans
-from distracted_pipeline.evaluation.choice import choose
-from distracted_pipeline.evaluation.explain import SCHEMA as CAMS
 from distracted_pipeline.evaluation.predictions import PROBABILITIES, Part, read_predictions, write_predictions
 from distracted_pipeline.evaluation.predictions import SCHEMA as PREDICTIONS
 from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.explanation.explain import SCHEMA as CAMS
+from distracted_pipeline.explanation.means import CamMeans
+from distracted_pipeline.explanation.selection import choose
 from distracted_pipeline.images.folds import KAGGLE_FOLDS
 from distracted_pipeline.images.manifest import SCHEMA as MANIFEST
 from distracted_pipeline.images.manifest import read_manifest, write_manifest
@@ -39,14 +39,7 @@ from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.reports.build import PAGE_BUDGET, SITE_BUDGET, build_report
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import (
-    CLASS_IDS,
-    FOLDS,
-    KAGGLE_LABELLED,
-    SEED_FOLD,
-    SEED_SPLIT,
-    SUBJECTS,
-)
+from distracted_pipeline.vocabulary import CLASS_IDS, FOLDS, KAGGLE_LABELLED, SEED_FOLD, SEED_SPLIT, SUBJECTS
 
 VARIANTS = 10
 SIZE = (480, 640)

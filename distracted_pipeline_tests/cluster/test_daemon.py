@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from distracted_pipeline.orchestration.activation import MODULE
-from distracted_pipeline.orchestration.instance import open_instance
+from distracted_pipeline.operations.activation import MODULE
+from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline_tests.chain import write_chain_root
 from distracted_pipeline_tests.conftest import DRIVERS
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks.cache import MaskCache, open_cache
-from distracted_pipeline.masks.engine import SHARD_IMAGES, fill_missing
+from distracted_pipeline.masks.fill import SHARD_IMAGES, fill_missing
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.cluster.services import (
     Postgres,
@@ -172,8 +172,8 @@ def test_the_services_answer_and_wrong_credentials_are_named(
 def _asked(environment: dict[str, str]) -> str:
     """Return what a process with this environment is told; Ray reads its token once a process."""
     code = (
-        "from distracted_pipeline.orchestration.reach import check_services as check\n"
-        "from distracted_pipeline.orchestration.instance import dagster_home\n"
+        "from distracted_pipeline.operations.service_errors import check_services as check\n"
+        "from distracted_pipeline.operations.instance import dagster_home\n"
         "from distracted_pipeline.errors import DistractedError\n"
         "try: print('; '.join(check(dagster_home())))\n"
         "except DistractedError as error: print(error)\n"

@@ -10,7 +10,7 @@ from distracted_pipeline.demo.dataset import LABEL_MAPS
 from distracted_pipeline.demo.mask_quality import cached_iou, mean_iou, reaches_bars
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
-from distracted_pipeline.masks.engine import fill_missing
+from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distracted_pipeline.demo.prepare import prepare_demo
 from distracted_pipeline.demo.shipped import FILES, shipped
-from distracted_pipeline.masks.segmenter import segmenter_fingerprint
+from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.settings import load_settings
 
 

@@ -13,7 +13,7 @@ from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import scene_of
 from distracted_pipeline.demo.shipped import CHECKSUMS, shipped
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.masks.segmenter import load_segmenter
+from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.vocabulary import MASK_CATEGORIES
 

@@ -9,8 +9,8 @@ from distracted_pipeline.demo.mask_quality import BARS, reaches_bars
 from distracted_pipeline.demo.segmenter_training import demo_scenes, measure
 from distracted_pipeline.demo.shipped import CHECKSUMS, FILES, Model, sha256, shipped
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.models import ModelSegmenter
-from distracted_pipeline.masks.segmenter import load_segmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import load_backbone
 

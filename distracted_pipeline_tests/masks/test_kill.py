@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from distracted_pipeline.images.ingest import ingest
-from distracted_pipeline.masks import engine
+from distracted_pipeline.masks import fill as engine
 from distracted_pipeline.masks.cache import MaskCache
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import write_kaggle_tree

@@ -7,7 +7,7 @@ from PIL import Image
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks.cache import open_cache
-from distracted_pipeline.masks.engine import fill_missing
+from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.masks.overlays import PALETTE, as_markdown, overlay, previews, sheet, show
 from distracted_pipeline.settings import Settings
 

@@ -8,9 +8,9 @@ import pytest
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.agreement import compare, measure, recorded
 from distracted_pipeline.masks.cache import open_cache
-from distracted_pipeline.masks.engine import fill_subject
+from distracted_pipeline.masks.fill import fill_subject
+from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.models import ModelSegmenter
-from distracted_pipeline.masks.segmenter import load_segmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 

@@ -11,7 +11,7 @@ import pytest
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks.cache import open_cache
-from distracted_pipeline.masks.engine import fill_missing
+from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.masks.summary import summarise, verdicts
 from distracted_pipeline.settings import Settings
 

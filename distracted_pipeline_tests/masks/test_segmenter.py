@@ -13,13 +13,10 @@ from PIL import Image
 from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks.identity import masks_are_given, segmenter_fingerprint
 from distracted_pipeline.masks.labels import category_table
-from distracted_pipeline.masks.segmenter import (
-    StagedSegmenter,
-    load_segmenter,
-    masks_are_given,
-    segmenter_fingerprint,
-)
+from distracted_pipeline.masks.loading import load_segmenter
+from distracted_pipeline.masks.segmenter import StagedSegmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.masks.conftest import LABELS, save_tiny_mask2former
@@ -148,7 +145,7 @@ def test_fingerprint_follows_weights_and_processor_but_not_the_folder_s_name(
 def test_fingerprint_needs_neither_torch_nor_transformers(tiny_mask2former: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from distracted_pipeline.settings import Settings;"
-        "from distracted_pipeline.masks.segmenter import segmenter_fingerprint;"
+        "from distracted_pipeline.masks.identity import segmenter_fingerprint;"
         f"print(segmenter_fingerprint(Settings(data=Path({str(tmp_path)!r}), segmenter={str(tiny_mask2former)!r})));"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from distracted_pipeline.evaluation import explain
-from distracted_pipeline.evaluation.cam_means import CamMeans
-from distracted_pipeline.evaluation.choice import choose
 from distracted_pipeline.evaluation.predictions import SCHEMA as PREDICTIONS
 from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.explanation import explain
+from distracted_pipeline.explanation.means import CamMeans
+from distracted_pipeline.explanation.selection import choose
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import labelled, read_manifest
-from distracted_pipeline.masks.engine import fill_missing
+from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.reports.build import ReportResult, build_report
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import pytest
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation import choice
 from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.explanation import selection as choice
 from distracted_pipeline.reports import build, selection
 from distracted_pipeline.reports.build import PAGE_BUDGET, SITE_BUDGET, ReportResult, build_report
 from distracted_pipeline.settings import Settings

@@ -3,7 +3,7 @@ from itertools import product
 
 import pytest
 
-from distracted_pipeline.reports.figures import DEEPEST
+from distracted_pipeline.figures.matrices import DEEPEST
 from distracted_pipeline.reports.pages import TEMPLATES
 
 Colour = tuple[float, float, float]

@@ -48,7 +48,7 @@ def prepared(ingested: Settings) -> Settings:
 
     Shared by the session: tests that change the data take `own_root`.
     """
-    from distracted_pipeline.masks.engine import fill_missing
+    from distracted_pipeline.masks.fill import fill_missing
     from distracted_pipeline.training.tracking import open_client
 
     _write_label_maps(ingested, ingested.data / "label_maps")

@@ -20,7 +20,7 @@ from distracted_pipeline.training.loop import (
     step,
     train_epoch,
 )
-from distracted_pipeline.training.rates import rate_factor
+from distracted_pipeline.training.optimizers import rate_factor
 from distracted_pipeline.training.scores import score
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import VariantNet, build_network

@@ -13,9 +13,9 @@ from distracted_pipeline.evaluation.predict import predict_fold
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import CONFIG, is_trained, model_folder, read_meta
+from distracted_pipeline.training.mlflow_outbox import FOLDER, settle, sync, unsent_folders
 from distracted_pipeline.training.tracking import OpenRun, StoreDownError, open_client, reopen_or_start
 from distracted_pipeline.training.train import train_variant
-from distracted_pipeline.training.unsent import FOLDER, settle, sync, unsent_folders
 
 
 def quiet(line: str) -> None:

@@ -18,6 +18,7 @@ from distracted_pipeline.evaluation.predict import is_predicted, predict_fold
 from distracted_pipeline.evaluation.predictions import PROBABILITIES, read_predictions
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.serving.submission import CLIP, clipped, write_submission
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import train as train_module
 from distracted_pipeline.training.checkpoint import (
@@ -30,7 +31,6 @@ from distracted_pipeline.training.checkpoint import (
     read_meta,
 )
 from distracted_pipeline.training.inputs import load_inputs
-from distracted_pipeline.training.submission import CLIP, clipped, write_submission
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.config import load_catalogue

@@ -12,7 +12,7 @@ from transformers.models.efficientnet.modeling_efficientnet import round_filters
 
 from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.training.rates import build_optimizer, parameter_groups
+from distracted_pipeline.training.optimizers import build_optimizer, parameter_groups
 from distracted_pipeline.variants.adapters import Adapter, insert_adapters
 from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig

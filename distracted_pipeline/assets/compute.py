@@ -1,0 +1,123 @@
+"""What an op needs (GPUs, cores, memory), said once, and how it uses its device.
+
+`Compute` becomes the op tags that Kubernetes and Ray executors read; `DeviceConfig` and `ScoringConfig` are the op
+config a person sets in the launchpad or a YAML file. Which executor runs is `orchestration.executors`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import dagster as dg
+from pydantic import Field, ValidationError
+
+from distracted_pipeline.assets.lease import claim_gpu
+from distracted_pipeline.errors import DistractedError
+
+GPU_POOL = "gpu"
+"""Runs with a GPU op take a slot of it when they are queued; `dagster.yaml` says how many there are."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Resources of one op.
+
+    Attributes:
+        gpus: Physical GPUs; 0 for ops that never touch one.
+        cpus: Cores, more than 0 (Ray schedules an op with 0 cores anywhere, at once).
+        memory_gib: Memory limit.
+    """
+
+    gpus: int = 0
+    cpus: float = 1
+    memory_gib: float = 2
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments for `@dg.asset(...)`: op tags, and for a GPU op its pool and one retry.
+
+        Bad input is never retried (`failures`); a device that hiccups is.
+        """
+        if not self.gpus:
+            return {"op_tags": self.op_tags()}
+        return {"op_tags": self.op_tags(), "pool": GPU_POOL, "retry_policy": dg.RetryPolicy(max_retries=1, delay=10)}
+
+    def op_tags(self) -> dict[str, Any]:
+        """Return the tags for `op_tags=` (`tags=` does not reach executors)."""
+        limits: dict[str, str] = {"cpu": f"{self.cpus:g}", "memory": f"{self.memory_gib:g}Gi"}
+        ray: dict[str, float] = {"num_cpus": self.cpus, "memory": self.memory_gib * 2**30}
+        if self.gpus:
+            limits["nvidia.com/gpu"] = str(self.gpus)
+            ray["num_gpus"] = self.gpus
+        return {
+            "dagster-k8s/config": {"container_config": {"resources": {"requests": dict(limits), "limits": limits}}},
+            "dagster-ray/config": ray,
+        }
+
+
+LIGHT = Compute(cpus=1, memory_gib=2)
+"""Reads tables, writes tables."""
+
+INGEST = Compute(cpus=2, memory_gib=4)
+"""Hashes and opens every image once."""
+
+SEGMENT = Compute(gpus=1, cpus=8, memory_gib=16)
+"""Panoptic model, decode and post-processing threads."""
+
+TRAIN = Compute(gpus=1, cpus=4, memory_gib=16)
+"""Backbone passes and training."""
+
+
+class ScoringConfig(dg.Config):
+    """Device options of an op that reads numbers off a trained network, in fp32; `auto` is right everywhere."""
+
+    device: str = Field(default="auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps")
+    batch_size: int = Field(default=0, ge=0, description="images in the network at once; 0 chooses")
+
+    def on_leased_gpu(self, log: Callable[[str], object]) -> Self:
+        """Return this configuration on a GPU that this process alone uses, where there is one; else as it is."""
+        return self.model_copy(update={"device": claim_gpu(self.device, log)})
+
+
+class DeviceConfig(ScoringConfig):
+    """Device options of an op that makes masks or taps, or trains."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto is bf16 on GPUs that have it and fp32 on a CPU, where bf16 is slower"
+    )
+
+
+_SCORING = frozenset({"predictions", "gradcam", "submission"})
+"""Ops whose configuration is a `ScoringConfig`; all others' with a device is a `DeviceConfig`."""
+
+
+OpConfig = Mapping[str, Mapping[str, Any]]
+"""Run config by op name, as under `ops:` in a launchpad."""
+
+
+def read_op_config(path: Path) -> OpConfig:
+    """Return the `ops:` part of a YAML file such as those in `configs/`.
+
+    Raises:
+        DistractedError: There is no such file, it is no YAML, or it holds anything but device options by op.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DistractedError(f"cannot read {path}: {error}. Name a file like those in configs/.") from error
+    ops = content.get("ops") if isinstance(content, dict) else None
+    if not isinstance(ops, dict) or set(content) != {"ops"}:
+        raise DistractedError(f"{path} must hold one mapping, `ops:`, as the files in configs/ do.")
+    for name, entry in ops.items():
+        kind = ScoringConfig if name in _SCORING else DeviceConfig
+        try:
+            unknown = set(entry["config"]) - set(kind.model_fields)
+            if unknown:
+                raise KeyError(f"unknown option {', '.join(sorted(unknown))}")
+            kind(**entry["config"])
+        except (TypeError, KeyError, ValidationError) as error:
+            defaults = ", ".join(f"{key}: {value}" for key, value in kind().model_dump().items())
+            raise DistractedError(f"{path}, op {name}: {error}. Write config: {{{defaults}}}.") from error
+    return ops

@@ -1,0 +1,72 @@
+"""The assets `champion` and `submission`: what leaves the pipeline.
+
+Belongs here: what Dagster shows of them. The work is `serving`.
+"""
+
+import dagster as dg
+
+from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
+from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
+from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.vocabulary import SEED_FOLD
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"pytorch", "mlflow"},
+    owners=["team:distracted"],
+    code_version="1",
+    **LIGHT.options(),
+    deps=["class_accuracy"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "registered", asset="champion", description="The best variant's model is in MLflow's registry."
+        )
+    ],
+)
+def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """The variant that recognises unseen drivers best, in MLflow's registry as `distracted_driver@champion`."""
+    from distracted_pipeline.serving.champion import URI, crown
+
+    with asset_step(context) as settings:
+        best = crown(settings, log=context.log.info)
+    registered = best is not None and best.version is not None
+    why = "no variant has predicted enough yet, or MLflow did not answer (the log says which): then `distracted run`"
+    return dg.MaterializeResult(
+        metadata={"load": f'mlflow.pytorch.load_model("{URI}")', **best.facts()} if best else {},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="registered",
+                passed=registered,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=URI if registered else why,
+            )
+        ],
+    )
+
+
+@dg.asset(
+    partitions_def=variant_partitions,
+    deps=[dg.AssetDep("trained_model", partition_mapping=FOLDS_OF_VARIANT)],
+    group_name="training",
+    kinds={"csv"},
+    owners=["team:distracted"],
+    code_version="1",
+    **TRAIN.options(),
+)
+def submission(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
+    """Kaggle's CSV for the unlabelled test images, from the variant trained on the seed's fold."""
+    from distracted_pipeline.serving.submission import write_submission
+
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
+        written = write_submission(
+            settings,
+            context.partition_key,
+            device=config.device,
+            batch_size=config.batch_size,
+            log=context.log.info,
+        )
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": SEED_FOLD}
+    )

@@ -1,0 +1,36 @@
+"""What every asset body stands in: the settings in force, a shared store where there is one, errors in plain words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from distracted_pipeline.assets.store import mirrored
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.settings import Settings, load_settings
+
+
+@contextmanager
+def asset_step(context: dg.AssetExecutionContext) -> Iterator[Settings]:
+    """Yield the settings; inputs come from the shared store before, outputs go there after the block.
+
+    Raises:
+        dagster.Failure: Instead of a `DistractedError`, without a retry.
+    """
+    settings = load_settings()
+    partition = str(context.partition_key) if context.has_partition_key else None
+    with user_errors_as_failures(), mirrored(settings, context.asset_key.path[-1], partition, log=context.log.info):
+        yield load_settings()  # anew: the store may have brought settings.env and the variants
+
+
+@contextmanager
+def user_errors_as_failures() -> Iterator[None]:
+    """Turn `DistractedError` into `dg.Failure`: retrying bad input only hides it. Bugs keep their traceback.
+
+    Raises:
+        dagster.Failure: Carries the error's message as its description.
+    """
+    try:
+        yield
+    except DistractedError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error

@@ -1,0 +1,70 @@
+"""The asset `trained_model`: one variant trained on one fold.
+
+Belongs here: what Dagster shows of it. The order of things in a training is `training.train`.
+"""
+
+import dagster as dg
+
+from distracted_pipeline.assets.compute import TRAIN, DeviceConfig
+from distracted_pipeline.assets.partitions import variant_fold_partitions
+from distracted_pipeline.assets.step import asset_step
+
+_EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMapping())
+
+
+@dg.asset(
+    partitions_def=variant_fold_partitions,
+    deps=["images", "masks", _EVERY_SUBJECT],
+    group_name="training",
+    kinds={"pytorch", "mlflow"},
+    owners=["team:distracted"],
+    code_version="1",
+    **TRAIN.options(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "drivers_disjoint",
+            asset="trained_model",
+            blocking=True,
+            description="No driver, and no byte-identical image, both trains and is reported.",
+        ),
+        dg.AssetCheckSpec("finite", asset="trained_model", description="Losses and weights are finite."),
+        dg.AssetCheckSpec(
+            "better_than_chance",
+            asset="trained_model",
+            description="Macro recall on the validation drivers is above 1 in 10.",
+        ),
+    ],
+)
+def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+    """One variant trained on one fold: weights that learned, their history, and a run in MLflow."""
+    from distracted_pipeline.assets.metadata import training_metadata
+    from distracted_pipeline.training.checks import check_trained
+    from distracted_pipeline.training.train import train_variant
+
+    keys = context.partition_key.keys_by_dimension
+    with asset_step(context) as settings:
+        config = config.on_leased_gpu(context.log.info)
+        result = train_variant(
+            settings,
+            keys["variant"],
+            keys["fold"],
+            device=config.device,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            dagster_run_id=context.run.run_id,
+            log=context.log.info,
+        )
+        checks = check_trained(settings, result)
+    return dg.MaterializeResult(
+        metadata=training_metadata(settings, result),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=c.name,
+                passed=c.passed,
+                severity=dg.AssetCheckSeverity(c.severity),
+                description=c.words(),
+                metadata=c.facts,
+            )
+            for c in checks
+        ],
+    )

@@ -1,0 +1,231 @@
+"""Two variants side by side, as data frames and as text for a terminal or a document.
+
+The second variant is always compared with the first. The numbers are `comparison`'s and `rows`'; only their layout
+is decided here.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation import heterogeneity
+from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.evaluation import table_schemas as columns
+from distracted_pipeline.evaluation.comparison import Difference, difference, sentence
+from distracted_pipeline.evaluation.tables import CONFUSION_FILE, read_class_accuracy
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.vocabulary import CLASS_IDS, CLASSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cells = list[list[str]]
+
+SCOPE_WORDS = {
+    "oof": "out-of-fold predictions",
+    "test": "test drivers of the seed's split",
+    "dev": "dev drivers of the seed's split",
+}
+_TOP_CONFUSIONS = 15
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Variant `b` against variant `a` on one scope, on the drivers that both predicted.
+
+    Attributes:
+        a: Name of the reference.
+        b: Name of the other variant.
+        scope: `oof`, `test` or `dev`.
+        change: The comparison.
+        drivers: First axis of its counts.
+        missing: Sentences on what either of them lacks.
+    """
+
+    a: str
+    b: str
+    scope: str
+    change: Difference
+    drivers: tuple[str, ...]
+    missing: list[str]
+
+
+def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) -> Compared:
+    """Compare two variants from the evaluation's files.
+
+    Args:
+        settings: Gives the evaluation folder.
+        a: The reference.
+        b: What is compared with it.
+        scope: `oof`, `test` or `dev`; by default the first of them that has both.
+
+    Raises:
+        DistractedError: There are no tables yet, or none for one of the two.
+    """
+    result = read_class_accuracy(settings)
+    confusion = result.confusion
+    known = {s: [v for v in confusion.variants if confusion.of(v, s).sum()] for s in SCOPE_WORDS}
+    scope = scope or next((s for s in known if {a, b} <= set(known[s])), "oof")
+    for name in (a, b):
+        if name not in known[scope]:
+            raise DistractedError(
+                f"variant {name!r} has no {scope} predictions in {settings.evaluation / CONFUSION_FILE} "
+                f"(those with: {', '.join(known[scope]) or 'none'}). Run `distracted run`, or choose another."
+            )
+    change = difference(confusion.of(b, scope), confusion.of(a, scope), st.swap_signs(confusion.drivers))
+    about = tuple(f"{name}{mark}" for name in (a, b) for mark in ":,")
+    missing = [line for line in result.missing if line.startswith(about)]
+    return Compared(a, b, scope, change, confusion.drivers, missing)
+
+
+def compare(settings: Settings, a: str, b: str, *, scope: str | None = None) -> "pd.DataFrame":
+    """Return what variant `b` changed against variant `a`, one row per class; as `read_compared`, then `classes`."""
+    return classes(read_compared(settings, a, b, scope))
+
+
+def classes(compared: Compared) -> "pd.DataFrame":
+    """Return one row per class.
+
+    Columns: class_id, name, n, drivers, recall_a, recall_b, delta (b minus a), delta_low, delta_high, p, p_holm,
+    verdict, and delta, low and high of precision and F1.
+    """
+    import pandas as pd
+
+    change = compared.change
+    scores = {"precision": (change.precision, change.precision_interval), "f1": (change.f1, change.f1_interval)}
+    return pd.DataFrame(
+        {
+            "class_id": range(len(CLASS_IDS)),
+            "name": list(CLASSES.values()),
+            "n": st.support(change.variant.sum(0)),
+            "drivers": change.drivers,
+            "recall_a": change.baseline_recall,
+            "recall_b": change.baseline_recall + change.delta,
+            "delta": change.delta,
+            "delta_low": change.interval[:, 0],
+            "delta_high": change.interval[:, 1],
+            "p": change.p,
+            "p_holm": change.p_holm,
+            "verdict": change.verdicts,
+            **{
+                f"delta_{name}{end}": values
+                for name, (delta, interval) in scores.items()
+                for end, values in (("", delta), ("_low", interval[:, 0]), ("_high", interval[:, 1]))
+            },
+        }
+    )
+
+
+def confusions(compared: Compared) -> "pd.DataFrame":
+    """Return one row per pair of classes that either confuses, `b`'s commonest first; columns of `rows.CONFUSIONS`."""
+    change = compared.change
+    return _frame(columns.confusion_rows(compared.scope, compared.b, change.variant, change))
+
+
+def by_driver(compared: Compared) -> "pd.DataFrame":
+    """Return one row per class and driver; columns of `rows.DRIVERS`, the baseline being `a`."""
+    change = compared.change
+    return _frame(columns.driver_rows(compared.scope, compared.b, change.variant, compared.drivers, change))
+
+
+def headline(compared: Compared) -> list[str]:
+    """Return the result in words: the verdict, and what it rests on."""
+    change = compared.change
+    drivers, images = int((change.variant.sum((1, 2)) > 0).sum()), int(change.variant.sum())
+    before = st.mean_present(change.baseline_recall)
+    p = "" if math.isnan(change.macro_p) else f", p {_p(change.macro_p)}"
+    return [
+        f"{compared.b} against {compared.a}: {sentence(change.verdicts)}",
+        f"macro recall {before:.3f} -> {before + change.macro_delta:.3f} ({change.macro_delta:+.3f}{p}) "
+        f"on {drivers} drivers, {images:,} images ({SCOPE_WORDS[compared.scope]})",
+    ]
+
+
+def class_text(compared: Compared) -> tuple[Cells, list[str]]:
+    """Return header and rows of the classes, and what their columns mean."""
+    cells = [["class", "n", "A", "B", "B - A", "95% interval", "p (Holm)", "verdict"]]
+    for row in classes(compared).to_dict("records"):
+        name = f"c{row['class_id']} {row['name']}"
+        cells.append(
+            [name, f"{row['n']:,}", *_change(row, "recall_a", "recall_b", "delta"), _p(row["p_holm"]), row["verdict"]]
+        )
+    return cells, [
+        f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
+        "A driver is one observation. What decides is p, by swapping whole drivers, corrected for ten classes",
+        "(Holm); an interval is that of one class alone, and - where all drivers changed alike.",
+        "undetermined: these drivers cannot tell, not that nothing changed.",
+    ]
+
+
+def confusion_text(compared: Compared) -> tuple[Cells, list[str]]:
+    """Return header and rows of the commonest confusions, and what their columns mean."""
+    cells = [["true class", "taken for", "n (B)", "A", "B", "B - A", "95% interval"]]
+    for row in confusions(compared).head(_TOP_CONFUSIONS).to_dict("records"):
+        named = [f"c{row[key]} {CLASSES[CLASS_IDS[row[key]]]}" for key in ("true", "predicted")]
+        cells.append([*named, f"{row['n']:,}", *_change(row, "baseline_share", "share", "delta_share")])
+    return cells, [
+        f"A = {compared.a}, B = {compared.b}: share of the true class's images that are taken for the other;",
+        f"the {_TOP_CONFUSIONS} commonest of either. t interval over drivers, not adjusted for the many pairs.",
+    ]
+
+
+def driver_text(compared: Compared) -> tuple[Cells, list[str]]:
+    """Return header and rows of the drivers, and what their columns mean."""
+    change = compared.change
+    table = by_driver(compared).pivot(index="driver", columns="class_id", values="delta")
+    cells = [["driver", *CLASS_IDS, "mean"]]
+    for driver, values in zip(table.index, table.to_numpy(), strict=True):
+        cells.append([str(driver), *(_signed(v) for v in values), _signed(st.mean_present(values))])
+    p = heterogeneity.driver_test(change.variant, change.baseline)
+    return cells, [
+        f"Recall of {compared.b} minus recall of {compared.a}.",
+        "Does B suit some drivers better than others, in class after class? "
+        + ("Not testable." if math.isnan(p) else f"p {_p(p)}; below 0.05 says yes."),
+    ]
+
+
+def as_text(cells: Cells) -> str:
+    """Return a header and rows in aligned columns; words to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    words = [any(row[i][:1].isalpha() for row in cells[1:]) for i in range(len(widths))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if word else cell.rjust(width)
+            for cell, width, word in zip(row, widths, words, strict=True)
+        )
+        for row in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_markdown(cells: Cells) -> str:
+    """Return a header and rows as a Markdown table."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + " --- |" * len(cells[0]), *lines[1:]])
+
+
+def _frame(found: Any) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(list(found))
+
+
+def _change(row: dict[Any, Any], before: str, after: str, delta: str) -> list[str]:
+    low, high = row["delta_low"], row["delta_high"]
+    interval = "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+    return [_plain(row[before]), _plain(row[after]), _signed(row[delta]), interval]
+
+
+def _plain(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.2f}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,277 @@
+"""The stage `gradcam`: which images of a variant are explained, by which network, and what is kept of it.
+
+Every image is explained by the network of the fold that held it out. A few are kept one by one, to be shown; many
+are averaged by driver and class. The maps themselves are `gradcam`, the averages `cam_means`.
+
+    gradcam/<variant>/rows.parquet      one row per CAM that is shown
+    gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]
+    gradcam/<variant>/driver_means.npz  mean CAM of the true class by driver and class, and by class
+    gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, with intervals over drivers
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predictions import Part, read_predictions
+from distracted_pipeline.explanation.gradcam import cams
+from distracted_pipeline.explanation.maps import LIFTS, as_bytes, lift
+from distracted_pipeline.explanation.means import CamMeans
+from distracted_pipeline.explanation.selection import choose, few_each
+from distracted_pipeline.files import atomic_path
+from distracted_pipeline.progress import Progress
+from distracted_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from distracted_pipeline.training.checkpoint import Trained
+
+SAMPLE = 4
+"""Images averaged per driver and class where the network has to run from the pixels, or from deep inside."""
+
+_BATCH, _BATCH_CACHED = 16, 128
+SCHEMA = pa.schema(
+    [
+        ("img", pa.string()),
+        ("subject", pa.string()),
+        ("true", pa.int8()),
+        ("predicted", pa.int8()),
+        ("fold", pa.string()),
+        ("target", pa.string()),
+        ("kind", pa.string()),
+        ("all_zero", pa.bool_()),
+        *((column, pa.float64()) for column in LIFTS.values()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class GradcamResult:
+    """The CAMs of one variant.
+
+    Attributes:
+        rows: One per CAM, columns of `SCHEMA`. A right image has one row (target `predicted`, which is the true class),
+            a confused one two.
+        cams: uint8 [N, h, w], each scaled to its own maximum.
+        means: Averages over drivers and classes, and their lifts.
+        averaged: Which images are in `means`, in words.
+        folder: Where the files were written.
+        missing: Sentences on what could not be explained, and why.
+    """
+
+    rows: pa.Table
+    cams: np.ndarray
+    means: CamMeans
+    averaged: str
+    folder: Path
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the images of one fold are read and which of them are averaged.
+
+    Attributes:
+        tap: The cached tap that the maps are computed from; None for what the network's `map_inputs` say.
+        averaged: Rows of the part.
+        everything: The part's rows are all averaged, because their maps cost next to nothing.
+    """
+
+    tap: str | None
+    averaged: np.ndarray
+    everything: bool
+
+
+def gradcam_variant(
+    settings: Settings,
+    variant: str,
+    *,
+    images_per_class: int = 4,
+    device: str = "auto",
+    batch_size: int = 0,
+    log: Callable[[str], object] = print,
+) -> GradcamResult:
+    """Explain images that a variant held out, with the network of the fold that held them out; write and return it.
+
+    Args:
+        settings: Gives predictions, models, masks and the evaluation folder.
+        variant: Variant name.
+        images_per_class: Right images, and as many confused ones, per class, to be kept one by one.
+        device: As in `ScoringConfig`.
+        batch_size: Images at once; 0 chooses.
+        log: Receives progress.
+
+    Raises:
+        DistractedError: The variant has no usable predictions, or none of its folds has a checkpoint.
+    """
+    from distracted_pipeline.training.checkpoint import load_trained
+
+    parts, missing = _usable_parts(settings, variant)
+    drivers = sorted({str(name) for part in parts for name in part.subject})
+    chosen = choose(parts, images_per_class)
+    mask_of = _mask_reader(settings, drivers, missing)
+    kept: list[tuple[int, str, dict[str, Any], np.ndarray]] = []
+    means: CamMeans | None = None
+    unmasked: set[str] = set()
+    everything, seen = True, 0
+    for i, part in enumerate(parts):
+        place = {row: (at, kind) for at, (p, row, kind) in enumerate(chosen) if p == i}
+        trained = load_trained(settings, variant, part.fold, device)
+        plan = _plan(settings, trained, part)
+        everything, seen = everything and plan.everything, seen + len(plan.averaged)
+        averaged = set(plan.averaged.tolist())
+        for row, pair in _explain(settings, trained, plan, part, sorted(averaged | set(place)), batch_size, log):
+            mask = mask_of(str(part.img[row]))
+            if mask is None:
+                unmasked.add(str(part.img[row]))
+            if row in averaged:
+                means = means or CamMeans(drivers, pair[1].shape)
+                means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask)
+            if row in place:
+                at, kind = place[row]
+                for target, cam in zip(("predicted", "true")[: 1 + (kind == "confused")], pair, strict=False):
+                    kept.append((at, target, _row(part, row, kind, target, cam, mask), as_bytes(cam)))
+    assert means is not None  # a part has rows, and some of each are averaged
+    if unmasked:
+        missing.append(f"{variant}: {len(unmasked)} explained images have no mask, so no lift, {min(unmasked)} first")
+    kept.sort(key=lambda item: item[:2])
+    result = GradcamResult(
+        rows=pa.Table.from_pylist([row for _, _, row, _ in kept], schema=SCHEMA),
+        cams=np.stack([cam for *_, cam in kept]),
+        means=means,
+        averaged=_in_words(parts, everything, seen, seen - int(means.counts.sum())),
+        folder=settings.evaluation / "gradcam" / variant,
+        missing=missing,
+    )
+    _write(result)
+    zero = sum(result.rows["all_zero"].to_pylist())
+    log(f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: {result.averaged}")
+    return result
+
+
+def _usable_parts(settings: Settings, variant: str) -> tuple[list[Part], list[str]]:
+    """Return the predictions whose checkpoints are there, and sentences on what is missing."""
+    from distracted_pipeline.training.checkpoint import is_trained
+
+    predictions = read_predictions(settings, [variant])
+    parts = predictions.of(variant, "oof") or predictions.of(variant, "dev")
+    missing = [*predictions.missing, *predictions.rejected]
+    if not parts:
+        raise DistractedError(f"{'; '.join(missing)}. Run `distracted run --variant {variant}`.")
+    untrained = [part.fold for part in parts if not is_trained(settings, variant, part.fold)]
+    if untrained:
+        missing.append(f"{variant}: no current checkpoint for fold{'s' * (len(untrained) > 1)} {', '.join(untrained)}")
+    parts = [part for part in parts if part.fold not in untrained]
+    if not parts:
+        raise DistractedError(f"{missing[-1]}. Run `distracted run --variant {variant}`.")
+    return parts, missing
+
+
+def _plan(settings: Settings, trained: "Trained", part: Part) -> _Plan:
+    """Return how to read a part: from what is cached for all of its drivers, the nearest to the map first."""
+    from distracted_pipeline.features.taps import PIXELS, TapStore
+
+    net = trained.net
+    store = TapStore(settings, trained.config.model_name)
+    drivers = sorted(set(part.subject.tolist()))
+    useful = [tap for tap in (net.map_tap(), PIXELS) if tap and PIXELS in net.map_inputs]
+    cached = (tap for tap in useful if not any(store.missing(driver, [tap]) for driver in drivers))
+    tap = next(cached, None)
+    everything = tap == "last_block" or PIXELS not in net.map_inputs
+    averaged = np.arange(len(part.img)) if everything else few_each(part, SAMPLE)
+    return _Plan(tap, averaged, everything)
+
+
+def _explain(
+    settings: Settings,
+    trained: "Trained",
+    plan: _Plan,
+    part: Part,
+    rows: list[int],
+    batch_size: int,
+    log: Callable[[str], object],
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield row and CAMs, float32 [2, h, w]: of the predicted class and of the true one; driver by driver."""
+    net = trained.net
+    where = next(net.parameters()).device
+    read = _reader(settings, trained, plan.tap)
+    size = batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
+    rows = sorted(rows, key=lambda row: (part.subject[row], row))  # caches lie by driver
+    progress = Progress(len(rows), f"images of fold {part.fold}", log)
+    for start in range(0, len(rows), size):
+        now = rows[start : start + size]
+        batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
+        targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
+        yield from zip(now, cams(net, batch, targets).float().cpu().numpy(), strict=True)
+        progress.advance(len(now))
+
+
+def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable[[list[str]], dict[str, Tensor]]:
+    """Return what reads a batch of images: the network's `map_inputs`, `tap` in the place of pixels."""
+    from distracted_pipeline.features.taps import PIXELS, TapStore
+    from distracted_pipeline.training.inputs import load_inputs
+    from distracted_pipeline.variants.backbones import load_preprocessing
+
+    model_name = trained.config.model_name
+    names = tuple(name for name in trained.net.map_inputs if not (tap and name == PIXELS))
+    store = TapStore(settings, model_name)
+
+    def read(imgs: list[str]) -> dict[str, Tensor]:
+        batch = load_inputs(settings, names, imgs, model_name=model_name)
+        if tap:
+            values = torch.from_numpy(store.load([tap], imgs)[tap])
+            batch[tap] = load_preprocessing(settings, model_name).normalise(values) if tap == PIXELS else values.float()
+        return batch
+
+    return read
+
+
+def _in_words(parts: Sequence[Part], everything: bool, averaged: int, empty: int) -> str:
+    total = sum(len(part.img) for part in parts)
+    words = f"all {total:,} held-out images"
+    if not everything:
+        words = f"{averaged:,} of {total:,} held-out images, up to {SAMPLE} of each driver and class"
+    return words + (f", less {empty:,} with an empty CAM" if empty else "")
+
+
+def _row(part: Part, row: int, kind: str, target: str, cam: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
+    lifts = lift(cam, mask) if mask is not None else {}
+    return {
+        "img": str(part.img[row]),
+        "subject": str(part.subject[row]),
+        "true": int(part.true[row]),
+        "predicted": int(part.predicted[row]),
+        "fold": part.fold,
+        "target": target,
+        "kind": kind,
+        "all_zero": not cam.any(),
+        **{LIFTS[name]: value for name, value in lifts.items()},
+    }
+
+
+def _mask_reader(settings: Settings, subjects: Sequence[str], missing: list[str]) -> Callable[[str], np.ndarray | None]:
+    """Return what gives an image's mask, or None where it has none; no segmenter at all is said in `missing`."""
+    from distracted_pipeline.masks.cache import open_cache
+
+    try:
+        cache = open_cache(settings)
+    except DistractedError as error:
+        missing.append(f"no lifts, because there are no masks: {error}")
+        return lambda img: None
+    present = {img for subject in subjects for img in cache.imgs(subject)}
+    return lambda img: cache.mask(img) if img in present else None
+
+
+def _write(result: GradcamResult) -> None:
+    result.means.write(result.folder, result.averaged)
+    with atomic_path(result.folder / "cams.npz") as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, cams=result.cams)
+    with atomic_path(result.folder / "rows.parquet") as temporary:
+        pq.write_table(result.rows, temporary, compression="zstd")

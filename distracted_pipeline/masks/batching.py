@@ -1,0 +1,285 @@
+"""Images in, encoded masks out: decoding and post-processing threads around one device.
+
+Belongs here: threads, batches, memory. What is missing and where results go is `engine`; nothing here
+touches the cache.
+
+    decode threads -> batches on the device (calling thread) -> post-processing threads -> results
+
+Every queue is bounded, so memory does not grow with the number of images.
+"""
+
+import hashlib
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
+from distracted_pipeline.masks.rle import encode
+from distracted_pipeline.masks.segmenter import Segmenter, StagedSegmenter
+from distracted_pipeline.masks.stage_timer import StageClock
+
+MOST_THREADS = 8
+"""Per stage; beyond it the device waits for nothing."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Wanted(NamedTuple):
+    """An image to segment: name, manifest path, SHA-256."""
+
+    img: str
+    path: str
+    sha256: str
+
+
+class Failure(NamedTuple):
+    """An image without a mask, and why."""
+
+    img: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    wanted: Wanted
+    size: tuple[int, int]
+    value: Any
+
+    @property
+    def shape(self) -> Any:
+        return getattr(self.value, "shape", None)
+
+
+def segment_images(
+    images: Sequence[Wanted],
+    reader: ImageReader,
+    segmenter: Segmenter,
+    *,
+    batch_size: int = 0,
+    log: Callable[[str], object] = print,
+    clock: StageClock | None = None,
+) -> Generator[Mask | Failure, None, None]:
+    """Yield a mask, or why there is none, for every image, roughly in order.
+
+    Args:
+        images: What to segment.
+        reader: Where the bytes come from.
+        segmenter: A staged one keeps the device busy while threads decode and post-process.
+        batch_size: Images per device batch; 0 lets the segmenter choose. Out of memory halves it.
+        log: Receives a line when the batch is halved.
+        clock: Receives the CPU time of each stage.
+
+    Raises:
+        DistractedError: A single image does not fit the device's memory.
+    """
+    stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
+    clock = clock or StageClock()
+    batches = _Batches(stages, batch_size, log, clock)
+    threads = max(1, min(MOST_THREADS, _cores() // 2))
+    decoders = ThreadPoolExecutor(threads, "decode", _one_torch_thread)
+    finishers = ThreadPoolExecutor(threads, "finish", _one_torch_thread)
+    torch_threads = _torch_threads()
+
+    def prepare(wanted: Wanted) -> _Prepared | Failure:
+        try:
+            with clock.stage("read and hash"):
+                data = reader.bytes(wanted.path)
+                same = hashlib.sha256(data).hexdigest() == wanted.sha256
+            if not same:
+                return Failure(
+                    wanted.img, f"{wanted.path} has changed since ingest (its SHA-256 is another); run: distracted run"
+                )
+            with clock.stage("decode"):
+                image = decode_rgb(data, wanted.path)
+            with clock.stage("preprocess"):
+                return _Prepared(wanted, image.shape[:2], stages.prepare(image, wanted.img))
+        except DistractedError as error:
+            return Failure(wanted.img, str(error))
+
+    def finish(prepared: _Prepared, raw: Any) -> Mask:
+        with clock.stage("post-process"):
+            mask = stages.finish(raw, prepared.size)
+        if mask.shape != prepared.size:
+            raise ValueError(f"{segmenter.name} returned a mask of shape {mask.shape} for an image of {prepared.size}")
+        with clock.stage("encode"):
+            runs, values, areas = encode(mask)
+        return Mask(prepared.wanted.img, prepared.wanted.sha256[:SOURCE_DIGITS], prepared.size, runs, values, areas)
+
+    finishing: deque[Future[Mask]] = deque()
+    try:
+        for item in _ahead(decoders, prepare, images, lambda: 2 * batches.size + 2 * threads):
+            if isinstance(item, Failure):
+                yield item
+                continue
+            for prepared, raw in batches.add(item):
+                finishing.append(finishers.submit(finish, prepared, raw))
+            while finishing and (finishing[0].done() or len(finishing) > 2 * batches.size + 2 * threads):
+                yield finishing.popleft().result()
+        for prepared, raw in batches.flush():
+            finishing.append(finishers.submit(finish, prepared, raw))
+        while finishing:
+            yield finishing.popleft().result()
+    finally:
+        decoders.shutdown(cancel_futures=True)
+        finishers.shutdown(cancel_futures=True)
+        if torch_threads is not None:
+            sys.modules["torch"].set_num_threads(torch_threads)
+
+
+class _Batches:
+    """Collects images of one shape until a batch is full; halves the batch when memory runs out."""
+
+    def __init__(self, stages: StagedSegmenter, size: int, log: Callable[[str], object], clock: StageClock) -> None:
+        self._stages = stages
+        self._log = log
+        self._clock = clock
+        self._chosen = size
+        self._waiting: dict[Any, list[_Prepared]] = {}
+
+    @property
+    def size(self) -> int:
+        """Images per batch; 1 until the first image tells what fits."""
+        return self._chosen or 1
+
+    def add(self, item: _Prepared) -> Iterator[tuple[_Prepared, Any]]:
+        """Take an image; yield results when that completes a batch."""
+        self._chosen = self._chosen or self._find_size(item)
+        group = self._waiting.setdefault(item.shape, [])
+        group.append(item)
+        if len(group) >= self.size:
+            yield from self._run(self._waiting.pop(item.shape))
+        elif sum(map(len, self._waiting.values())) >= 4 * self.size:  # many shapes, none of them filling a batch
+            yield from self.flush()
+
+    def flush(self) -> Iterator[tuple[_Prepared, Any]]:
+        """Yield the results of all incomplete batches."""
+        while self._waiting:
+            yield from self._run(self._waiting.popitem()[1])
+
+    def _find_size(self, item: _Prepared) -> int:
+        try:
+            return self._stages.batch_size(item.value)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise _too_large(error) from error
+
+    def _run(self, items: list[_Prepared]) -> Iterator[tuple[_Prepared, Any]]:
+        while items:
+            batch = items[: self.size]
+            raws = self._forward(batch)
+            if raws is None:
+                self._halve(len(batch))
+                continue
+            yield from zip(batch, raws, strict=True)
+            items = items[len(batch) :]
+
+    def _forward(self, batch: list[_Prepared]) -> list[Any] | None:
+        """Return the raw results; None if several images do not fit the memory at once."""
+        try:
+            with self._clock.model():
+                return self._stages.forward([item.value for item in batch])
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise _too_large(error) from error
+            return None
+
+    def _halve(self, tried: int) -> None:
+        self._chosen = tried // 2
+        self._log(f"out of memory with {tried} images at once; continuing with {self._chosen}")
+        # Not before the exception is gone: its traceback holds the failed batch's tensors.
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _Named(NamedTuple):
+    image: np.ndarray
+    name: str
+
+    @property
+    def shape(self) -> Any:
+        return self.image.shape
+
+
+class _Whole:
+    """Any segmenter in the shape of a staged one: all its work happens in `forward`."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self.name = segmenter.name
+        self.fingerprint = segmenter.fingerprint
+
+    def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        return self._segmenter.segment(images, names)
+
+    def prepare(self, image: np.ndarray, name: str) -> _Named:
+        return _Named(image, name)
+
+    def forward(self, prepared: Sequence[_Named]) -> list[np.ndarray]:
+        return self._segmenter.segment([item.image for item in prepared], [item.name for item in prepared])
+
+    def finish(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return raw
+
+    def batch_size(self, prepared: _Named) -> int:
+        return 8
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], window: Callable[[], int]
+) -> Iterator[_Result]:
+    """Yield `work(item)` in order, with at most `window()` items begun and not yet taken."""
+    source = iter(items)
+    begun: deque[Future[_Result]] = deque()
+    while True:
+        begun.extend(pool.submit(work, item) for item in islice(source, max(window() - len(begun), 0)))
+        if not begun:
+            return
+        yield begun.popleft().result()
+
+
+def _too_large(error: Exception) -> DistractedError:
+    return DistractedError(
+        f"one image does not fit the device's memory ({str(error).splitlines()[0]}). "
+        "Close other programs on the device, name a smaller model in DISTRACTED_SEGMENTER, or use device: cpu"
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Recognise every device's way of saying it, without importing torch for segmenters that need none."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _torch_threads() -> int | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
+
+
+def _one_torch_thread() -> None:
+    """Keep torch from starting a team of threads in each of ours; the setting is the thread's own."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)

@@ -1,0 +1,319 @@
+"""Fills what is missing in the mask cache: one writer per subject, resumable at any shard.
+
+Belongs here: deciding what is missing, locks, shards, indexes. How images become masks is `pipeline`.
+"""
+
+import errno
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import locked, sweep_temporaries
+from distracted_pipeline.images.archive import SEPARATOR
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.manifest import of_subject, read_manifest
+from distracted_pipeline.images.problems import OK
+from distracted_pipeline.masks.batching import Failure, Wanted, segment_images
+from distracted_pipeline.masks.cache import (
+    INDEX,
+    SCHEMA,
+    SOURCE_DIGITS,
+    Index,
+    Mask,
+    MaskCache,
+    rows_digest,
+    write_table,
+)
+from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.masks.source import Log, Source
+from distracted_pipeline.masks.stage_timer import StageClock
+from distracted_pipeline.progress import Progress, duration
+from distracted_pipeline.settings import Settings
+
+SHARD_IMAGES = 256
+SHARD_SECONDS = 120.0
+"""A shard is written after so many images or so long, whichever comes first: what a kill can cost."""
+
+
+@dataclass(frozen=True)
+class FillResult:
+    """What filling one subject came to.
+
+    Attributes:
+        done: Masks made now.
+        reused: Masks that were there.
+        failed: Image -> why it has no mask.
+        seconds: Wall time.
+        index: What the subject holds; None where it could not be finished.
+        error: Why it could not be finished; empty otherwise.
+        cpu: CPU seconds by stage (`clock.StageClock`); empty where nothing was made.
+        model_seconds: Wall time in the model.
+    """
+
+    done: int
+    reused: int
+    failed: dict[str, str]
+    seconds: float
+    index: Index | None = None
+    error: str = ""
+    cpu: dict[str, float] = field(default_factory=dict)
+    model_seconds: float = 0.0
+
+    @property
+    def areas(self) -> np.ndarray:
+        """Pixels of each category over the subject's images, int64 `[7]`."""
+        return np.array(self.index.pixels if self.index else [0] * 7, np.int64)
+
+
+@dataclass
+class _Writer:
+    """Gathers masks and writes them as shards."""
+
+    cache: MaskCache
+    subject: str
+    description: dict[str, str]
+    clock: StageClock
+    masks: list[Mask] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, mask: Mask) -> None:
+        self.masks.append(mask)
+        if len(self.masks) >= SHARD_IMAGES or time.monotonic() - self.since >= SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        masks, self.masks, self.since = self.masks, [], time.monotonic()
+        if masks:
+            with self.clock.stage("write"):
+                self.cache.write_shard(self.subject, masks, self.description)
+
+
+def fill_subject(
+    settings: Settings,
+    subject: str,
+    *,
+    segmenter: Segmenter | None = None,
+    device: str | Callable[[], str] = "auto",
+    precision: str = "auto",
+    batch_size: int = 0,
+    log: Log = print,
+) -> FillResult:
+    """Make the masks that one driver, or one shard of unlabelled images, lacks.
+
+    Args:
+        settings: Data root and segmenter.
+        subject: As in the manifest.
+        segmenter: Stands in for the one that the settings name.
+        device: As in `DeviceConfig`, or what returns that once a model is needed.
+        precision: As in `DeviceConfig`.
+        batch_size: Images per device batch; 0 chooses.
+        log: Receives progress lines.
+
+    Raises:
+        DistractedError: No such subject, no segmenter, or the disk refuses; finished shards stay.
+    """
+    source = Source(settings, segmenter, device, precision, log)
+    return _fill(source, subject, _rows(read_manifest(settings), subject), batch_size, log)
+
+
+def fill_missing(
+    settings: Settings,
+    subjects: Iterable[str] | None = None,
+    *,
+    segmenter: Segmenter | None = None,
+    device: str | Callable[[], str] = "auto",
+    precision: str = "auto",
+    batch_size: int = 0,
+    log: Log = print,
+    on_filled: Callable[[str, FillResult], object] = lambda subject, result: None,
+) -> dict[str, FillResult]:
+    """Make the masks that any of the subjects lacks; what fails does not stop the others.
+
+    Args:
+        settings: Data root and segmenter.
+        subjects: As in the manifest; None is all of them.
+        segmenter: Stands in for the one that the settings name.
+        device: As in `DeviceConfig`, or what returns that once a model is needed.
+        precision: As in `DeviceConfig`.
+        batch_size: Images per device batch; 0 chooses.
+        log: Receives progress lines.
+        on_filled: Called for each subject in which something was made.
+
+    Returns:
+        Subject -> result; those that could not be finished carry `error`.
+
+    Raises:
+        DistractedError: No manifest, or no segmenter though something is missing.
+    """
+    source = Source(settings, segmenter, device, precision, log)
+    manifest = read_manifest(settings)
+    if subjects is None:
+        subjects = manifest.filter(pc.equal(manifest["status"], OK))["subject"].unique().to_pylist()
+    chosen = {subject: _rows(manifest, subject) for subject in subjects}
+    open_ones = {name for name, rows in chosen.items() if not finished(source.cache, settings.data, name, rows)}
+    if open_ones:
+        _ = source.segmenter  # a missing model is one error, not one for each subject
+    progress = Progress(sum(chosen[name].num_rows for name in open_ones), "images of all subjects", log)
+    results: dict[str, FillResult] = {}
+    for subject, rows in chosen.items():
+        started = time.monotonic()
+        try:
+            results[subject] = _fill(source, subject, rows, batch_size, log)
+        except DistractedError as error:
+            results[subject] = FillResult(0, 0, {}, time.monotonic() - started, error=str(error))
+            log(f"{subject}: {error}")
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (
+                errno.ENOSPC,
+                errno.EROFS,
+                errno.EDQUOT,
+            ):
+                break  # no other subject would fare better
+        if results[subject].done:
+            on_filled(subject, results[subject])
+        if subject in open_ones:
+            progress.advance(rows.num_rows)
+    return results
+
+
+def finished(cache: MaskCache, data: Path, subject: str, rows: pa.Table) -> Index | None:
+    """Return the subject's index if nothing is left to do for these manifest rows, else None.
+
+    Looks at the index and at file sizes, not at masks. An image that failed is left alone for as long as its
+    file stays as it was.
+    """
+    index = cache.index(subject)
+    if index is None or index.rows != rows_digest(rows):
+        return None
+    if {path.name: path.stat().st_size for path in cache.shards(subject)} != index.shards:
+        return None
+    paths = dict(zip(rows["img"].to_pylist(), rows["path"].to_pylist(), strict=True))
+    retry = any(item["stamp"] != _stamp(data, paths[img]) for img, item in index.quarantined.items())
+    return None if retry else index
+
+
+def _fill(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Log) -> FillResult:
+    started = time.monotonic()
+    cache, data = source.cache, source.settings.data
+    index = finished(cache, data, subject, rows)
+    if index is None:
+        source.begin()
+        with _only_writer(cache, subject, log):
+            index = finished(cache, data, subject, rows)  # another process may have been faster
+            if index is None:
+                return _complete(source, subject, rows, batch_size, log, started)
+    return FillResult(0, index.images, _reasons(index), time.monotonic() - started, index)
+
+
+def _complete(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Log, started: float) -> FillResult:
+    """Make what is missing and write the index; the caller holds the subject's lock."""
+    cache, data, segmenter = source.cache, source.settings.data, source.segmenter
+    source.compare_precision(rows)
+    wanted = [Wanted(*row) for row in zip(*(rows[name].to_pylist() for name in ("img", "path", "sha256")), strict=True)]
+    sweep_temporaries(cache.folder(subject))
+    there = _drop_stale(cache, subject, {item.img: item.sha256[:SOURCE_DIGITS] for item in wanted})
+    missing = [item for item in wanted if item.img not in there]
+    clock = StageClock()
+    writer = _Writer(
+        cache, subject, {"segmenter": segmenter.name, "precision": str(getattr(segmenter, "precision", ""))}, clock
+    )
+    failed: dict[str, str] = {}
+    progress = Progress(len(missing), f"masks of {subject}", log)
+    with ImageReader(data) as reader:
+        try:
+            masks = segment_images(missing, reader, segmenter, batch_size=batch_size, log=log, clock=clock)
+            with closing(masks):
+                for result in masks:
+                    if isinstance(result, Failure):
+                        failed[result.img] = result.reason
+                        log(f"{subject}: no mask for {result.img}: {result.reason}")
+                    else:
+                        writer.add(result)
+                    progress.advance()
+        finally:
+            writer.flush()
+    paths = {item.img: item.path for item in wanted}
+    quarantined = {img: {"reason": why, "stamp": _stamp(data, paths[img])} for img, why in failed.items()}
+    index = _summarise(cache, subject, rows_digest(rows), quarantined)
+    cache.write_index(subject, index)
+    seconds = time.monotonic() - started
+    done = len(missing) - len(failed)
+    log(
+        f"{subject}: {done:,} masks made, {len(there):,} reused, {len(failed):,} failed in {duration(seconds)} "
+        f"({done / max(seconds, 1e-9):.1f}/s)"
+    )
+    return FillResult(done, len(there), failed, seconds, index, cpu=clock.cpu_seconds(), model_seconds=clock.model_wall)
+
+
+def _summarise(cache: MaskCache, subject: str, digest: str, quarantined: dict[str, dict[str, Any]]) -> Index:
+    shards = cache.shards(subject)
+    areas = cache.shard_areas(subject)
+    return Index(
+        rows=digest,
+        images=len(areas),
+        shards={path.name: path.stat().st_size for path in shards},
+        quarantined=quarantined,
+        empty=int((areas[:, 1:].sum(1) == 0).sum()),
+        present=[int(count) for count in (areas > 0).sum(0)],
+        pixels=[int(count) for count in areas.sum(0, dtype=np.int64)],
+    )
+
+
+def _drop_stale(cache: MaskCache, subject: str, wanted: dict[str, str]) -> set[str]:
+    """Return the images whose mask is there; masks of other images, or of other bytes, leave their shards."""
+    (cache.folder(subject) / INDEX).unlink(missing_ok=True)  # it no longer tells the truth
+    there: set[str] = set()
+    for shard in cache.shards(subject):
+        sources = cache.sources(shard)
+        keep = [img not in there and wanted.get(img) == source for img, source in sources.items()]
+        there.update(img for img, good in zip(sources, keep, strict=True) if good)
+        if not any(keep):
+            shard.unlink()
+        elif not all(keep):
+            table = cache.read_shard(shard)
+            write_table(shard, table.filter(pa.array(keep)).cast(SCHEMA.with_metadata(table.schema.metadata)))
+    return there
+
+
+@contextmanager
+def _only_writer(cache: MaskCache, subject: str, log: Log) -> Iterator[None]:
+    """Hold the subject's lock; say so when another process has to finish first."""
+    lock, what = cache.root / f".{subject}.lock", f"the masks of {subject}"
+    try:
+        with locked(lock, what=what, timeout=0):
+            pass
+    except DistractedError:
+        log(f"{subject}: another process is making these masks; waiting for it (lock {lock})")
+    with locked(lock, what=what):
+        yield
+
+
+def _rows(manifest: pa.Table, subject: str) -> pa.Table:
+    rows = of_subject(manifest, subject)
+    if not rows.num_rows:
+        raise DistractedError(
+            f"the manifest has no usable image of subject {subject!r}. Its subjects: "
+            f"{', '.join(sorted(set(manifest['subject'].to_pylist()))[:40])}. "
+            "After changing the data, type: distracted run"
+        )
+    return rows
+
+
+def _reasons(index: Index) -> dict[str, str]:
+    return {img: item["reason"] for img, item in index.quarantined.items()}
+
+
+def _stamp(data: Path, path: str) -> list[int]:
+    """Return size and time of change of an image's file (of its archive, in a zip); both 0 without a file."""
+    try:
+        status = (data / path.partition(SEPARATOR)[0]).stat()
+    except FileNotFoundError:
+        return [0, 0]
+    return [status.st_size, status.st_mtime_ns]

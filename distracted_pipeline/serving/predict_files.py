@@ -1,0 +1,269 @@
+"""Predictions for anybody's frames: files in, probabilities out, as `distracted predict` prints them.
+
+Belongs here: which files, which model, what a reader must know about the outcome. Predicting the held-out drivers
+of a fold, which is what evaluation counts, is `predict`.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.features.taps import PIXELS
+from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.images.problems import ImageProblem
+from distracted_pipeline.masks.fractions import class_fractions
+from distracted_pipeline.masks.identity import segmenter_fingerprint
+from distracted_pipeline.masks.loading import load_segmenter
+from distracted_pipeline.masks.rle import CATEGORIES
+from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.progress import Progress
+from distracted_pipeline.serving.champion import ALIAS, MODEL, registered_version, usable_fold
+from distracted_pipeline.serving.export import GRID, classifier_of
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import tracking
+from distracted_pipeline.training.checkpoint import load_trained
+from distracted_pipeline.training.inputs import FRACTIONS
+from distracted_pipeline.variants.backbones import Preprocessing
+from distracted_pipeline.variants.config import load_catalogue
+
+CHAMPION = ALIAS
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Model:
+    """What predicts.
+
+    Attributes:
+        run: From `inputs`, in that order, to probabilities `[B, 10]`.
+        inputs: `pixels` uint8 and `fractions`, those that it reads.
+        size: Height and width of pixels; empty where it reads none.
+        device: Where its inputs go.
+        about: variant, fold, train_subjects, validation_subjects, masks_fingerprint.
+        chosen: Which model it is and why, in one line.
+    """
+
+    run: Callable[..., Tensor]
+    inputs: tuple[str, ...]
+    size: tuple[int, ...]
+    device: torch.device
+    about: dict[str, Any]
+    chosen: str
+
+
+@dataclass
+class FilePredictions:
+    """What came out.
+
+    Attributes:
+        imgs: Files that could be predicted, in natural order, relative to the folder that was named.
+        probabilities: float32 `[N, 10]`, rows as `imgs`.
+        failed: Every other file, with the reason.
+        notes: What a reader must know: which model it was, and which images prove nothing.
+    """
+
+    imgs: list[str] = field(default_factory=list)
+    probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 10), np.float32))
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def predict_files(
+    settings: Settings,
+    path: Path,
+    variant: str,
+    *,
+    fold: str | None = None,
+    device: str = "auto",
+    log: Callable[[str], object] = print,
+) -> FilePredictions:
+    """Predict an image, or every file of a folder (a video's frames, say), in natural order.
+
+    Args:
+        settings: Where the models lie, and the segmenter for models that read masks.
+        path: A JPEG, or a folder of them; folders in it are not read.
+        variant: Of the catalogue or trained by `distracted train`, or `champion`.
+        fold: Whose weights; None takes the seed fold's. The champion has its own.
+        device: As in `DeviceConfig`; the champion runs on the CPU.
+        log: Receives progress lines.
+
+    Raises:
+        DistractedError: No such path, nothing in it, no such model, or a segmenter that is needed is not there.
+    """
+    folder, names = _files(path)
+    model = load_champion(settings, fold) if variant == CHAMPION else load_variant(settings, variant, fold, device)
+    result = FilePredictions(notes=[model.chosen, *_skipped_folders(path)])
+    segmenter = _segmenter(settings, model, device, result.notes)
+    parts: list[np.ndarray] = []
+    seen: list[str] = []
+    digests = _known_images(settings, model)
+    progress = Progress(len(names), "images", log)
+    for batch in _batches(folder, names, model, segmenter, digests, seen, result.failed):
+        inputs = [torch.from_numpy(np.stack([arrays[k] for _, arrays in batch])) for k in range(len(model.inputs))]
+        with torch.inference_mode():
+            parts.append(model.run(*(value.to(model.device) for value in inputs)).float().cpu().numpy())
+        result.imgs += [name for name, _ in batch]
+        progress.advance(len(batch))
+    if parts:
+        result.probabilities = np.concatenate(parts)
+    if seen:
+        result.notes.append(
+            f"warning: {len(seen)} of {len(names)} images are of drivers that this model was trained on "
+            f"({seen[0]} first): what it says about them is no evidence of how good it is"
+        )
+    return result
+
+
+def load_variant(settings: Settings, variant: str, fold: str | None, device: str) -> Model:
+    """Return a trained variant, the seed fold's unless another is named.
+
+    Raises:
+        DistractedError: There is no such variant, or it is not trained.
+    """
+    if not (settings.models / variant).is_dir() and variant not in (known := load_catalogue(settings)):
+        raise DistractedError(f"there is no variant {variant!r}. Choose from {', '.join(known)}, or {CHAMPION}.")
+    used = fold or usable_fold(settings, variant)
+    trained = load_trained(settings, variant, used, device)
+    module = classifier_of(settings, trained)
+    why = "as asked" if fold else "the seed's split" if used == "seed" else "the first that is trained"
+    chosen = f"{variant}, fold {used} ({why}), trained on {len(trained.meta['train_subjects'])} drivers"
+    return Model(module, module.inputs, module.size or (), next(module.net.parameters()).device, trained.meta, chosen)
+
+
+def load_champion(settings: Settings, fold: str | None = None) -> Model:
+    """Return the model that is registered as the champion, as it was exported.
+
+    Raises:
+        DistractedError: None is registered, MLflow does not answer, or a fold was named.
+    """
+    if fold is not None:
+        raise DistractedError(
+            f"--fold is {fold}, but the champion's weights are those registered in MLflow. "
+            "Leave --fold away, or name a variant."
+        )
+    version = registered_version(settings)
+    if version is None:
+        raise DistractedError(
+            f"no champion is registered in MLflow at {tracking.shown(settings.mlflow_uri)}. Type `distracted run`, "
+            "which registers the best variant, or name one: --variant top_only"
+        )
+    import mlflow.pytorch
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model as Saved
+
+    try:
+        folder = download_artifacts(artifact_uri=version.source, tracking_uri=settings.mlflow_uri)
+        module = mlflow.pytorch.load_model(folder)
+        about = Saved.load(folder).metadata or {}
+    except (OSError, MlflowException) as error:
+        raise DistractedError(
+            f"the champion (version {version.version} of {MODEL}) cannot be read from {version.source} ({error}). "
+            f"Register it again: delete {settings.evaluation / 'champion.json'} and type: distracted run"
+        ) from error
+    chosen = (
+        f"{CHAMPION}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
+        f"(macro recall {float(version.tags['macro_recall']):.3f}, {version.tags['scope']})"
+    )
+    return Model(module, tuple(about["inputs"]), tuple(about["size"]), torch.device("cpu"), about, chosen)
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return the key that puts frame_2 before frame_10."""
+    return [
+        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
+
+
+def _files(path: Path) -> tuple[Path, list[str]]:
+    if path.is_file():
+        return path.parent, [path.name]
+    if not path.is_dir():
+        raise DistractedError(f"{path} is neither a file nor a folder. Name a JPEG, or a folder of them.")
+    names = sorted((file.name for file in path.iterdir() if file.is_file() and file.name[0] != "."), key=natural)
+    if not names:
+        raise DistractedError(f"{path} holds no files. Name a JPEG, or a folder of them (folders in it are not read).")
+    return path, names
+
+
+def _skipped_folders(path: Path) -> list[str]:
+    folders = sum(1 for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else 0
+    return [f"{folders} folders in {path} are not read"] if folders else []
+
+
+def _segmenter(settings: Settings, model: Model, device: str, notes: list[str]) -> Segmenter | None:
+    if FRACTIONS not in model.inputs:
+        return None
+    if segmenter_fingerprint(settings) != model.about["masks_fingerprint"]:
+        notes.append(
+            f"warning: {model.about['variant']} learnt from masks of another segmenter than DISTRACTED_SEGMENTER "
+            f"({settings.segmenter}), or of other class maps; its probabilities may be worse"
+        )
+    return load_segmenter(settings, device)
+
+
+def _known_images(settings: Settings, model: Model) -> set[str]:
+    """Return names and digests of the images that trained the model or chose its epoch."""
+    table = labelled(read_manifest(settings))
+    subjects = [*model.about["train_subjects"], *model.about["validation_subjects"]]
+    rows = table.filter(pc.is_in(table["subject"], value_set=pa.array(subjects, pa.string())))
+    return {*rows["img"].to_pylist(), *rows["sha256"].to_pylist()}
+
+
+def _batches(
+    folder: Path,
+    names: Sequence[str],
+    model: Model,
+    segmenter: Segmenter | None,
+    known: set[str],
+    seen: list[str],
+    failed: dict[str, str],
+) -> Iterator[list[tuple[str, list[np.ndarray]]]]:
+    """Yield names with their inputs; put those that cannot be read into `failed`, those of `known` also into `seen`."""
+    batch: list[tuple[str, list[np.ndarray]]] = []
+    # Only its resize is used: the model normalises by itself.
+    resizer = Preprocessing((model.size[0], model.size[1]), (1.0,) * 3, (0.0,) * 3) if model.size else None
+    with ImageReader(folder) as reader:
+        for name in names:
+            try:
+                data = reader.bytes(name)
+                image = decode_rgb(data, name)
+                arrays = {}
+                if resizer is not None:
+                    arrays[PIXELS] = resizer.resize(image)
+                if segmenter is not None:
+                    arrays[FRACTIONS] = _fractions(segmenter, image, name)
+            except ImageProblem as problem:
+                failed[name] = problem.what
+                continue
+            except DistractedError as error:
+                failed[name] = str(error)
+                continue
+            if name in known or hashlib.sha256(data).hexdigest() in known:
+                seen.append(name)
+            batch.append((name, [arrays[key] for key in model.inputs]))
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _fractions(segmenter: Segmenter, image: np.ndarray, name: str) -> np.ndarray:
+    """Return what the mask cache would give for the image, float32 `[7, 60, 80]`."""
+    mask = segmenter.segment([image], [name])[0]
+    fractions = np.empty((CATEGORIES, *GRID), np.float16)
+    class_fractions(mask, np.bincount(mask.ravel(), minlength=CATEGORIES), fractions)
+    return fractions.astype(np.float32)

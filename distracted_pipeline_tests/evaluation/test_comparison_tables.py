@@ -1,0 +1,127 @@
+"""Two variants side by side: the numbers, the text of them, and `distracted compare`."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from distracted_pipeline.cli import main
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.comparison_tables import as_markdown, by_driver, compare, confusions, read_compared
+from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Settings:
+    return make_root(tmp_path / "data")
+
+
+def silent(_line: str) -> None:
+    pass
+
+
+def test_comparing_two_variants_takes_the_first_as_reference(root: Settings) -> None:
+    predict(root, "base", wrong={2: 0})
+    predict(root, "other", wrong={5: 6})
+    class_accuracy(root, log=silent)
+    forth, back = compare(root, "base", "other"), compare(root, "other", "base")
+    assert forth.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [0, 1, 1, "improved"]
+    assert back.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [1, 0, -1, "worsened"]
+    assert forth["p"].tolist() == back["p"].tolist()
+    assert forth.loc[3, "name"] == "texting - left"
+    with pytest.raises(DistractedError, match="variant 'nope' has no oof predictions.*base, other"):
+        compare(root, "base", "nope")
+
+
+def test_what_is_compared_is_what_both_predicted(root: Settings) -> None:
+    predict(root, "base", ["0", "1", "2", "3"], wrong={4: 2})
+    predict(root, "other", ["1", "2", "3", "4"], wrong={4: 2, 6: 3}, drivers=["p001"])
+    class_accuracy(root, log=silent)
+    compared = read_compared(root, "base", "other")
+    assert compare(root, "base", "other").loc[4, ["n", "drivers", "recall_b"]].tolist() == [21, 7, pytest.approx(6 / 7)]
+    pairs = confusions(compared).set_index(["true", "predicted"])
+    assert pairs.index.tolist() == [(4, 2), (6, 3)]
+    assert pairs.loc[(4, 2), ["n", "share", "baseline_share", "delta_share"]].tolist() == pytest.approx(
+        [3, 1 / 7, 1, -6 / 7]
+    )
+    drivers = by_driver(compared).set_index(["driver", "class_id"])
+    assert len(drivers) == 70
+    assert drivers.loc[("p001", 4), "delta"] == 0
+    assert drivers.loc[("p002", 4), "delta"] == 1
+    assert compared.missing == ["base: no predictions for folds seed, 4", "other: no predictions for folds seed, 0"]
+
+
+def test_without_out_of_fold_predictions_the_seed_s_split_is_compared(root: Settings) -> None:
+    predict(root, "base", ["seed"])
+    predict(root, "other", ["seed"])
+    class_accuracy(root, log=silent)
+    assert read_compared(root, "base", "other").scope == "test"
+
+
+@pytest.fixture
+def asked(root: Settings, monkeypatch: pytest.MonkeyPatch):
+    """Return what runs `distracted compare base other`; `other` mends c2, breaks c7 and lacks fold 4."""
+    predict(root, "base", wrong={2: 0})
+    predict(root, "other", ["seed", "0", "1", "2", "3"], wrong={7: 8})
+    class_accuracy(root, log=silent)
+    monkeypatch.setenv("DISTRACTED_DATA", str(root.data))
+    monkeypatch.setenv("DISTRACTED_VARIANTS", str(root.variants_file))
+    monkeypatch.setenv("DISTRACTED_BASELINE", "base")
+    monkeypatch.chdir(root.data)
+
+    def ask(*options: str) -> Result:
+        result = CliRunner().invoke(main, ["compare", "base", "other", *options])
+        assert result.exit_code == 0, result.output
+        return result
+
+    return ask
+
+
+def test_the_table_says_what_changed_what_it_rests_on_and_what_is_missing(asked) -> None:
+    lines = asked().stdout.splitlines()
+    assert lines[0] == "other against base: 1 of 10 classes improved, 1 worsened, 8 undetermined"
+    assert "on 10 drivers, 300 images (out-of-fold predictions)" in lines[1]
+    (two,) = (line for line in lines if line.startswith("c2 talking on the phone - right"))
+    assert two.split()[-7:-2] == ["30", "0.00", "1.00", "+1.00", "-"]  # all drivers changed alike: no interval
+    assert two.endswith("improved")
+    assert any(line.startswith("c7 reaching behind") and line.endswith("worsened") for line in lines)
+    assert "A = base, B = other" in asked().stdout
+    assert lines[-1] == "missing: other: no predictions for fold 4"
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("show", ["confusions", "drivers"])
+def test_the_other_tables_fit_a_terminal(asked, show: str) -> None:
+    lines = asked("--show", show).stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    named = {"confusions": "c7 reaching behind", "drivers": "p000"}[show]
+    assert any(line.startswith(named) for line in lines)
+
+
+def test_data_formats_hold_every_digit_and_nothing_else(asked) -> None:
+    result = asked("--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["verdict"] for row in rows].count("improved") == 1
+    assert rows[2]["delta_f1"] == "1.0"
+    assert "missing: other: no predictions for fold 4" in result.stderr
+    records = json.loads(asked("--format", "json", "--show", "classes").stdout)
+    assert records[2]["delta"] == 1
+    assert records[2]["delta_low"] is None  # every driver changed alike: no spread to take an interval from
+    assert len(json.loads(asked("--format", "json", "--show", "drivers").stdout)) == 100
+
+
+def test_markdown_is_a_table_whatever_the_names(asked) -> None:
+    lines = asked("--format", "markdown").stdout.splitlines()
+    assert sum(line.startswith("| ") for line in lines) == 12
+    assert as_markdown([["a|b", "c"], ["1", "2"]]).splitlines() == ["| a\\|b | c |", "| --- | --- |", "| 1 | 2 |"]
+
+
+def test_an_unknown_variant_is_refused_in_one_line(asked) -> None:
+    result = CliRunner().invoke(main, ["compare", "base", "nope"])
+    assert result.exit_code == 1
+    assert "variant 'nope' has no oof predictions" in result.output

@@ -1,0 +1,250 @@
+"""The stage `gradcam` over fake networks and masks: what is chosen, averaged, written, and what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.predictions import read_predictions
+from distracted_pipeline.explanation import explain
+from distracted_pipeline.explanation import selection as choice
+from distracted_pipeline.explanation.explain import gradcam_variant
+from distracted_pipeline.explanation.selection import choose, few_each
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+from distracted_pipeline_tests.evaluation.tiny import TinyNet
+
+
+@dataclass
+class FakeTrained:
+    net: nn.Module
+    config: SimpleNamespace
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Predictions of `other`, networks and masks that stand in for the real ones; p003's images have no mask."""
+    from distracted_pipeline.features import taps
+    from distracted_pipeline.masks import cache
+    from distracted_pipeline.training import checkpoint, inputs
+
+    root = make_root(tmp_path / "data")
+    predict(root, "other", wrong={2: 0, 5: 8}, drivers=["p001", "p002", "p003", "p004"])
+
+    class FakeCache:
+        def imgs(self, subject: str) -> list[str]:
+            return [] if subject == "p003" else [f"{subject}_c{c}_{f}.jpg" for c in range(10) for f in range(3)]
+
+        def mask(self, img: str) -> np.ndarray:
+            assert not img.startswith("p003")
+            mask = np.ones((48, 64), np.uint8)
+            mask[:8] = 3
+            return mask
+
+    def pixels(settings: Settings, names: Sequence[str], imgs: Sequence[str], *, model_name: str | None) -> dict:
+        assert tuple(names) == ("pixels",)
+        seeds = [torch.Generator().manual_seed(int.from_bytes(img.encode()[:6])) for img in imgs]
+        return {"pixels": torch.stack([torch.randn(3, 16, 20, generator=seed) for seed in seeds])}
+
+    def network(settings: Settings, variant: str, fold: str, device: str) -> FakeTrained:
+        return FakeTrained(TinyNet(seed=int(fold)).eval().requires_grad_(False), SimpleNamespace(model_name=None))
+
+    class NoTaps:
+        def __init__(self, settings: Settings, model_name: str | None) -> None:
+            pass
+
+        def missing(self, subject: str, taps: Sequence[str]) -> list[str]:
+            return list(taps)
+
+    monkeypatch.setattr(cache, "open_cache", lambda settings: FakeCache())
+    monkeypatch.setattr(taps, "TapStore", NoTaps)
+    monkeypatch.setattr(inputs, "load_inputs", pixels)
+    monkeypatch.setattr(checkpoint, "is_trained", lambda settings, variant, fold: fold != "4")
+    monkeypatch.setattr(checkpoint, "load_trained", network)
+    return root
+
+
+@pytest.fixture
+def none_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the images that a variant is surest about are chosen."""
+    monkeypatch.setattr(choice, "SHARED", 0)
+
+
+def silent(_line: str) -> None:
+    pass
+
+
+@pytest.mark.usefixtures("none_shared")
+def test_right_and_confused_images_are_explained_for_predicted_and_true_class(root: Settings) -> None:
+    result = gradcam_variant(root, "other", images_per_class=2, device="cpu", log=silent)
+    rows = result.rows.to_pandas()
+    assert (rows[rows["kind"] == "correct"]["target"] == "predicted").all()
+    assert rows[rows["kind"] == "correct"].groupby("true").size().tolist() == [2] * 10
+    confused = rows[rows["kind"] == "confused"]
+    assert confused.groupby(["true", "predicted", "target"]).size().to_dict() == {
+        (2, 0, "predicted"): 2,
+        (2, 0, "true"): 2,
+        (5, 8, "predicted"): 2,
+        (5, 8, "true"): 2,
+    }
+    assert rows["true"].is_monotonic_increasing
+    pairs = confused.groupby("img")["target"].agg(list).tolist()
+    assert pairs == [["predicted", "true"]] * 4
+    assert result.cams.shape == (28, 8, 10)
+    assert (result.cams.reshape(28, -1).max(1) == np.where(rows["all_zero"], 0, 255)).all()
+    assert "other: no current checkpoint for fold 4" in result.missing
+    assert "4" not in set(rows["fold"])
+
+
+def test_lifts_are_there_where_masks_are_and_the_others_are_named(root: Settings) -> None:
+    result = gradcam_variant(root, "other", images_per_class=5, device="cpu", log=silent)
+    rows = result.rows.to_pandas()
+    unmasked = rows["subject"] == "p003"
+    assert unmasked.any()
+    assert rows[unmasked]["lift_person"].isna().all()
+    assert rows[~unmasked & ~rows["all_zero"]]["lift_cell_phone"].notna().all()
+    assert rows["lift_cup"].isna().all()
+    assert any("explained images have no mask, so no lift, p003" in line for line in result.missing)
+
+
+def test_the_files_hold_what_was_returned_and_come_out_alike_again(
+    root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    folder = root.evaluation / "gradcam" / "other"
+    assert pq.read_table(folder / "rows.parquet").equals(first.rows)
+    with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
+        assert (arrays["cams"] == first.cams).all()
+    sizes: list[int] = []
+    whole = explain.cams
+
+    def spy(net: Any, batch: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(targets))
+        return whole(net, batch, targets)
+
+    monkeypatch.setattr(explain, "cams", spy)
+    again = gradcam_variant(root, "other", images_per_class=1, device="cpu", batch_size=64, log=silent)
+    assert max(sizes) == 64
+    assert again.rows.equals(first.rows)
+    assert (again.cams == first.cams).all()
+
+
+def test_maps_that_are_zero_everywhere_are_flagged(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distracted_pipeline.training import checkpoint
+
+    net = TinyNet().eval()
+    nn.init.zeros_(net.classifier.weight)
+    monkeypatch.setattr(checkpoint, "load_trained", lambda *_: FakeTrained(net, SimpleNamespace(model_name=None)))
+    result = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    assert all(result.rows["all_zero"].to_pylist())
+    assert not result.cams.any()
+    assert result.rows["lift_person"].null_count == result.rows.num_rows
+
+
+def test_without_a_segmenter_there_are_cams_and_no_lifts(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distracted_pipeline.masks import cache
+
+    def no_segmenter(settings: Settings) -> None:
+        raise DistractedError("no weights")
+
+    monkeypatch.setattr(cache, "open_cache", no_segmenter)
+    result = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    assert result.rows["lift_person"].null_count == result.rows.num_rows > 0
+    assert "no lifts, because there are no masks: no weights" in result.missing
+
+
+def test_without_predictions_the_next_command_is_named(root: Settings) -> None:
+    with pytest.raises(DistractedError, match="base: no predictions yet. Run `distracted run --variant base`"):
+        gradcam_variant(root, "base", log=silent)
+
+
+def test_some_images_of_each_class_are_explained_whatever_the_variant(root: Settings) -> None:
+    """The variants differ in what they get wrong, in one fold that is missing, and in the order of their parts."""
+    predict(root, "base", ["0", "1", "2", "3"], wrong={4: 7})
+
+    def of_class(variant: str, c: int) -> list[tuple[str, str]]:
+        parts = read_predictions(root, [variant]).of(variant, "oof")[:: -1 if variant == "base" else 1]
+        return [(parts[i].img[row], kind) for i, row, kind in choose(parts, 2) if parts[i].true[row] == c]
+
+    common = 0
+    for c in range(10):
+        other, base = of_class("other", c), of_class("base", c)
+        assert len({img.split("_")[0] for img, _ in other[:3]}) == 3, "each of another driver"
+        assert all(kind == ("confused" if c == 4 else "correct") for _, kind in base)
+        there = [img for img, _ in other[:3] if int(img[1:4]) % 5 != 4]
+        assert [img for img, _ in base[:3] if img in there] == there
+        common += len(there)
+        assert len({img for img, _ in other}) == len(other)
+    assert 20 <= common < 30
+
+
+@pytest.mark.usefixtures("none_shared")
+def test_the_choice_spreads_over_drivers_and_ignores_the_order_of_parts(root: Settings) -> None:
+    parts = read_predictions(root, ["other"]).of("other", "oof")
+    chosen = choose(parts, 4)
+    subjects = [parts[i].subject[row] for i, row, kind in chosen if kind == "correct" and parts[i].true[row] == 1]
+    assert subjects == ["p000", "p004", "p007", "p011"]
+    confused = [parts[i].subject[row] for i, row, kind in chosen if kind == "confused" and parts[i].true[row] == 2]
+    assert confused == ["p001", "p002", "p003", "p004"]
+    backwards = parts[::-1]
+    names = [(parts[i].img[row], kind) for i, row, kind in chosen]
+    assert [(backwards[i].img[row], kind) for i, row, kind in choose(backwards, 4)] == names
+
+
+@pytest.mark.usefixtures("none_shared")
+def test_a_driver_gives_more_than_one_image_where_drivers_are_few(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "few", drivers=("p0", "p1"))
+    predict(root, "base", ["0", "1"])
+    parts = read_predictions(root, ["base"]).of("base", "oof")
+    chosen = [parts[i].img[row] for i, row, _ in choose(parts, 4) if parts[i].true[row] == 0]
+    assert chosen == ["p0_c0_0.jpg", "p1_c0_0.jpg", "p0_c0_1.jpg", "p1_c0_1.jpg"]
+
+
+def test_few_images_of_each_driver_and_class_are_averaged_whatever_the_order(root: Settings) -> None:
+    part = read_predictions(root, ["other"]).of("other", "oof")[0]
+    rows = few_each(part, 2)
+    cells = [(part.subject[row], part.true[row]) for row in rows]
+    assert len(set(cells)) == 30
+    assert len(cells) == 60
+    assert sorted(part.img[rows].tolist())[:2] == ["p000_c0_0.jpg", "p000_c0_2.jpg"]
+    assert len(few_each(part, 9)) == len(part.img)
+
+
+def test_means_are_taken_by_driver_and_say_what_they_rest_on(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "SAMPLE", 2)
+    result = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    folder = root.evaluation / "gradcam" / "other"
+    with np.load(folder / "driver_means.npz", allow_pickle=False) as arrays:
+        assert arrays["drivers"].tolist() == [f"p{d:03d}" for d in range(12) if d % 5 != 4]
+        assert arrays["means"].shape == (10, 10, 8, 10)
+        assert arrays["class_means"].shape == (10, 8, 10)
+        assert arrays["counts"].max() == 2
+        peaks = arrays["means"].reshape(10, 10, -1).max(-1)
+        assert (peaks == np.where(arrays["counts"] > 0, 255, 0)).all()
+        empty = 10 * 10 * 2 - arrays["counts"].sum()
+    words = "200 of 300 held-out images, up to 2 of each driver and class"
+    assert result.averaged == words + (f", less {empty} with an empty CAM" if empty else "")
+    lifts = pq.read_table(folder / "lift.parquet")
+    assert lifts.schema.metadata[b"averaged"].decode() == result.averaged
+    rows = {(row["class_id"], row["category"]): row for row in lifts.to_pylist()}
+    assert len(rows) == 11 * 6
+    person = rows["all", "person"]
+    assert person["drivers"] == 9  # p003's images have no mask
+    assert person["low"] < person["lift"] < person["high"]
+    assert rows["0", "cup"] == {
+        "class_id": "0",
+        "category": "cup",
+        "lift": None,
+        "low": None,
+        "high": None,
+        "drivers": 0,
+        "images": 0,
+    }

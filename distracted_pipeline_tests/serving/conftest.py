@@ -1,0 +1,7 @@
+"""A prepared data root, a registered champion and backbones for this room's tests."""
+
+from distracted_pipeline_tests.serving.crowned import crowned
+from distracted_pipeline_tests.training.rooted import ingested, own_root, prepared
+from distracted_pipeline_tests.variants.tiny import efficientnet, other_families
+
+__all__ = ["crowned", "efficientnet", "ingested", "other_families", "own_root", "prepared"]

@@ -1,0 +1,167 @@
+"""The champion: the best variant on unseen drivers, in the registry, loadable by MLflow alone, at any batch size."""
+
+import dataclasses
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.table_schemas import VARIANTS as VARIANTS_SCHEMA
+from distracted_pipeline.evaluation.tables import VARIANTS_FILE
+from distracted_pipeline.serving.champion import FILE, URI, best_variant, crown, registered_version
+from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.checkpoint import Trained, load_trained
+from distracted_pipeline.variants.backbones import load_backbone
+from distracted_pipeline.variants.networks import build_network
+from distracted_pipeline_tests.serving.crowned import TRAINED, quiet
+from distracted_pipeline_tests.variants.tiny import settings_for, variant
+
+
+def row(scope: str, name: str, recall: float | None, missing: tuple[str, ...] = (), parameters: int = 10) -> dict:
+    return {
+        "scope": scope,
+        "variant": name,
+        "macro_recall": recall,
+        "folds_missing": list(missing),
+        "trainable_parameters": parameters,
+    }
+
+
+def tables(root: Path, rows: list[dict], trained: tuple[str, ...]) -> Settings:
+    settings = Settings(data=root)
+    settings.evaluation.mkdir(parents=True)
+    table = pa.Table.from_pylist(rows, schema=VARIANTS_SCHEMA)
+    pq.write_table(table, settings.evaluation / VARIANTS_FILE)
+    for name in trained:
+        folder = settings.models / name / "seed"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"fingerprint": name}))
+    return settings
+
+
+def test_the_best_out_of_fold_wins_and_a_variant_with_missing_folds_cannot(tmp_path: Path) -> None:
+    rows = [
+        row("oof", "lucky", 0.99, missing=("1", "2")),
+        row("oof", "good", 0.7),
+        row("oof", "same_but_larger", 0.7, parameters=1000),
+        row("dev", "dev_hero", 0.95),
+        row("oof", "undefined", None),
+    ]
+    best = best_variant(tables(tmp_path, rows, ("lucky", "good", "same_but_larger", "dev_hero")))
+    assert best is not None
+    assert (best.variant, best.scope, best.fold, best.macro_recall) == ("good", "oof", "seed", 0.7)
+
+
+def test_without_all_folds_the_dev_drivers_decide_never_the_test_drivers(tmp_path: Path) -> None:
+    rows = [row("test", "a", 0.9), row("dev", "a", 0.3), row("dev", "b", 0.4), row("oof", "a", 0.9, missing=("0",))]
+    best = best_variant(tables(tmp_path, rows, ("a", "b")))
+    assert best is not None
+    assert (best.variant, best.scope) == ("b", "dev")
+
+
+def test_while_nothing_is_complete_there_is_no_champion_and_no_error(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = tables(tmp_path, [row("oof", "a", 0.9, missing=("0",))], ("a",))
+    assert crown(settings, log=said.append) is None
+    assert "no champion yet" in said[0]
+    assert not (settings.evaluation / FILE).exists()
+    with pytest.raises(DistractedError, match="distracted run"):
+        best_variant(Settings(data=tmp_path / "empty"))
+
+
+def test_a_champion_whose_model_is_gone_is_an_error_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match=r'no trained model .*"seed\|a"'):
+        best_variant(tables(tmp_path, [row("oof", "a", 0.9)], ()))
+
+
+def test_plain_mlflow_loads_the_registered_champion_and_it_equals_the_trained_network(
+    crowned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    best = json.loads((crowned.evaluation / FILE).read_text())
+    assert best["variant"] in TRAINED
+    eager = classifier_of(crowned, load_trained(crowned, best["variant"], "seed", "cpu"))
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(crowned.mlflow_uri)
+    try:
+        loaded = mlflow.pytorch.load_model(URI)
+    finally:
+        mlflow.set_tracking_uri(before)
+    for batch in (*TESTED_BATCHES, 5):
+        inputs = eager.example(batch)
+        probabilities = loaded(*inputs)
+        assert torch.allclose(probabilities, eager(*inputs), atol=1e-5)
+        assert torch.allclose(probabilities.sum(1), torch.ones(batch), atol=1e-5)
+    assert not list(crowned.mlflow_artifacts.rglob("*.pkl"))
+    assert not list(crowned.mlflow_artifacts.rglob("*.pth"))
+
+
+def test_crowning_again_registers_nothing_new_and_another_model_becomes_the_next_version(
+    crowned: Settings, tmp_path: Path
+) -> None:
+    first = crown(crowned, log=quiet)
+    assert first is not None
+    assert first.version == "1"
+    version = registered_version(crowned)
+    assert version is not None
+    assert version.tags["model_fingerprint"] == first.model_fingerprint
+    assert "uint8 [B, 3, 32, 32]" in version.description
+
+    root = tmp_path / "data"
+    shutil.copytree(crowned.data, root)
+    settings = dataclasses.replace(crowned, data=root)
+    path = settings.evaluation / VARIANTS_FILE
+    rows = [{**r, "macro_recall": float(r["variant"] != first.variant)} for r in pq.read_table(path).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=VARIANTS_SCHEMA), path)
+    second = crown(settings, log=quiet)
+    assert second is not None
+    assert second.variant != first.variant
+    assert second.version == "2"
+
+
+def test_a_store_that_is_down_postpones_the_champion(
+    crowned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    shutil.copytree(crowned.evaluation, tmp_path / "data" / "evaluation")
+    shutil.copytree(crowned.models, tmp_path / "data" / "models")
+    (tmp_path / "data" / "evaluation" / FILE).unlink()
+    said: list[str] = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        best = crown(dataclasses.replace(crowned, data=tmp_path / "data", mlflow=server), log=said.append)
+    assert best is not None
+    assert best.version is None
+    assert "distracted sync" in said[0]
+    assert not (tmp_path / "data" / "evaluation" / FILE).exists(), "so the next run asks again"
+
+
+@pytest.mark.parametrize("family", ["mobilenet_v2", "convnext"])
+def test_any_backbone_is_exported_with_a_free_batch(
+    family: str, other_families: dict[str, Path], tmp_path: Path
+) -> None:
+    settings, config = settings_for(other_families[family]), variant("linear_probe")
+    net = build_network(config, load_backbone(settings)).eval().requires_grad_(False)
+    module = classifier_of(settings, Trained(net, config, {}))
+    save_classifier(module, tmp_path / "model", {"variant": "probe"})  # compares at batches of 1, 2 and 7 itself
+    assert (tmp_path / "model" / "data" / "model.pt2").is_file()
+
+
+def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow.pytorch
+
+    config = variant("masks_only")
+    module = classifier_of(Settings(data=tmp_path), Trained(build_network(config, None).eval(), config, {}))
+    monkeypatch.setattr(mlflow.pytorch, "load_model", lambda path: lambda maps: torch.full((len(maps), 10), 0.5))
+    with pytest.raises(RuntimeError, match="differs by"):
+        save_classifier(module, tmp_path / "model", {})

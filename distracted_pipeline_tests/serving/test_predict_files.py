@@ -1,0 +1,179 @@
+"""`distracted predict`: anybody's frames, decoded as everywhere, with what a reader must know beside them."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from distracted_pipeline.cli import main
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.serving.predict_files import natural, predict_files
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.serving.crowned import TRAINED, quiet
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Eleven frames of a driver whom nobody knows."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(1, 12):
+        draw_frame(77, number % 10, number).save(folder / f"frame_{number}.jpg", quality=92)
+    return folder
+
+
+def typed(settings: Settings, *words: object) -> Result:
+    environment = {
+        "DISTRACTED_DATA": str(settings.data),
+        "DISTRACTED_BACKBONE": settings.backbone,
+        "DISTRACTED_SEGMENTER": settings.segmenter,
+        "DISTRACTED_VARIANTS": str(settings.variants_file),
+    }
+    return CliRunner().invoke(main, ["predict", *map(str, words)], env=environment)
+
+
+@pytest.mark.parametrize("variant", TRAINED)
+def test_a_held_out_frame_gets_the_probabilities_that_evaluation_counts(crowned: Settings, variant: str) -> None:
+    rows = pq.read_table(crowned.predictions / variant / "seed.parquet").to_pylist()[:3]
+    paths = {row["img"]: row["path"] for row in read_manifest(crowned).to_pylist()}
+    for row in rows:
+        result = predict_files(crowned, crowned.data / paths[row["img"]], variant, log=quiet)
+        expected = [row[f"p_c{k}"] for k in range(10)]
+        assert np.abs(result.probabilities[0] - expected).max() < 2e-2  # evaluation reads fp16 taps
+
+
+def test_the_champion_predicts_as_the_variant_it_was_exported_from(crowned: Settings, frames: Path) -> None:
+    best = json.loads((crowned.evaluation / "champion.json").read_text())["variant"]
+    assert best == "linear_probe", "else the frames would need masks"
+    champion = predict_files(crowned, frames, "champion", log=quiet)
+    variant = predict_files(crowned, frames, best, log=quiet)
+    assert np.allclose(champion.probabilities, variant.probabilities, atol=1e-5)
+    assert "version 1 of distracted_driver" in champion.notes[0]
+    assert "fold seed (the seed's split)" in variant.notes[0]
+
+
+def test_frames_come_in_natural_order_and_rotated_ones_upright(crowned: Settings, frames: Path) -> None:
+    plain = predict_files(crowned, frames, "linear_probe", log=quiet)
+    assert plain.imgs == [f"frame_{number}.jpg" for number in range(1, 12)]
+    assert np.allclose(plain.probabilities.sum(1), 1, atol=1e-5)
+    upright = Image.open(frames / "frame_1.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(frames / "frame_12.jpg", quality=95, exif=exif)
+    again = predict_files(crowned, frames / "frame_12.jpg", "linear_probe", log=quiet)
+    assert np.abs(again.probabilities[0] - plain.probabilities[0]).max() < 0.02
+    assert sorted(["b10", "b9", "a", "b²", "10", "9"], key=natural) == ["9", "10", "a", "b9", "b10", "b²"]
+
+
+def test_bad_files_are_listed_and_the_others_predicted(crowned: Settings, frames: Path) -> None:
+    (frames / "notes.txt").write_text("my notes")
+    (frames / "empty.jpg").touch()
+    (frames / "half.jpg").write_bytes((frames / "frame_1.jpg").read_bytes()[:600])
+    (frames / "shot.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    (frames / ".hidden").touch()
+    (frames / "deeper").mkdir()
+    result = typed(crowned, frames, "--variant", "linear_probe", "--format", "csv")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["img"] for row in rows] == [f"frame_{number}.jpg" for number in range(1, 12)]
+    assert all(abs(sum(float(row[f"p_c{k}"]) for k in range(10)) - 1) < 1e-5 for row in rows)
+    said = result.stderr
+    assert "not predicted: empty.jpg: the file is empty" in said
+    assert "not predicted: shot.png: the file is a PNG, not a JPEG" in said
+    assert "not predicted: notes.txt" in said
+    assert "not predicted: half.jpg" in said
+    assert ".hidden" not in said
+    assert "1 folders in" in said
+
+
+def test_formats_and_top(crowned: Settings, frames: Path) -> None:
+    one = frames / "frame_3.jpg"
+    table = typed(crowned, one, "--variant", "linear_probe", "--top", "2").stdout
+    assert table.startswith("frame_3.jpg  c")
+    assert len(table.split()) > 4
+    loaded = json.loads(typed(crowned, one, "--variant", "linear_probe", "--format", "json").stdout)
+    assert loaded[0]["img"] == "frame_3.jpg"
+    assert max(loaded[0]["probabilities"], key=loaded[0]["probabilities"].get) == loaded[0]["class"]
+    assert table.split()[1] == loaded[0]["class"]
+
+
+def test_frames_of_drivers_that_trained_the_model_are_no_evidence(crowned: Settings, frames: Path) -> None:
+    manifest = read_manifest(crowned).to_pylist()
+    train = next(row for row in manifest if row["split"] == "train")
+    held_out = next(row for row in manifest if row["split"] == "test")
+    shutil.copy(crowned.data / train["path"], frames / "renamed.jpg")
+    shutil.copy(crowned.data / held_out["path"], frames / "fresh.jpg")
+    notes = predict_files(crowned, frames, "linear_probe", log=quiet).notes
+    assert any("1 of 13 images are of drivers that this model was trained on (renamed.jpg first)" in n for n in notes)
+
+
+def test_a_model_of_masks_says_which_frames_have_none(crowned: Settings, frames: Path) -> None:
+    result = typed(crowned, frames, "--variant", "masks_fused")
+    assert result.exit_code == 1
+    assert "not predicted: frame_1.jpg: no class map for frame_1.jpg" in result.stderr
+    assert "none of 11 files could be predicted" in result.stderr
+    assert result.stdout == ""
+
+
+def test_masks_of_another_segmenter_are_told(crowned: Settings, tmp_path: Path) -> None:
+    held_out = next(row for row in read_manifest(crowned).to_pylist() if row["split"] == "test")
+    image = crowned.data / held_out["path"]
+    assert not any(
+        "another segmenter" in note for note in predict_files(crowned, image, "masks_fused", log=quiet).notes
+    )
+    shutil.copytree(crowned.segmenter.removeprefix("folder:"), tmp_path / "maps")
+    (tmp_path / "maps" / "one_more.png").write_bytes(b"")
+    other = dataclasses.replace(crowned, segmenter=f"folder:{tmp_path / 'maps'}")
+    assert any("another segmenter" in note for note in predict_files(other, image, "masks_fused", log=quiet).notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("{frames}", "--variant", "nonsense"), r"no variant 'nonsense'.*linear_probe.*champion"),
+        (("{frames}", "--variant", "top_only"), r'no trained model.*"seed\|top_only"'),
+        (("{frames}", "--variant", "linear_probe", "--fold", "3"), r'no trained model.*"3\|linear_probe"'),
+        (("{frames}", "--fold", "3"), "champion's weights are those registered"),
+        (("{frames}/nothing.jpg", "--variant", "linear_probe"), "neither a file nor a folder"),
+        (("{frames}/void", "--variant", "linear_probe"), "holds no files"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    crowned: Settings, frames: Path, words: tuple[str, ...], message: str
+) -> None:
+    (frames / "void").mkdir()
+    result = typed(crowned, *(word.format(frames=frames) for word in words))
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert re.search(message, result.stderr)
+
+
+def test_without_a_registered_champion_it_says_what_registers_one(prepared: Settings, frames: Path) -> None:
+    with pytest.raises(DistractedError, match="no champion is registered.*distracted run"):
+        predict_files(prepared, frames, "champion", log=quiet)
+
+
+def test_a_champion_whose_file_was_deleted_is_named(crowned: Settings, frames: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(crowned.data, root)
+    settings = dataclasses.replace(crowned, data=root)
+    for path in crowned.mlflow_artifacts.rglob("model.pt2"):
+        path.rename(path.with_suffix(".gone"))
+    try:
+        with pytest.raises(DistractedError, match="version 1 of distracted_driver.*distracted run"):
+            predict_files(settings, frames, "champion", log=quiet)
+    finally:
+        for path in crowned.mlflow_artifacts.rglob("model.gone"):
+            path.rename(path.with_suffix(".pt2"))
