@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 INTERVAL_S = 10.0
 
+Log = Callable[[str], object]
+"""What receives lines for a person: `context.log.info`, `click.echo`, `print`, `list.append`."""
+
 
 class Progress:
     """Counts finished items and logs how long the rest will take.
@@ -16,7 +19,7 @@ class Progress:
         interval: Seconds between lines.
     """
 
-    def __init__(self, total: int, what: str, log: Callable[[str], object], interval: float = INTERVAL_S) -> None:
+    def __init__(self, total: int, what: str, log: Log, interval: float = INTERVAL_S) -> None:
         self.total = total
         self.what = what
         self.done = 0

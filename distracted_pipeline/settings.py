@@ -1,7 +1,7 @@
 """Where things live and which models are used, read once from the environment.
 
 Belongs here: every `DISTRACTED_*` variable and every path derived from the data root.
-Does not belong here: options of one op (device, batch size: `orchestration.compute`), options of
+Does not belong here: options of one op (device, batch size: `options`), options of
 one variant (`variants`), and anything that touches the data itself.
 
 Precedence, highest first: process environment, `.env` in the working directory,
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from distracted_pipeline.vocabulary import SUBJECTS
+from distracted_pipeline.dataset import STATE_FARM, Dataset, load_dataset
 
 DEFAULT_DATA = "data"
 DEMO_DATA = "data/demo"
@@ -42,6 +42,7 @@ class Settings:
         mlflow: Address of an MLflow tracking server; empty is a SQLite file in the data root.
         nightly: Cron line of the automation, which is off where it is empty.
         synthetic: True where the frames are drawn, not photographed; reports say so.
+        dataset: What the frames are of: classes, mask categories, known drivers.
         notes: What a reader should know about how these settings came about.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     mlflow: str = ""
     nightly: str = ""
     synthetic: bool = False
+    dataset: Dataset = STATE_FARM
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -116,15 +118,15 @@ class Settings:
         return self.data / "mlartifacts"
 
     def subjects(self) -> list[str]:
-        """Return the subjects that ingest found, else Kaggle's 26 drivers.
+        """Return the subjects that ingest found, else the drivers that the data set is known to have.
 
         Standard library only: this runs whenever Dagster loads the definitions.
         """
         try:
             lines = self.subjects_file.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            return list(SUBJECTS)
-        return [line.strip() for line in lines if line.strip()] or list(SUBJECTS)
+            lines = []
+        return [line.strip() for line in lines if line.strip()] or list(self.dataset.drivers)
 
 
 def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | None = None) -> Settings:
@@ -152,6 +154,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         mlflow=env.get("DISTRACTED_MLFLOW", "").strip(),
         nightly=env.get("DISTRACTED_NIGHTLY", "").strip(),
         synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",
+        dataset=load_dataset(root),
         notes=notes,
     )
 

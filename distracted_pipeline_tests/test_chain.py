@@ -117,7 +117,7 @@ def test_a_notebook_finds_everything_in_the_data_root(finished: tuple[tuple[Path
     img = data.images.query("classname == 'c1'").img.iloc[0]
     assert data.image(img).size == data.overlay(img).size == (64, 48)
     assert set(data.mask(img).flat) == {0, 1, 3, 6}
-    held_out = data.predictions("masks_fused").query("fold != 'seed'")
+    held_out = data.predictions("masks_fused").query("fold != 'original'")
     assert sorted(held_out.img) == sorted(data.images.query("classname != ''").img)
     assert set(data.class_accuracy.class_id) == set(CLASS_IDS)
     assert data.taps(["pooled"], [img])["pooled"].shape[0] == 1

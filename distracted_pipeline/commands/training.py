@@ -26,7 +26,7 @@ from distracted_pipeline.vocabulary import FOLDS
 @click.option("--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's.")
 @click.option("--checkpoint", default=None, help="Start from this trained variant, or from a model folder.")
 @click.option("--name", default="custom", show_default=True, help="Folder and MLflow name of the result.")
-@click.option("--fold", default="seed", show_default=True, type=click.Choice(FOLDS))
+@click.option("--fold", default="original", show_default=True, type=click.Choice(FOLDS))
 @click.option(
     "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
 )

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
+from distracted_pipeline.scopes import canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS, FOLDS, SEED_FOLD
@@ -107,7 +108,7 @@ class Predictions:
 
 def predictions_path(settings: Settings, variant: str, fold: str) -> Path:
     """Return where the predictions of a variant on a fold lie."""
-    return settings.predictions / variant / f"{fold}.parquet"
+    return fold_path(settings.predictions / variant, fold, ".parquet")
 
 
 def write_predictions(
@@ -235,7 +236,7 @@ def _strings(table: pa.Table, column: str) -> np.ndarray:
 
 def _fault_of_origin(table: pa.Table, variant: str, fold: str, fingerprint: str) -> str:
     meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if (meta.get("variant"), meta.get("fold")) != (variant, fold):
+    if (meta.get("variant"), canonical_fold(meta.get("fold", ""))) != (variant, fold):
         return f"says it is {meta.get('variant')!r}, fold {meta.get('fold')!r}"
     if meta.get("data_fingerprint") != fingerprint:
         return f"was made from other data (fingerprint {meta.get('data_fingerprint')}, the manifest has {fingerprint})"

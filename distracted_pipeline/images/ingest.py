@@ -239,7 +239,7 @@ def _foreign_drivers(good: pa.Table) -> list[str]:
         return []
     parts = {part: ", ".join(s for p, s in foreign if p == part) for part, _ in foreign}
     dealt = "; ".join(f"{part}: {names}" for part, names in parts.items())
-    return [f"{len(foreign)} drivers are not Kaggle's; the fold 'seed' deals them by their names ({dealt})"]
+    return [f"{len(foreign)} drivers are not Kaggle's; the fold 'original' deals them by their names ({dealt})"]
 
 
 def _say(result: IngestResult, root: Path, log: Log) -> None:

@@ -137,7 +137,7 @@ def load_variant(settings: Settings, variant: str, fold: str | None, device: str
     used = fold or usable_fold(settings, variant)
     trained = load_trained(settings, variant, used, device)
     module = classifier_of(settings, trained)
-    why = "as asked" if fold else "the seed's split" if used == "seed" else "the first that is trained"
+    why = "as asked" if fold else "the seed's split" if used == "original" else "the first that is trained"
     chosen = f"{variant}, fold {used} ({why}), trained on {len(trained.meta['train_subjects'])} drivers"
     return Model(module, module.inputs, module.size or (), next(module.net.parameters()).device, trained.meta, chosen)
 

@@ -22,6 +22,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, write_json
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
+from distracted_pipeline.scopes import fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.training.loop import State, load_learned
@@ -55,7 +56,7 @@ class Trained:
 
 def model_folder(settings: Settings, variant: str, fold: str) -> Path:
     """Return where a variant's checkpoint of a fold lies."""
-    return settings.models / variant / fold
+    return fold_path(settings.models / variant, fold)
 
 
 def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[str, str]:

@@ -53,7 +53,7 @@ def test_what_one_machine_pushes_another_pulls(uri: str, tmp_path: Path) -> None
     here, there = tmp_path / "here", tmp_path / "there"
     write(here, SHARD, "runs")
     write(here, INDEX, "{}")
-    write(here, "models/top_only/seed/config.json", "{}")
+    write(here, "models/top_only/original/config.json", "{}")
     assert Store(here, uri).push(["masks"]).files == 2
     there.mkdir()
     assert Store(there, uri).pull(["masks", "models"]).files == 2

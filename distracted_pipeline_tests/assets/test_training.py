@@ -104,7 +104,7 @@ def test_a_users_error_is_a_failure_with_its_message_and_no_retry(in_force: Sett
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure).step_failure_data.user_failure_data
     assert failure is not None
-    assert 'dagster asset materialize --select trained_model --partition "seed|adapter_serial"' in (
+    assert 'dagster asset materialize --select trained_model --partition "original|adapter_serial"' in (
         failure.description or ""
     )
 

@@ -57,8 +57,8 @@ def test_what_is_compared_is_what_both_predicted(root: Settings) -> None:
 
 
 def test_without_out_of_fold_predictions_the_seed_s_split_is_compared(root: Settings) -> None:
-    predict(root, "base", ["seed"])
-    predict(root, "other", ["seed"])
+    predict(root, "base", ["original"])
+    predict(root, "other", ["original"])
     class_accuracy(root, log=silent)
     assert read_compared(root, "base", "other").scope == "test"
 
@@ -67,7 +67,7 @@ def test_without_out_of_fold_predictions_the_seed_s_split_is_compared(root: Sett
 def asked(root: Settings, monkeypatch: pytest.MonkeyPatch):
     """Return what runs `distracted compare base other`; `other` mends c2, breaks c7 and lacks fold 4."""
     predict(root, "base", wrong={2: 0})
-    predict(root, "other", ["seed", "0", "1", "2", "3"], wrong={7: 8})
+    predict(root, "other", ["original", "0", "1", "2", "3"], wrong={7: 8})
     class_accuracy(root, log=silent)
     monkeypatch.setenv("DISTRACTED_DATA", str(root.data))
     monkeypatch.setenv("DISTRACTED_VARIANTS", str(root.variants_file))

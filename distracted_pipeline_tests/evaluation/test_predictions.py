@@ -43,7 +43,7 @@ def test_what_was_written_is_read_back_in_manifest_order(root: Settings) -> None
 
 
 def test_missing_variants_and_folds_are_named(root: Settings) -> None:
-    predict(root, "base", ["0", "1", "seed"])
+    predict(root, "base", ["0", "1", "original"])
     found = read_predictions(root)
     assert found.missing == ["base: no predictions for folds 2, 3, 4", "other: no predictions yet"]
     assert found.absent_folds("base", "oof") == ["2", "3", "4"]
@@ -52,14 +52,14 @@ def test_missing_variants_and_folds_are_named(root: Settings) -> None:
 
 def test_a_fold_without_drivers_is_not_missing(tmp_path: Path) -> None:
     root = make_root(tmp_path / "few", drivers=("p0", "p1", "p2"))
-    predict(root, "base", ["0", "1", "2", "seed"])
+    predict(root, "base", ["0", "1", "2", "original"])
     assert read_predictions(root, ["base"]).missing == []
 
 
 def test_dev_and_test_rows_come_from_the_seed_fold(root: Settings) -> None:
     predict(root, "base")
     (part,) = read_predictions(root).of("base", "dev")
-    assert part.fold == "seed"
+    assert part.fold == "original"
     assert set(part.subject[part.rows("dev")]) == {"p000", "p005", "p010"}
     assert set(part.subject[part.rows("test")]) == {"p001", "p006", "p011"}
     assert not part.rows("oof").any()

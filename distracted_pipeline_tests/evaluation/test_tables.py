@@ -79,7 +79,7 @@ def test_summaries_of_a_variant_name_its_worst_class_and_driver(root: Settings) 
     assert (found.worst_driver, found.worst_driver_recall) == ("p004", 0.8)
     assert found.log_loss == pytest.approx((345 * -np.log(0.91) + 15 * -np.log(0.01)) / 360, rel=1e-5)
     assert found.folds_present == ["0", "1", "2", "3", "4"]
-    assert variants.loc["dev", "base"].folds_present == ["seed"]
+    assert variants.loc["dev", "base"].folds_present == ["original"]
     assert np.isnan(found.train_seconds)
 
 
@@ -109,8 +109,8 @@ def test_partial_results_give_tables_over_common_drivers_and_say_what_is_missing
 
 
 def test_under_six_common_drivers_nothing_is_testable(root: Settings) -> None:
-    predict(root, "base", ["0", "seed"])
-    predict(root, "other", ["0", "seed"], wrong={1: 2})
+    predict(root, "base", ["0", "original"])
+    predict(root, "other", ["0", "original"], wrong={1: 2})
     classes = class_accuracy(root, log=silent).classes
     one = row(classes, "other", 1)
     assert (one.verdict, one.delta_recall) == ("not testable", -1)

@@ -84,14 +84,14 @@ def test_no_driver_is_on_two_sides_and_no_row_is_lost(counts: dict) -> None:
         try:
             rows = fold_rows(table, fold)
         except DistractedError:
-            assert len(counts) < 5 or fold == "seed"
+            assert len(counts) < 5 or fold == "original"
             continue
         parts = [subjects_of(table, part) for part in (rows.train, rows.validation, rows.predict)]
         assert all(parts)
         assert not parts[0] & parts[1]
         assert not parts[0] & parts[2]
         assert set(np.concatenate([rows.train, rows.validation, rows.predict])) == set(range(len(table)))
-        if fold != "seed":
+        if fold != "original":
             assert not parts[1] & parts[2]
 
 
@@ -137,7 +137,7 @@ def test_validation_takes_no_class_away_from_training() -> None:
 
 def test_seed_fold_is_the_seeds_split() -> None:
     table = manifest(even(SUBJECTS))
-    rows = fold_rows(table, "seed")
+    rows = fold_rows(table, "original")
     assert subjects_of(table, rows.train) == set(SEED_SPLIT["train"])
     assert subjects_of(table, rows.validation) == set(SEED_SPLIT["dev"])
     assert subjects_of(table, rows.predict) == {*SEED_SPLIT["dev"], *SEED_SPLIT["test"]}
@@ -164,12 +164,12 @@ def test_too_few_drivers_for_any_fold_is_said(drivers: int) -> None:
         with pytest.raises(DistractedError, match=f"{drivers} drivers.*can be used: none.*Add drivers"):
             fold_rows(table, fold)
     with pytest.raises(DistractedError, match="fold seed"):
-        fold_rows(table, "seed")
+        fold_rows(table, "original")
 
 
 def test_three_drivers_leave_three_folds() -> None:
     table = manifest(even(["a", "b", "c"]))
-    for fold in ("seed", "0", "1", "2"):
+    for fold in ("original", "0", "1", "2"):
         fold_rows(table, fold)
     with pytest.raises(DistractedError, match="can be used: 0, 1, 2"):
         fold_rows(table, "3")
@@ -182,7 +182,7 @@ def test_an_unknown_fold_names_the_known_ones() -> None:
         fold_rows(manifest(even(["a", "b", "c"])), "5")
 
 
-@pytest.mark.parametrize("fold", ["seed", "0"])
+@pytest.mark.parametrize("fold", ["original", "0"])
 def test_a_driver_on_both_sides_fails(fold: str) -> None:
     table = manifest(even(SUBJECTS))
     rows = fold_rows(table, fold)
@@ -194,7 +194,7 @@ def test_a_driver_on_both_sides_fails(fold: str) -> None:
 
 def test_seed_may_report_what_chose_the_epoch_but_a_cross_fold_may_not() -> None:
     table = manifest(even(SUBJECTS))
-    rows = fold_rows(table, "seed")
+    rows = fold_rows(table, "original")
     check_disjoint(table, rows)
     with pytest.raises(DistractedError, match="in validation and in predict"):
         check_disjoint(table, FoldRows("0", rows.train, rows.validation, rows.predict))

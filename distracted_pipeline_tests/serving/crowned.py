@@ -27,8 +27,8 @@ def crowned(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Set
     shutil.copytree(prepared.data, root, ignore=shutil.ignore_patterns(*dropped))
     settings = dataclasses.replace(prepared, data=root, baseline=TRAINED[0])
     for variant in TRAINED:
-        train_variant(settings, variant, "seed", log=quiet)
-        predict_fold(settings, variant, "seed", log=quiet)
+        train_variant(settings, variant, "original", log=quiet)
+        predict_fold(settings, variant, "original", log=quiet)
     class_accuracy(settings, log=quiet)
     crown(settings, log=quiet)
     return settings

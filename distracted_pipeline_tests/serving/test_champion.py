@@ -40,7 +40,7 @@ def tables(root: Path, rows: list[dict], trained: tuple[str, ...]) -> Settings:
     table = pa.Table.from_pylist(rows, schema=VARIANTS_SCHEMA)
     pq.write_table(table, settings.evaluation / VARIANTS_FILE)
     for name in trained:
-        folder = settings.models / name / "seed"
+        folder = settings.models / name / "original"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"fingerprint": name}))
     return settings
@@ -56,7 +56,7 @@ def test_the_best_out_of_fold_wins_and_a_variant_with_missing_folds_cannot(tmp_p
     ]
     best = best_variant(tables(tmp_path, rows, ("lucky", "good", "same_but_larger", "dev_hero")))
     assert best is not None
-    assert (best.variant, best.scope, best.fold, best.macro_recall) == ("good", "oof", "seed", 0.7)
+    assert (best.variant, best.scope, best.fold, best.macro_recall) == ("good", "oof", "original", 0.7)
 
 
 def test_without_all_folds_the_dev_drivers_decide_never_the_test_drivers(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_plain_mlflow_loads_the_registered_champion_and_it_equals_the_trained_ne
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     best = json.loads((crowned.evaluation / FILE).read_text())
     assert best["variant"] in TRAINED
-    eager = classifier_of(crowned, load_trained(crowned, best["variant"], "seed", "cpu"))
+    eager = classifier_of(crowned, load_trained(crowned, best["variant"], "original", "cpu"))
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(crowned.mlflow_uri)
     try:

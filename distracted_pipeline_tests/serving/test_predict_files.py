@@ -45,7 +45,7 @@ def typed(settings: Settings, *words: object) -> Result:
 
 @pytest.mark.parametrize("variant", TRAINED)
 def test_a_held_out_frame_gets_the_probabilities_that_evaluation_counts(crowned: Settings, variant: str) -> None:
-    rows = pq.read_table(crowned.predictions / variant / "seed.parquet").to_pylist()[:3]
+    rows = pq.read_table(crowned.predictions / variant / "original.parquet").to_pylist()[:3]
     paths = {row["img"]: row["path"] for row in read_manifest(crowned).to_pylist()}
     for row in rows:
         result = predict_files(crowned, crowned.data / paths[row["img"]], variant, log=quiet)

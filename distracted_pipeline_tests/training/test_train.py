@@ -100,12 +100,12 @@ def _learning(net: torch.nn.Module, variant: str, settings: Settings) -> list:
 
 
 def test_a_model_knows_none_of_the_drivers_it_is_judged_on(prepared: Settings) -> None:
-    for fold in ("seed", "0", "1"):
+    for fold in ("original", "0", "1"):
         meta = train_variant(prepared, "linear_probe", fold, log=quiet).meta
         judged = set(held_out(prepared, fold)["subject"].to_pylist())
         assert not set(meta["train_subjects"]) & judged
         assert set(meta["train_subjects"]).isdisjoint(meta["validation_subjects"])
-        if fold != "seed":
+        if fold != "original":
             assert not set(meta["validation_subjects"]) & judged
 
 
@@ -306,7 +306,7 @@ def test_a_checkpoint_with_foreign_weights_is_refused(own_root: Settings) -> Non
 
 
 def test_the_submission_has_kaggles_header_every_test_image_and_sane_probabilities(prepared: Settings) -> None:
-    train_variant(prepared, "masks_fused", "seed", log=quiet)
+    train_variant(prepared, "masks_fused", "original", log=quiet)
     written = write_submission(prepared, "masks_fused", log=quiet)
     with written.path.open(newline="") as handle:
         rows = list(csv.reader(handle))

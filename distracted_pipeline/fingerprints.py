@@ -1,0 +1,62 @@
+"""The one rule of staleness: an output carries the fingerprint of its inputs, and is current while that is theirs now.
+
+Never a time of change. Each room says what its inputs are; here is how they become a fingerprint, where an output
+carries it (key `inputs` of a Parquet file's metadata or of a JSON object), and how it is read back.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+INPUTS: Final = "inputs"
+"""Key under which an output carries the fingerprint of what it was made from."""
+
+_DIGITS: Final = 12
+
+
+def fingerprint(*facts: object) -> str:
+    """Return 12 hex digits over facts that JSON can write; the order of keys in mappings changes nothing."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+
+
+def recorded_inputs(path: Path) -> str:
+    """Return the fingerprint of the inputs that an output says it was made from.
+
+    Empty where there is no such file, where it cannot be read, and where an earlier version wrote it without one: in
+    each of these cases the output has to be made again.
+    """
+    try:
+        if path.suffix == ".json":
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return str(found.get(INPUTS, "")) if isinstance(found, dict) else ""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except pa.ArrowException:
+            return ""
+        return bytes(metadata.get(INPUTS.encode(), b"")).decode()
+    except (OSError, ValueError):
+        return ""
+
+
+def is_current(outputs: Iterable[Path], inputs: str) -> bool:
+    """Tell whether every one of an asset's files is there and was made from these inputs; the first carries them."""
+    files = list(outputs)
+    return all(path.is_file() for path in files) and recorded_inputs(files[0]) == inputs
+
+
+def file_digest(path: Path) -> str:
+    """Return a file's SHA-256; hashed again only when its size or time of change is another."""
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
