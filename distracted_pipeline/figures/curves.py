@@ -1,10 +1,11 @@
 """Figures with two axes as inline SVG: reliability and the course of a training.
 
-Numbers come ready; nothing is estimated here. Figures in table rows are `tracks`.
+Numbers come ready; nothing is estimated here. Figures in table rows are `dot_plots`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from markupsafe import Markup
 
@@ -20,20 +21,31 @@ COURSE = (170, 84)
 _LEFT, _TOP, _BOTTOM = 38, 12, 34
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Predictions of about one confidence: how sure the variant was, and how often it was right."""
+class Bin(Protocol):
+    """Predictions of about one confidence: how sure they were on average, and which share of them was right."""
 
-    low: float
-    high: float
-    n: int
-    confidence: float | None = None
-    accuracy: float | None = None
+    @property
+    def n(self) -> int:
+        """How many."""
+
+    @property
+    def confidence(self) -> float | None:
+        """Their mean confidence; None where there are none."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Which share of them is right."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """One quantity over the epochs of a training, NaN-free, first epoch first."""
+    """One quantity over the epochs of a training.
+
+    Attributes:
+        words: What it is.
+        kind: CSS class of its line: `up`, `down` or `even`.
+        values: From the first epoch on; finite.
+    """
 
     words: str
     kind: str

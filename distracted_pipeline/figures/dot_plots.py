@@ -1,10 +1,11 @@
 """One-line figures for table rows: dots, whiskers and drivers on a common axis.
 
-Numbers come ready; nothing is estimated here. Larger figures are `figures` and `curves`.
+Numbers come ready; nothing is estimated here. Larger figures are `matrices` and `curves`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -13,6 +14,9 @@ from distracted_pipeline.figures.svg import drawing, element, points
 
 TRACK = (168, 22)
 """Width and height of one dot-and-whisker track."""
+
+Kind = Literal["up", "down", "even"]
+"""A decided rise, a decided fall, or neither: colour and form of a mark."""
 
 _MARGIN = 9
 _SPANS = (0.1, 0.25, 0.5, 1.0)
@@ -59,10 +63,20 @@ def track(
     *,
     axis: Axis = PROPORTION,
     reference: float | None,
-    verdict: str,
+    kind: Kind,
     title: str,
 ) -> Markup:
-    """Return one dot-and-whisker, with a dashed line where the baseline is."""
+    """Return one dot-and-whisker.
+
+    Args:
+        value: Where the dot is; None where there is nothing to show.
+        low: Where the whisker begins; None for no whisker.
+        high: Where it ends.
+        axis: The scale.
+        reference: Where a dashed line stands.
+        kind: How the dot looks.
+        title: What the track shows.
+    """
     width, height = TRACK
     middle = height / 2
     parts = [element("line", x1=axis.x(axis.low), x2=axis.x(axis.high), y1=middle, y2=middle, class_="axis")]
@@ -74,7 +88,6 @@ def track(
     if value is None or not formats.defined(value):
         parts.append(element("text", formats.NONE, x=width / 2, y=middle + 4, text_anchor="middle"))
         return drawing(width, height, title, parts, "track")
-    kind = {"improved": "up", "worsened": "down"}.get(verdict, "even")
     if low is not None and high is not None and formats.defined(low) and formats.defined(high):
         parts.append(element("line", x1=axis.x(low), x2=axis.x(high), y1=middle, y2=middle, class_=f"whisker {kind}"))
         # An end beyond the axis has no cap: the whisker goes on.

@@ -1,6 +1,6 @@
-"""How the report writes numbers, names and addresses: one format for each kind of fact.
+"""How figures and pages write numbers and names: one format for each kind of fact.
 
-Pure functions, also used as Jinja filters. What is shown where belongs to `pages` and the templates.
+Pure functions, also used as Jinja filters. What is shown where is decided by whoever draws or writes.
 """
 
 import hashlib
@@ -8,22 +8,11 @@ import math
 import re
 
 from distracted_pipeline.progress import duration
-from distracted_pipeline.vocabulary import CLASSES
 
 NONE = "–"
 """Stands for a value that does not exist, e.g. the recall of an absent class."""
 
 MINUS = "−"
-
-MARKS = {
-    "improved": "▲",
-    "worsened": "▼",
-    "undetermined": "○",
-    "not testable": "?",
-    "baseline": "■",
-    "absent": NONE,
-}
-"""The sign of each verdict, so that no verdict is told by colour alone."""
 
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
@@ -85,26 +74,6 @@ def decimal(value: float | None, digits: int = 2) -> str:
 def size(value: int) -> str:
     """Return a byte count as `831 kB` or `12.4 MB`."""
     return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
-
-
-def class_id(index: int | None) -> str:
-    """Return `c3` for 3, `–` for no class."""
-    return NONE if index is None else f"c{int(index)}"
-
-
-def class_name(index: int) -> str:
-    """Return Kaggle's words for a class, `texting - left` for 3."""
-    return CLASSES[class_id(index)]
-
-
-def class_label(index: int) -> str:
-    """Return id and words, `c3 texting - left`."""
-    return f"{class_id(index)} {class_name(index)}"
-
-
-def mark(verdict: str) -> str:
-    """Return the sign of a verdict, empty for one this report does not know."""
-    return MARKS.get(verdict, "")
 
 
 def slug(name: str) -> str:

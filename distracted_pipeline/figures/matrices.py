@@ -1,7 +1,8 @@
-"""Figures as inline SVG: they follow the page's colours (dark, print) and need no network or script.
+"""Matrices as inline SVG: they follow the page's colours (dark, print) and need no network or script.
 
-Every figure tells its content in text too: numbers in the cells, signs beside colours, a title for each
-mark. Numbers come ready; nothing is estimated here.
+Every figure tells its content in text too: numbers in the cells, signs beside colours, a title for each mark. Numbers
+and labels come ready; nothing is estimated here, and no data set is known. One-line figures are `dot_plots`, figures
+with two axes `curves`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from markupsafe import Markup
 
 from distracted_pipeline.figures import formats
 from distracted_pipeline.figures.svg import drawing, element
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 STRONGEST = 0.30
 """Difference of recall at which a heatmap cell reaches its full colour."""
@@ -23,14 +23,25 @@ DEEPEST = 0.5
 CELL = (62, 32)
 """Width and height of a heatmap cell."""
 
+_UPRIGHT = 5
+"""Characters of a class id that still fit above a column of the confusion matrix."""
+
 
 @dataclass(frozen=True)
 class HeatCell:
-    """One difference: its number, verdict, and the sentence that a pointer or a screen reader gets."""
+    """One difference.
+
+    Attributes:
+        value: Its number; None where there is none.
+        title: The sentence that a pointer or a screen reader gets.
+        mark: A sign beside the number.
+        decided: Whether the number is bold and the cell framed.
+    """
 
     value: float | None
-    verdict: str
     title: str
+    mark: str = ""
+    decided: bool = False
 
 
 def heatmap(
@@ -40,20 +51,17 @@ def heatmap(
     *,
     title: str,
 ) -> Markup:
-    """Return a table of signed differences, one colour each way, decided cells bold with ▲ or ▼.
+    """Return a table of signed differences, one colour each way, decided cells bold and framed.
 
     Args:
-        rows: Label and link of each row.
+        rows: Label and link of each row; narrow screens show the label's first word only.
         columns: Label and link of each column.
         cells: By row, then column.
         title: What the figure shows, for readers who cannot see it.
     """
     width, height = CELL
-    top = 22 + int(5 * max(len(label) for label, _ in columns))
-    parts = []
-    for j, (label, link) in enumerate(columns):
-        x, y = (j + 0.42) * width, top - 8
-        parts.append(_linked(element("text", label, transform=f"rotate(-35 {x:.1f} {y:.1f})", x=x, y=y), link))
+    top = _room([label for label, _ in columns])
+    parts = [_slanted(label, (j + 0.42) * width, top - 8, link) for j, (label, link) in enumerate(columns)]
     for i, row in enumerate(cells):
         parts += [_heat_cell(cell, j * width, top + i * height) for j, cell in enumerate(row)]
     slack = int(4.6 * len(columns[-1][0]))
@@ -61,24 +69,34 @@ def heatmap(
     return _sheet([(label, link, top + (i + 0.5) * height + 4) for i, (label, link) in enumerate(rows)], body)
 
 
-def confusion(matrix: np.ndarray, *, title: str) -> Markup:
-    """Return a confusion matrix by class id: rows are true classes and sum to 1 where the class occurs.
+def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str) -> Markup:
+    """Return a confusion matrix: rows are true classes and sum to 1 where the class occurs.
 
     Args:
-        matrix: Counts, int [10, 10], true by predicted.
+        matrix: Counts, int [class, class], true by predicted.
+        labels: Of the classes, `c3 texting - left`; columns and narrow screens show the first word only.
         title: What the figure shows.
     """
-    size, top = 44, 46
+    count, size = len(labels), 44
+    short = [label.partition(" ")[0] for label in labels]
+    slanted = max(map(len, short)) > _UPRIGHT
+    top = 24 + (_room(short) if slanted else 22)
+    width = count * size
     totals = matrix.sum(axis=1)
-    parts = [element("text", "predicted", x=5 * size, y=14, text_anchor="middle", class_="quiet")]
-    labels = []
-    for k, name in enumerate(CLASS_IDS):
+    parts = [element("text", "predicted", x=width / 2, y=14, text_anchor="middle", class_="quiet")]
+    rows = []
+    for k, label in enumerate(labels):
         middle = top + (k + 0.5) * size + 4
-        labels.append((formats.class_label(k), None, middle))
-        parts.append(element("text", name, x=(k + 0.5) * size, y=top - 10, text_anchor="middle"))
-        parts.append(element("text", f"n = {totals[k]:,}", x=10 * size + 10, y=middle, class_="quiet"))
-        parts += [_confusion_cell(matrix[k, j], totals[k], k, j, j * size, top + k * size, size) for j in range(10)]
-    return _sheet(labels, drawing(10 * size + 84, top + 10 * size + 4, title, parts, "confusion"))
+        rows.append((label, None, middle))
+        x = (k + 0.5) * size
+        upright = {"x": x, "y": top - 10, "text_anchor": "middle"}
+        parts.append(_slanted(short[k], x - 4, top - 8) if slanted else element("text", short[k], **upright))
+        parts.append(element("text", f"n = {totals[k]:,}", x=width + 10, y=middle, class_="quiet"))
+        for j in range(count):
+            said = f"{matrix[k, j]:,} of {totals[k]:,} images of {label} were called {labels[j]}"
+            share = matrix[k, j] / totals[k] if totals[k] else None
+            parts.append(_confusion_cell(share, k == j, said, j * size, top + k * size, size))
+    return _sheet(rows, drawing(width + 84, top + count * size + 4, title, parts, "confusion"))
 
 
 def swatch(colour: Sequence[int]) -> Markup:
@@ -97,30 +115,24 @@ def _heat_cell(cell: HeatCell, x: float, y: float) -> Markup:
         return element("g", said, element("rect", **ground, class_="none"), element("text", formats.NONE, **middle))
     kind = "up" if cell.value > 0 else "down" if cell.value < 0 else "none"
     strength = min(abs(cell.value) / STRONGEST, 1)
-    decided = cell.verdict in ("improved", "worsened")
-    sign = f" {formats.mark(cell.verdict)}" if decided or cell.verdict == "not testable" else ""
+    number = f"{formats.difference(cell.value)} {cell.mark}".rstrip()
     return element(
         "g",
         said,
         element("rect", **ground, class_=kind, fill_opacity=0.06 + (DEEPEST - 0.06) * strength),
-        element("rect", **ground, class_=f"frame {kind}") if decided else Markup(),
-        element("text", formats.difference(cell.value) + sign, **middle, class_="decided" if decided else "open"),
+        element("rect", **ground, class_=f"frame {kind}") if cell.decided else Markup(),
+        element("text", number, **middle, class_="decided" if cell.decided else "open"),
     )
 
 
-def _confusion_cell(value: int, total: int, true: int, predicted: int, x: float, y: float, size: int) -> Markup:
-    share = value / total if total else None
-    said = element(
-        "title",
-        f"{value:,} of {total:,} images of {formats.class_label(true)} were called {formats.class_label(predicted)}",
-    )
-    kind = "right" if true == predicted else "wrong"
+def _confusion_cell(share: float | None, right: bool, said: str, x: float, y: float, size: int) -> Markup:
     ground = {"x": x + 1, "y": y + 1, "width": size - 2, "height": size - 2, "rx": 2}
-    text = formats.NONE if share is None else "·" if value == 0 else formats.proportion(share)
-    weight = "decided" if true == predicted and value else "quiet" if not value else None
+    text = formats.NONE if share is None else "·" if share == 0 else formats.proportion(share)
+    weight = "quiet" if not share else "decided" if right else None
+    kind = "right" if right else "wrong"
     return element(
         "g",
-        said,
+        element("title", said),
         element("rect", **ground, class_="none"),
         element("rect", **ground, class_=kind, fill_opacity=0.08 + (DEEPEST - 0.08) * share) if share else Markup(),
         element("text", text, x=x + size / 2, y=y + size / 2 + 4, text_anchor="middle", class_=weight),
@@ -140,6 +152,15 @@ def _sheet(labels: Sequence[tuple[str, str | None, float]], body: Markup) -> Mar
     height = max(y for _, _, y in labels) + 20
     column = element("svg", *texts, class_="labels", role="group", aria_label="Rows", width=width, height=height)
     return element("div", column, body, class_="sheet")
+
+
+def _room(labels: Sequence[str]) -> int:
+    """Return the height that slanted labels above a matrix take."""
+    return 22 + int(5 * max(len(label) for label in labels))
+
+
+def _slanted(label: str, x: float, y: float, link: str | None = None) -> Markup:
+    return _linked(element("text", label, transform=f"rotate(-35 {x:.1f} {y:.1f})", x=x, y=y), link)
 
 
 def _linked(inner: Markup, link: str | None) -> Markup:

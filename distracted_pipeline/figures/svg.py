@@ -1,12 +1,25 @@
-"""SVG elements as escaped markup: what every figure of the report is made of.
+"""SVG elements as escaped markup: what every figure is made of, and how a figure stands on its own.
 
-Which figures there are is the business of `figures`, `tracks` and `curves`.
+Which figures there are is the business of `matrices`, `dot_plots` and `curves`.
 """
 
+import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
+
+_STYLE: Final = (
+    "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#1d2125}"
+    "text.quiet,.track text{fill:#565d66;font-size:11.5px}text.decided{font-weight:700}"
+    ".none{fill:#f4f4f1}.bin,.driver{fill-opacity:.78}.up,.right,.bin,.driver,.mark.up{fill:#1769b0}.down,.wrong,.mark.down{fill:#b4500b}"
+    ".even{fill:#4a515a}.frame{fill:none;stroke-width:2}.frame.up,.line.up,.whisker.up{stroke:#1769b0}"
+    ".frame.down,.line.down,.whisker.down{stroke:#b4500b}.line.even,.whisker.even{stroke:#4a515a}"
+    ".whisker{stroke-width:2}.axis{stroke:#8b9199}.field{fill:none;stroke:#d8dad6}.line{fill:none;stroke-width:2}"
+    ".line.down{stroke-dasharray:5 3}.reference{stroke:#8b9199;stroke-width:2;stroke-dasharray:2 2}"
+)
+"""The light colours of the report's style sheet: a figure on its own stands on a white ground."""
 
 
 def element(name: str, *children: object, **attributes: Any) -> Markup:
@@ -27,6 +40,37 @@ def drawing(width: float, height: float, title: str, parts: Sequence[Markup], ki
     inner = Markup("").join(parts)
     size = {"viewBox": box, "width": width, "height": height}
     return element("svg", element("title", title), inner, class_=kind, role=role, **size)
+
+
+def standalone(figure: Markup) -> str:
+    """Return a figure of this room as a complete SVG document that needs no page and no style sheet around it.
+
+    Several figures, one after another, stand side by side in it.
+    """
+    drawings = list(ElementTree.fromstring(f"<div>{figure}</div>").iter("svg"))
+    width = height = 0.0
+    for found in drawings:
+        found.set("x", f"{width:g}")
+        width += float(found.get("width", 0))
+        height = max(height, float(found.get("height", 0)))
+    inner = Markup("").join(Markup(ElementTree.tostring(found, encoding="unicode")) for found in drawings)
+    return str(
+        element(
+            "svg",
+            element("style", Markup(_STYLE)),
+            element("rect", width=width, height=height, fill="#fff"),
+            inner,
+            xmlns="http://www.w3.org/2000/svg",
+            viewBox=f"0 0 {width:g} {height:g}",
+            width=f"{width:g}",
+            height=f"{height:g}",
+        )
+    )
+
+
+def as_markdown_image(svg: str, alt: str) -> str:
+    """Return an SVG document as an image for Markdown, with nothing to load; `alt` is what it shows, in words."""
+    return f"![{alt}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def points(*pairs: tuple[float, float]) -> str:
