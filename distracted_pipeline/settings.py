@@ -15,7 +15,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from distracted_pipeline.dataset import STATE_FARM, Dataset, load_dataset
+from distracted_pipeline.dataset import DATASET_FILE, STATE_FARM, Dataset
+from distracted_pipeline.dataset_file import load_dataset
 
 DEFAULT_DATA = "data"
 DEMO_DATA = "data/demo"
@@ -160,9 +161,10 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
 
 
 def has_data(root: Path) -> bool:
-    """Tell whether a data root holds raw data (folder, csv or zip) or a manifest."""
+    """Tell whether a data root holds raw data (folder, csv or zip), says what data it holds, or has a manifest."""
     return (
         (root / "imgs").is_dir()
+        or (root / DATASET_FILE).is_file()
         or (root / RAW_CSV).is_file()
         or (root / "images.parquet").is_file()
         or any(root.glob("*.zip"))

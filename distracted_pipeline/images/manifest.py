@@ -6,10 +6,13 @@ How it comes about is `ingest`'s business; who is held out is `folds`'.
 import hashlib
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.dataset import DATASET_FILE, Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.problems import OK
@@ -47,11 +50,11 @@ def read_manifest(settings: Settings) -> pa.Table:
         with pq.ParquetFile(path) as file:  # `read_table` would import pandas, half a second for every op
             table = file.read()
     except FileNotFoundError as error:
-        raise DistractedError(f"{path} does not exist yet. Write it with: distracted run") from error
+        raise DistractedError(f"{path} does not exist yet. Write it with: {RUN}") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise DistractedError(f"{path} cannot be read ({error}). Delete it, then: distracted run") from error
+        raise DistractedError(f"{path} cannot be read ({error}). Delete it, then: {RUN}") from error
     if table.schema.names != SCHEMA.names:
-        raise DistractedError(f"{path} has other columns than this version writes. Delete it, then: distracted run")
+        raise DistractedError(f"{path} has other columns than this version writes. Delete it, then: {RUN}")
     return table.cast(SCHEMA)
 
 
@@ -63,6 +66,23 @@ def labelled(table: pa.Table) -> pa.Table:
 def of_subject(table: pa.Table, subject: str) -> pa.Table:
     """Return the usable images of one driver, or of one shard of unlabelled images, in the manifest's order."""
     return table.filter(pc.and_(pc.equal(table["status"], OK), pc.equal(table["subject"], subject)))
+
+
+def class_positions(table: pa.Table, dataset: Dataset) -> np.ndarray:
+    """Return the position of every row's class in the data set's order, int64 `[N]`.
+
+    Raises:
+        DistractedError: The manifest holds a class that the data set does not have.
+    """
+    positions = {name: position for position, name in enumerate(dataset.class_ids)}
+    names = table["classname"].to_pylist()
+    foreign = next((name for name in names if name not in positions), None)
+    if foreign is not None:
+        raise DistractedError(
+            f"the manifest holds the class {foreign!r}, which {dataset.name} does not have: {DATASET_FILE} is another "
+            f"than when the manifest was written. Write it anew with: {RUN}"
+        )
+    return np.array([positions[name] for name in names], np.int64)
 
 
 def data_fingerprint(table: pa.Table) -> str:

@@ -1,0 +1,244 @@
+"""`dataset.yaml` in a data root -> a `Dataset`, or the first entry that is wrong, in words.
+
+What a data set consists of is `dataset`; docs/datasets.md shows such files. Standard library, and YAML where there is a
+file: every Dagster process loads this.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, get_args
+
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.dataset import (
+    DATASET_FILE,
+    MASK_NONE,
+    PARTS,
+    STATE_FARM,
+    Category,
+    Dataset,
+    LabelSource,
+    Part,
+    Reader,
+    rgb,
+)
+from distracted_pipeline.errors import DistractedError
+
+_CLASS_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")
+_COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+_OKABE_ITO: Final = ("#0072b2", "#009e73", "#d55e00", "#f0e442", "#cc79a7", "#56b4e9", "#e69f00", "#999999")
+"""Colours that colour-blind eyes tell apart too (Okabe and Ito 2008)."""
+
+
+def load_dataset(root: Path) -> Dataset:
+    """Return the data set that `dataset.yaml` in a data root describes, State Farm where there is no such file.
+
+    Raises:
+        DistractedError: The file is no YAML, or an entry of it is wrong; names file, entry, value and what is allowed.
+    """
+    path = root / DATASET_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return STATE_FARM
+    except (OSError, UnicodeDecodeError) as error:
+        raise DistractedError(f"{path} cannot be read ({error}). Correct it, then: {RUN}") from error
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DistractedError(f"{path} is not valid YAML: {error}. Correct it, then: {RUN}") from error
+    try:
+        return _dataset(content)
+    except _Wrong as wrong:
+        raise DistractedError(f"{path}: {wrong}. docs/datasets.md shows what may stand there; then: {RUN}") from wrong
+
+
+class _Wrong(Exception):
+    """An entry of `dataset.yaml` that is not allowed, in words."""
+
+
+_LABEL_OPTIONS: Final[dict[Reader, tuple[str, ...]]] = {
+    "kaggle": (),
+    "folders": ("root", "file", "columns", "separator", "label_ids", "pattern"),
+    "list": ("root", "file", "files", "columns", "separator", "header", "label_ids", "pattern"),
+}
+_ROLES: Final[dict[Reader, tuple[str, ...]]] = {
+    "kaggle": (),
+    "folders": ("path", "driver", "camera", "session"),
+    "list": ("path", "label", "driver", "camera", "session"),
+}
+_COLUMNS: Final[dict[Reader, dict[str, int | str]]] = {
+    "kaggle": {},
+    "folders": {"path": "img", "driver": "driver"},
+    "list": {"path": 0, "label": 1, "driver": 2},
+}
+"""Where `labels` names no columns."""
+_GROUPS: Final = frozenset({"label", "driver", "camera", "session"})
+_FIELDS: Final = ("name", "classes", "mirrors", "categories", "labels", "drivers", "splits", "frames")
+
+
+def _dataset(content: Any) -> Dataset:
+    entries = _mapping(content, "the file")
+    unknown = sorted(set(map(str, entries)) - set(_FIELDS))
+    if unknown:
+        raise _Wrong(f"unknown entry {unknown[0]!r}; entries are {', '.join(_FIELDS)}")
+    classes = _mapping(entries.get("classes"), "classes")
+    ids = tuple(str(name) for name in classes)
+    if len(ids) < 2:
+        raise _Wrong(f"classes has {len(ids)} entries: write at least two lines, `id: words`")
+    for name in ids:
+        if not _CLASS_ID.fullmatch(name):
+            raise _Wrong(f"class id {name!r}: begin with a letter, then up to 15 letters, digits or _")
+    if len({name.lower() for name in ids}) < len(ids):
+        raise _Wrong("two class ids differ in case only, which some file systems cannot tell apart")
+    split = _split(entries.get("splits"))
+    drivers = _names(entries.get("drivers", []), "drivers")
+    return Dataset(
+        name=str(entries.get("name") or "unnamed data set"),
+        class_ids=ids,
+        class_names=tuple(str(words or name) for name, words in classes.items()),
+        categories=_categories(entries.get("categories")),
+        drivers=drivers or tuple(sorted(driver for _, members in split for driver in members)),
+        split=split,
+        mirrors=_mirrors(entries.get("mirrors", []), ids),
+        labels=_labels(entries.get("labels"), ids),
+        frames=_count(entries.get("frames", 0)),
+    )
+
+
+def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
+    if not isinstance(value, dict):
+        raise _Wrong(f"{where} holds {value!r} instead of `key: value` lines")
+    return value
+
+
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str | int) for name in value):
+        raise _Wrong(f"{where} holds {value!r} instead of a list of names")
+    return tuple(str(name) for name in value)
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise _Wrong(f"frames is {value!r} instead of a number")
+    return value
+
+
+def _categories(value: Any) -> tuple[Category, ...]:
+    if value is None:
+        return STATE_FARM.categories
+    found = []
+    for position, (name, fields) in enumerate(_mapping(value, "categories").items()):
+        options = _mapping(fields or {}, f"category {name}")
+        unknown = sorted(set(map(str, options)) - {"colour", "labels", "expected"})
+        if unknown:
+            raise _Wrong(f"category {name}: unknown option {unknown[0]!r}; options are colour, labels, expected")
+        colour = str(options.get("colour", _OKABE_ITO[position % len(_OKABE_ITO)]))
+        if not _COLOUR.fullmatch(colour):
+            raise _Wrong(f"category {name}: colour is {colour!r}; write it as '#0072b2'")
+        labels = _names(options.get("labels", []), f"category {name}: labels")
+        found.append(Category(str(name), rgb(colour), labels, bool(options.get("expected", False))))
+    if not 0 < len(found) < 256 or MASK_NONE in [category.name for category in found]:
+        raise _Wrong(f"categories has {len(found)} entries: name 1 to 255, none of them {MASK_NONE!r}")
+    return tuple(found)
+
+
+def _split(value: Any) -> tuple[tuple[Part, tuple[str, ...]], ...]:
+    if value is None:
+        return ()
+    parts = _mapping(value, "splits")
+    unknown = sorted(set(map(str, parts)) - set(PARTS))
+    if unknown:
+        raise _Wrong(f"splits has a part {unknown[0]!r}; parts are {', '.join(PARTS)}")
+    split = tuple((part, _names(parts.get(part, []), f"splits: {part}")) for part in PARTS)
+    every = [driver for _, members in split for driver in members]
+    twice = next((driver for driver in every if every.count(driver) > 1), None)
+    if twice is not None:
+        raise _Wrong(f"splits names driver {twice!r} twice: a driver belongs to one part")
+    return split
+
+
+def _mirrors(value: Any, ids: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = [_names(pair, "mirrors") for pair in value] if isinstance(value, list) else [("",)]
+    for pair in pairs:
+        if len(pair) != 2 or not set(pair) <= set(ids):
+            raise _Wrong(f"mirrors holds {list(pair)}: each entry is a pair of class ids")
+    return tuple((first, second) for first, second in pairs)
+
+
+def _labels(value: Any, ids: tuple[str, ...]) -> LabelSource:
+    options = _mapping(value if value is not None else {}, "labels")
+    reader = options.get("reader", "kaggle")
+    if reader not in get_args(Reader):
+        raise _Wrong(f"labels: reader is {reader!r}; readers are {', '.join(get_args(Reader))}")
+    known = _LABEL_OPTIONS[reader]
+    unknown = sorted(set(map(str, options)) - {"reader", *known})
+    if unknown:
+        also = f"; it has {', '.join(known)}" if known else " and has no options"
+        raise _Wrong(f"labels: reader {reader} does not know {unknown[0]!r}{also}")
+    root = _inside(options.get("root", ""), "root")
+    names = _names([options["file"]] if "file" in options else options.get("files", []), "labels: file")
+    files = tuple(_inside(name, "file") for name in names)
+    pattern, groups = _pattern(options.get("pattern", ""))
+    separator = options.get("separator", " " if reader == "list" else ",")
+    if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
+        raise _Wrong(f"labels: separator is {separator!r}; write one character, '\\t' in double quotes for a tab")
+    header = options.get("header", False) if reader == "list" else True
+    if not isinstance(header, bool):
+        raise _Wrong(f"labels: header is {header!r}; write true or false")
+    columns = _columns(options, reader, header) if files else {}
+    _require_labels(reader, root, files, {*columns, *groups})
+    label_ids = tuple((str(k), str(v)) for k, v in _mapping(options.get("label_ids", {}), "labels: label_ids").items())
+    foreign = next((v for _, v in label_ids if v not in ids), None)
+    if foreign is not None:
+        raise _Wrong(f"labels: label_ids names {foreign!r}, which is no class; classes are {', '.join(ids)}")
+    return LabelSource(reader, files, tuple(columns.items()), separator, header, label_ids, root, pattern)
+
+
+def _require_labels(reader: Reader, root: str, files: tuple[str, ...], said: set[str]) -> None:
+    """Fail where label or driver of a frame could not be known."""
+    if reader == "folders" and not root:
+        raise _Wrong("labels: reader folders needs `root:`, the folder in the data root that the class folders lie in")
+    if reader == "list" and not files:
+        raise _Wrong("labels: reader list needs `file:` or `files:`, relative to the data root")
+    if reader == "list" and "label" not in said:
+        raise _Wrong("labels: nothing says the class of a frame; name a column `label`, or a group of the pattern")
+    if reader != "kaggle" and "driver" not in said:
+        raise _Wrong("labels: nothing says the driver of a frame; name a column `driver`, or a group of the pattern")
+    if files and "path" not in said:
+        raise _Wrong("labels: columns lacks `path`, which says which frame a line is about")
+
+
+def _columns(options: Mapping[Any, Any], reader: Reader, header: bool) -> dict[str, int | str]:
+    columns = {str(k): v for k, v in _mapping(options.get("columns", _COLUMNS[reader]), "labels: columns").items()}
+    for role, column in columns.items():
+        if role not in _ROLES[reader]:
+            raise _Wrong(f"labels: columns names {role!r}; reader {reader} reads {', '.join(_ROLES[reader])}")
+        if isinstance(column, bool) or not isinstance(column, int | str) or (isinstance(column, int) and column < 0):
+            raise _Wrong(f"labels: column {role} is {column!r}; write its name, or its position from 0")
+        if isinstance(column, str) and not header:
+            raise _Wrong(f"labels: column {role} is called {column!r}, but names need `header: true`")
+    return columns
+
+
+def _inside(value: Any, option: str) -> str:
+    """Return a path below the data root in POSIX form, empty for the data root itself."""
+    path = PurePosixPath(str(value))
+    if not isinstance(value, str | int) or path.is_absolute() or ".." in path.parts or "\\" in str(value):
+        raise _Wrong(f"labels: {option} is {value!r}; write a path below the data root, with / between folders")
+    return "" if str(path) == "." else str(path)
+
+
+def _pattern(value: Any) -> tuple[str, Iterable[str]]:
+    """Return a pattern and the names of its groups."""
+    try:
+        groups = re.compile(value).groupindex
+    except (re.error, TypeError) as error:
+        raise _Wrong(f"labels: pattern {value!r} is no regular expression ({error})") from error
+    foreign = sorted(groups.keys() - _GROUPS)
+    if value and (foreign or not groups):
+        found = f"has a group {foreign[0]!r}" if foreign else "has no named group"
+        raise _Wrong(f"labels: pattern {value!r} {found}; groups are (?P<driver>...), label, camera, session")
+    return value, groups
