@@ -17,12 +17,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from distracted_pipeline.advice import materialize_fold
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, write_json
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
-from distracted_pipeline.scopes import fold_path
+from distracted_pipeline.scopes import canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.training.loop import State, load_learned
@@ -79,6 +82,8 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
         from distracted_pipeline.masks.identity import segmenter_fingerprint
 
         found["masks_fingerprint"] = segmenter_fingerprint(settings)
+    if not settings.dataset.has_state_farms_classes:  # older versions knew no others: their fingerprints stay
+        found["classes_fingerprint"] = fingerprint(settings.dataset.class_ids)
     if config.checkpoint:
         found["start_fingerprint"] = _start_fingerprint(settings, config, fold)
     joined = json.dumps(found, sort_keys=True).encode()
@@ -121,7 +126,11 @@ def find_meta(folder: Path) -> dict[str, Any] | None:
         return None
     except json.JSONDecodeError as error:
         raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
-    return meta if isinstance(meta, dict) and "fingerprint" in meta else None
+    if not isinstance(meta, dict) or "fingerprint" not in meta:
+        return None
+    # Older versions had no other classes, and called the original fold otherwise.
+    classes = meta.get("classes", list(STATE_FARM.class_ids))
+    return {**meta, "classes": classes, "fold": canonical_fold(str(meta.get("fold", "")))}
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -135,7 +144,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         another = " (what lies there is of another version)" if (folder / CONFIG).is_file() else ""
         raise DistractedError(
             f"there is no trained model in {folder}{another}. Train it: "
-            f"{materialize('trained_model', folder.parent.name, folder.name)}"
+            f"{materialize_fold('trained_model', folder.parent.name, canonical_fold(folder.name))}"
         )
     return meta
 
@@ -144,12 +153,18 @@ def load_trained(settings: Settings, variant: str, fold: str, device: str = "aut
     """Return a trained variant with its backbone, in eval mode.
 
     Raises:
-        DistractedError: It is not trained, its files are damaged, or the backbone is not the one it was trained on.
+        DistractedError: It is not trained, its files are damaged, or it was trained on other classes than the data
+            set's or on another backbone.
     """
     folder = model_folder(settings, variant, fold)
     meta = read_meta(folder)
     config = VariantConfig.model_validate(meta["config"])
-    again = f"Train it again: {materialize('trained_model', variant, fold)}"
+    again = f"Train it again: {materialize_fold('trained_model', variant, fold)}"
+    if tuple(meta["classes"]) != settings.dataset.class_ids:
+        raise DistractedError(
+            f"{folder} was trained on the classes {', '.join(meta['classes'])}, not on those of "
+            f"{settings.dataset.name} ({', '.join(settings.dataset.class_ids)}). {again}"
+        )
     backbone = None
     if config.taps:
         backbone = load_backbone(settings, config.model_name)
@@ -158,7 +173,7 @@ def load_trained(settings: Settings, variant: str, fold: str, device: str = "aut
                 f"{folder} was trained on another backbone than {backbone.name} is now "
                 f"({meta['backbone_fingerprint']}, now {backbone.fingerprint}). {again}"
             )
-    net = build_network(config, backbone)
+    net = build_network(config, backbone, settings.dataset)
     try:
         inherited = _load_all(net, load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
@@ -185,15 +200,15 @@ def start_folder(settings: Settings, config: VariantConfig, fold: str) -> Path:
     if meta["fold"] != fold:
         raise DistractedError(
             f"variant {config.name}: checkpoint {folder} was trained on fold {meta['fold']} and may know the drivers "
-            f"that fold {fold} holds out. Name a variant, whose checkpoint of the same fold is then taken."
+            f"that fold {fold} holds out. Name a variant instead: its checkpoint of the same fold is then taken."
         )
     return folder
 
 
-def start_from(net: VariantNet, folder: Path) -> tuple[State, bool]:
+def start_from(net: VariantNet, folder: Path, *, same_classes: bool) -> tuple[State, bool]:
     """Put the weights of another checkpoint into `net`, frozen parts included.
 
-    A classifier of another shape is left out. Where frozen weights changed, `net.own_body` is set.
+    A classifier of other classes or of another shape is left out. Where frozen weights changed, `net.own_body` is set.
 
     Returns:
         The weights that do not learn here, and that a checkpoint of `net` therefore has to keep as well; and whether
@@ -207,7 +222,7 @@ def start_from(net: VariantNet, folder: Path) -> tuple[State, bool]:
     inherited: State = {}
     for name, tensor in state.items():
         fits = name in places and places[name].shape == tensor.shape
-        if not fits and name.startswith("classifier."):
+        if name.startswith("classifier.") and not (fits and same_classes):
             continue
         if not fits:
             raise DistractedError(
@@ -219,12 +234,8 @@ def start_from(net: VariantNet, folder: Path) -> tuple[State, bool]:
         if not places[name].requires_grad:
             inherited[name] = tensor
     net.own_body = bool(inherited)
-    return inherited, places["classifier.weight"].shape != state["classifier.weight"].shape
-
-
-def materialize(asset: str, variant: str, fold: str) -> str:
-    """Return the command that makes one partition of an asset."""
-    return f'dagster asset materialize --select {asset} --partition "{fold}|{variant}"'
+    new_classifier = not same_classes or places["classifier.weight"].shape != state["classifier.weight"].shape
+    return inherited, new_classifier
 
 
 def _load_all(net: VariantNet, state: State) -> bool:

@@ -5,18 +5,20 @@ them; `load_inputs` returns everything as floats at once, for a handful of image
 is the business of `features` and `masks`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distracted_pipeline.devices import resolve_device
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.taps import PIXELS, TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
@@ -71,9 +73,7 @@ def load_rows(
     net: VariantNet,
     imgs: Sequence[str],
     labels: np.ndarray,
-    *,
-    device: str = "auto",
-    log: Callable[[str], object] = print,
+    options: RunOptions = RunOptions(),
 ) -> Rows:
     """Return what `net` reads of `imgs`, in that order; taps that are missing are computed first.
 
@@ -82,9 +82,9 @@ def load_rows(
     """
     raw: dict[str, Tensor] = {}
     if config.taps and net.own_body and config.taps != (PIXELS,):
-        raw |= _own_taps(settings, config, net, imgs, device=device, log=log)
+        raw |= _own_taps(settings, config, net, imgs, options)
     elif config.taps:
-        raw |= load_taps(settings, config, config.taps, imgs, device=device, log=log)
+        raw |= load_taps(settings, config, config.taps, imgs, options)
     if FRACTIONS in config.inputs:
         raw[FRACTIONS] = torch.from_numpy(_fractions(settings, imgs))
     preprocessing = load_preprocessing(settings, config.model_name) if PIXELS in raw else None
@@ -92,30 +92,24 @@ def load_rows(
 
 
 def _own_taps(
-    settings: Settings,
-    config: VariantConfig,
-    net: VariantNet,
-    imgs: Sequence[str],
-    *,
-    device: str,
-    log: Callable[[str], object],
+    settings: Settings, config: VariantConfig, net: VariantNet, imgs: Sequence[str], options: RunOptions
 ) -> dict[str, Tensor]:
     """Return the taps that a body of the network's own makes of `imgs`, in fp16 as the cache would keep them.
 
-    In memory: such a body belongs to one variant and fold, and its taps are read by nobody else.
+    In memory: such a body belongs to one variant and fold, and nothing else reads its taps.
     """
     assert net.trunk is not None
-    chosen = resolve_device(device)
+    chosen = resolve_device(options.device_name())
+    options = replace(options, device=str(chosen))
+    dtype = autocast_dtype(options.precision, chosen)
     trunk = net.trunk.to(chosen)
     preprocessing = load_preprocessing(settings, config.model_name)
-    progress = Progress(len(imgs), "images through the checkpoint's body", log)
+    progress = Progress(len(imgs), "images through the checkpoint's body", options.log)
     parts: dict[str, list[Tensor]] = {tap: [] for tap in config.taps}
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(chosen.type, dtype, enabled=dtype is not None):
         for first in range(0, len(imgs), _OWN_CHUNK):
-            names = imgs[first : first + _OWN_CHUNK]
-            for pixels in load_taps(settings, config, (PIXELS,), names, device=device, log=log)[PIXELS].split(
-                _OWN_BATCH
-            ):
+            chunk = load_taps(settings, config, (PIXELS,), imgs[first : first + _OWN_CHUNK], options)[PIXELS]
+            for pixels in chunk.split(options.batch_size or _OWN_BATCH):
                 for tap, values in trunk.taps(preprocessing.normalise(pixels.to(chosen)), config.taps).items():
                     parts[tap].append(values.half().cpu())
                 progress.advance(len(pixels))
@@ -127,9 +121,7 @@ def load_taps(
     config: VariantConfig,
     taps: Sequence[str],
     imgs: Sequence[str],
-    *,
-    device: str = "auto",
-    log: Callable[[str], object] = print,
+    options: RunOptions = RunOptions(),
 ) -> dict[str, Tensor]:
     """Return taps of `imgs` in fp16 (pixels uint8), after computing those that are missing."""
     store = TapStore(settings, config.model_name)
@@ -138,8 +130,9 @@ def load_taps(
     for subject in sorted({subject_of[img] for img in imgs if img in subject_of}):
         missing = store.missing(subject, taps)
         if missing:
-            log(f"taps {', '.join(missing)} of {subject} are not cached yet: computing them")
-            store.ensure(subject, taps, device=device, log=log)
+            options.log(f"taps {', '.join(missing)} of {subject} are not cached yet: computing them")
+            options = replace(options, device=options.device_name())  # claimed once
+            store.ensure(subject, taps, options)
     return {name: torch.from_numpy(values) for name, values in store.load(taps, imgs).items()}
 
 
@@ -174,7 +167,7 @@ def _pixels(settings: Settings, preprocessing: Preprocessing, imgs: Sequence[str
     path_of = dict(zip(table["img"].to_pylist(), table["path"].to_pylist(), strict=True))
     unknown = [img for img in imgs if img not in path_of]
     if unknown:
-        raise DistractedError(f"{unknown[0]} is not in {settings.manifest}. Run `distracted run`.")
+        raise DistractedError(f"{unknown[0]} is not in {settings.manifest}. Type: {RUN}")
     with ImageReader(settings.data) as reader:
         return np.stack([preprocessing.resize(reader.rgb(path_of[img])) for img in imgs])
 

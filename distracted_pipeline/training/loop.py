@@ -1,7 +1,7 @@
 """The training loop: plain PyTorch over tensors, readable from top to bottom.
 
 Belongs here: one epoch, one step, scoring, and which epoch is kept. Does not belong here: what learns at which rate
-(`rates`), where rows come from (`inputs`), and what becomes of the result (`train`, `checkpoint`, `tracking`).
+(`optimizers`), where rows come from (`inputs`), and what becomes of the result (`train`, `checkpoint`, `tracking`).
 
 Every epoch draws its order and its noise from `seed + epoch` alone, and the learning rate is a function of the
 epoch: what an epoch does depends on the `Snapshot` before it and on nothing else, so a killed training goes on to
@@ -16,25 +16,24 @@ may pass in pieces, with the gradient of the whole.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distracted_pipeline.devices import autocast_dtype
+from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.progress import INTERVAL_S, Progress
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import INTERVAL_S, Log, Progress
 from distracted_pipeline.training.inputs import PIXELS, Rows
 from distracted_pipeline.training.optimizers import build_optimizer, load_optimizer_state, rate_factor
 from distracted_pipeline.training.scores import score
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 State = dict[str, Tensor]
-Log = Callable[[str], object]
 
 SCORING_BATCH = 64
 
@@ -120,31 +119,28 @@ def fit(
     train: Rows,
     validation: Rows,
     config: VariantConfig,
-    device: torch.device,
-    log: Log = print,
+    options: RunOptions = RunOptions(),
     *,
-    precision: str = "auto",
-    batch_size: int = 0,
     resume: Snapshot | None = None,
     save: Callable[[Snapshot], object] | None = None,
 ) -> Fit:
     """Train `net` in place and return its history and best weights; a loss that is not finite ends it early.
 
     Args:
-        net: On the device.
+        net: Moved to the device if it is not there.
         train: Rows to learn from.
         validation: Rows that choose the epoch.
         config: Rates, epochs, batch size, ...
-        device: Where to compute.
-        log: Receives progress lines.
-        precision: As in `devices.autocast_dtype`.
-        batch_size: Rows that pass through the network at once, in a step or in scoring; 0 chooses. Steps are the
-            variant's: their gradients are added up. L-BFGS sees all rows at once.
+        options: `batch_size` limits the rows that pass through the network at once, in a step or in scoring. A step
+            still uses the variant's own batch: gradients of its pieces are added up. L-BFGS sees all rows at once.
         resume: Where an earlier call was interrupted.
         save: Receives a snapshot after every epoch.
     """
-    train, validation = train.to(device), validation.to(device)
-    session = open_session(net, train, config, device, precision, batch_size, log)
+    device = resolve_device(options.device_name())
+    options = replace(options, device=str(device))  # claimed once
+    log, batch_size = options.log, options.batch_size
+    net, train, validation = net.to(device), train.to(device), validation.to(device)
+    session = open_session(net, train, config, options)
     initial = [group["lr"] for group in session.optimizer.param_groups]
     result = _go_on(session, resume) if resume else Fit()
     rest = range(len(result.history) + 1, config.epochs + 1)
@@ -177,27 +173,21 @@ def fit(
     return result
 
 
-def open_session(
-    net: VariantNet,
-    train: Rows,
-    config: VariantConfig,
-    device: torch.device,
-    precision: str = "auto",
-    batch_size: int = 0,
-    log: Log = print,
-) -> Session:
-    """Return what training `net` on the rows `train` starts with."""
-    dtype = autocast_dtype(precision, device)
+def open_session(net: VariantNet, train: Rows, config: VariantConfig, options: RunOptions = RunOptions()) -> Session:
+    """Return what training `net`, which is on the device, on the rows `train` starts with."""
+    device = resolve_device(options.device_name())
+    dtype = autocast_dtype(options.precision, device)
+    weights = class_weights(train.labels, net.classifier.out_features) if config.class_weights else None
     return Session(
         net=net,
         config=config,
         device=device,
         optimizer=build_optimizer(net, config),
-        weights=_class_weights(train.labels, config).to(device) if config.class_weights else None,
+        weights=weights.to(device) if weights is not None else None,
         dtype=dtype,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
-        piece=batch_size or _first_piece(net, train, config, device),
-        log=log,
+        piece=options.batch_size or _first_piece(net, train, config, device),
+        log=options.log,
     )
 
 
@@ -240,11 +230,11 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
 
 
 def predict_logits(net: VariantNet, rows: Rows, device: torch.device, batch_size: int = 0) -> Tensor:
-    """Return logits `[N, 10]` in eval mode, in fp32; `batch_size` rows at once, 0 chooses."""
+    """Return logits `[N, classes]` in eval mode, in fp32; `batch_size` rows at once, 0 chooses."""
     net.eval()
     with torch.inference_mode():
         parts = [net(rows.batch(index, device)) for index in torch.arange(len(rows)).split(batch_size or SCORING_BATCH)]
-    return torch.cat(parts) if parts else torch.empty(0, len(CLASS_IDS))
+    return torch.cat(parts) if parts else torch.empty(0, net.classifier.out_features)
 
 
 def jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -351,9 +341,9 @@ def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: tor
     return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))
 
 
-def _class_weights(labels: Tensor, config: VariantConfig) -> Tensor:
-    """Return weights with which every class that occurs counts alike and the mean row counts 1."""
-    counts = torch.bincount(labels.cpu(), minlength=len(CLASS_IDS)).float()
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return a weight per class with which all classes that occur count alike and the mean row counts 1."""
+    counts = torch.bincount(labels.cpu(), minlength=classes).float()
     return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
 
 

@@ -1,7 +1,7 @@
-"""What a training brought, on its way to MLflow: written beside the checkpoint, sent, and only then removed.
+"""Results of a training on their way to MLflow: written beside the checkpoint, sent, and only then removed.
 
-`models/<variant>/<fold>/mlflow_unsent/` holds `run.json` and the figures while the store lacks them, whether it did
-not answer or the process was killed in between; `distracted sync` sends what lies there. The store is `tracking`'s.
+`models/<variant>/<fold>/mlflow_unsent/` holds `run.json` and the figures until the store has them, whether the store
+did not answer or the process was killed in between; `distracted sync` sends what lies there. The store is `tracking`'s.
 """
 
 import json
@@ -10,17 +10,15 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, write_json
+from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS
-from distracted_pipeline.training.tracking import Log, OpenRun
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from distracted_pipeline.training.tracking import OpenRun
 
 FOLDER = "mlflow_unsent"
 RECORD = "run.json"
@@ -33,10 +31,10 @@ def finish_run(
     *,
     history: list[dict[str, Any]],
     metrics: Mapping[str, float],
-    figures: Mapping[str, "Figure"],
+    figures: Mapping[str, str],
     log: Log = print,
 ) -> None:
-    """Log what a training brought and close its run, now or with the next `sync`; a store never makes it fail.
+    """Log the results of a training and close its run, now or with the next `sync`; no store ever makes it fail.
 
     Args:
         settings: Gives the store.
@@ -44,15 +42,15 @@ def finish_run(
         run: From `tracking.reopen_or_start`.
         history: One entry per epoch; every number but `epoch` becomes a metric at that step.
         metrics: Final numbers, logged at the last epoch.
-        figures: By file name.
+        figures: SVG documents by file name.
         log: Receives what did not work.
     """
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)  # of a training that this one replaces
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)  # left by a training that this one replaces
     steps = [[key, value, line["epoch"]] for line in history for key, value in line.items() if key != "epoch"]
     last = history[-1]["epoch"] if history else 0
     for name, figure in figures.items():
         with atomic_path(folder / FOLDER / name) as temporary:
-            figure.savefig(temporary, format="png")
+            temporary.write_text(figure, encoding="utf-8")
     record = {
         "run_id": run.id,
         "name": run.name,
@@ -108,7 +106,7 @@ def sync(settings: Settings, *, log: Log = print) -> int:
 
 
 def settle(settings: Settings, *, log: Log = print) -> None:
-    """Do what `sync` does, where a store that does not answer is no error: the work to come does not need it."""
+    """Do what `sync` does, but only log that a store does not answer: the work to come does not need it."""
     try:
         sync(settings, log=log)
     except tracking.StoreDownError as error:
@@ -141,14 +139,17 @@ def _send(settings: Settings, folder: Path, log: Log) -> None:
     tracking.log_metrics(client, run_id, [(key, value, step) for key, value, step in record["metrics"]])
     if complete:
         _name_run(folder, run_id)
-        for path in [*(folder / FOLDER).glob("*.png"), folder / CONFIG, folder / WEIGHTS]:
+        figures = [
+            path for kind in ("svg", "png") for path in (folder / FOLDER).glob(f"*.{kind}")
+        ]  # png: older versions
+        for path in [*figures, folder / CONFIG, folder / WEIGHTS]:
             client.log_artifact(run_id, str(path))
         client.set_terminated(run_id, status="FINISHED", end_time=record["ended"])
     shutil.rmtree(folder / FOLDER)
 
 
 def _name_run(folder: Path, run_id: str) -> None:
-    """Write the run's id into the checkpoint where it was not known; as old as before, for the model is the same."""
+    """Write the run's id into a checkpoint that lacks it, keeping the time of change: the model is the same."""
     path = folder / CONFIG
     meta = json.loads(path.read_text(encoding="utf-8"))
     if meta.get("mlflow_run_id") == run_id:

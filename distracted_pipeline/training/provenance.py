@@ -1,16 +1,13 @@
-"""Which code made a result: the commit of the checkout it ran from, and the package's version.
+"""Which code and which process made a result: package version, commit of the checkout, host and process.
 
-Plain file reading: no git executable is needed, and outside a checkout there simply is no commit.
+GitPython comes with MLflow and runs git. Without a git executable, or outside a checkout, there is no commit.
 """
 
 import os
-import re
 import socket
 from pathlib import Path
 
 import distracted_pipeline
-
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 def code_tags() -> dict[str, str]:
@@ -25,24 +22,20 @@ def code_tags() -> dict[str, str]:
 
 
 def git_commit(checkout: Path) -> str | None:
-    """Return the commit that a folder has checked out; None if it is not the root of a checkout.
+    """Return the commit that a folder has checked out; None if it is not the root of a checkout, or git is missing.
 
     Folders above it are not asked: an environment inside somebody's repository is not that repository.
     """
     try:
-        git = _git_folder(checkout)
-        head = _read(git / "HEAD")
-        if not head.startswith("ref: "):
-            return _valid(head)
-        reference = head.removeprefix("ref: ")
-        # A worktree keeps its HEAD to itself and shares the references.
-        common = git / _read(git / "commondir") if (git / "commondir").is_file() else git
-        if (common / reference).is_file():
-            return _valid(_read(common / reference))
-        packed = _read(common / "packed-refs").splitlines()
-    except (OSError, UnicodeDecodeError):
+        import git
+    except ImportError:  # GitPython looks for the executable when it is imported
         return None
-    return next((_valid(line.split()[0]) for line in packed if line.endswith(f" {reference}")), None)
+    try:
+        with git.Repo(checkout) as repo:
+            # With its folder named, git neither looks for a repository above nor asks who owns this one.
+            return str(repo.git(git_dir=repo.git_dir).rev_parse("--verify", "HEAD"))
+    except git.GitError:  # no repository, no commit yet, or a damaged one
+        return None
 
 
 def process_tags(root: Path) -> dict[str, str]:
@@ -59,7 +52,7 @@ def is_gone(tags: dict[str, str]) -> bool:
     """Tell whether the process of `process_tags` ran on this host and has ended; False where nobody can know."""
     if tags.get("distracted.host") != socket.gethostname() or not tags.get("distracted.pid", "").isdigit():
         return False
-    # A number is given out again: the same process is the one that also started at the same time.
+    # Process ids are reused: it is the same process only if it started at the same time.
     return _started(int(tags["distracted.pid"])) != tags.get("distracted.process_started")
 
 
@@ -70,18 +63,3 @@ def _started(pid: int) -> str | None:
         return f"{psutil.Process(pid).create_time():.0f}"
     except psutil.Error:
         return None
-
-
-def _git_folder(checkout: Path) -> Path:
-    git = checkout / ".git"
-    if git.is_dir():
-        return git
-    return checkout / _read(git).removeprefix("gitdir: ")  # a worktree's or submodule's pointer
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip()
-
-
-def _valid(text: str) -> str | None:
-    return text if _COMMIT.fullmatch(text) else None

@@ -1,20 +1,21 @@
 """MLflow: one run per variant and fold, in a SQLite store inside the data root or on a tracking server.
 
-Belongs here: the store, and runs as they are opened, closed and found orphaned. What a training brought is
-written beside its checkpoint first and sent from there (`unsent`), so a store that does not answer never stops a
-training. MLflow is imported when first used (it costs seconds), through its client rather than its global state.
+Belongs here: the store, opening and closing runs, and finding orphaned ones. Results of a training are written
+beside its checkpoint first and sent from there (`mlflow_outbox`), so a store that does not answer never stops a
+training. MLflow is imported when first used (it takes seconds), and used through its client, not its global state.
 `cd <data root> && mlflow ui` shows the runs.
 """
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
+from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.provenance import code_tags, is_gone, process_tags
 
@@ -32,12 +33,10 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-"""MLflow's own waits for a server, in its own variables: under 30 s in all, where its defaults wait for minutes."""
+"""How long MLflow itself waits for a server, in its own variables: under 30 s in all; its defaults wait for minutes."""
 
 PAUSE_S = 300.0
-"""For so long nobody asks again after a store that did not answer: sixty trainings must not wait sixty times."""
-
-Log = Callable[[str], object]
+"""How long a store that did not answer is left alone: sixty trainings must not wait sixty times."""
 
 _paused: dict[str, float] = {}
 
@@ -51,7 +50,7 @@ class OpenRun:
     """A training's run, whether the store knows it or not.
 
     Attributes:
-        id: MLflow's; None where the store did not answer, and `unsent` creates the run later.
+        id: MLflow's; None where the store did not answer: `mlflow_outbox` creates the run later.
         name: How MLflow shows it.
         params: As logged.
         tags: As logged, process and code included.
@@ -92,7 +91,7 @@ def open_client(settings: Settings) -> tuple["MlflowClient", str]:
             with locked(settings.data / "mlflow.lock", what="the MLflow store"):
                 client = MlflowClient(tracking_uri=uri)
                 return client, _experiment(settings, client)
-        except Exception as error:  # a server, its proxy, a database and a disk fail in ways of their own
+        except Exception as error:  # servers, proxies, databases and disks all fail in their own ways
             pause(settings)
             raise down(settings, error) from error
 
@@ -116,10 +115,10 @@ def reopen_or_start(
     run_id: str | None = None,
     log: Log = print,
 ) -> OpenRun:
-    """Open the run of a training, which holds the lock of its checkpoint.
+    """Open the run of a training. The caller holds the lock of its checkpoint.
 
     Any other run of the same variant and fold that is still open in this data root belongs to a training that was
-    killed, and is closed. A store that does not answer is told and leaves `id` as given.
+    killed, and is closed. If the store does not answer, that is logged and `id` stays as given.
 
     Args:
         settings: Gives the store.
@@ -134,7 +133,7 @@ def reopen_or_start(
     run = OpenRun(run_id, name, text, every_tag, int(time.time() * 1000))
     try:
         return _reopened_or_started(settings, run)
-    except Exception as error:  # whatever the store does, nobody's training ends for it
+    except Exception as error:  # whatever the store does, no training ends because of it
         if not isinstance(error, StoreDownError):
             pause(settings)
         log(f"{error if isinstance(error, StoreDownError) else down(settings, error)} The training goes on.")

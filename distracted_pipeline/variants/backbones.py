@@ -21,6 +21,7 @@ from torch import Tensor
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.trunks import ONLY_EFFICIENTNET, EfficientNetTrunk, Trunk
 
 _HASHED = ("config.json", "preprocessor_config.json")
@@ -133,17 +134,18 @@ def backbone_fingerprint(settings: Settings, name: str | None = None) -> str:
     return digest.hexdigest()[:12]
 
 
-def why_unsupported(settings: Settings, kind: str, name: str | None = None) -> str | None:
-    """Return why a variant's kind cannot be trained here, or None if it can (or if nobody knows yet).
+def why_unsupported(settings: Settings, config: VariantConfig) -> str | None:
+    """Return why a variant cannot be trained here, or None if it can (or if nobody knows yet).
 
     Reads `config.json` only: cheap enough to ask for every variant.
     """
     from distracted_pipeline.variants.adapters import NEEDS_PEFT
     from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET
 
+    kind = config.kind
     if kind == "lora" and find_spec("peft") is None:
         return NEEDS_PEFT
-    source = _source(settings, name)
+    source = _source(settings, config.model_name)
     folder = local_folder(source)
     if kind not in NEEDS_EFFICIENTNET or folder is None or not (folder / "config.json").is_file():
         return None

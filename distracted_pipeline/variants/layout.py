@@ -31,11 +31,12 @@ def describe(settings: Settings, name: str) -> Iterator[str]:
     yield "options: " + ", ".join(f"{key} {_shown(value)}" for key, value in given.items())
     yield f"trains: {TRAINS[config.kind]}"
     yield f"reads: {', '.join(config.inputs)}"
-    reason = why_unsupported(settings, config.kind, config.model_name)
+    reason = why_unsupported(settings, config)
     if reason:
         yield f"cannot be trained here: {reason}"
         return
-    net = build_network(config, load_backbone(settings, config.model_name) if config.taps else None)
+    backbone = load_backbone(settings, config.model_name) if config.taps else None
+    net = build_network(config, backbone, settings.dataset)
     if config.taps:
         yield f"backbone: {config.model_name or settings.backbone}"
     yield ""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.variants.adapters import insert_adapters, insert_lora
 from distracted_pipeline.variants.backbones import Backbone
 from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET, VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
-from distracted_pipeline.vocabulary import CLASS_IDS, MASK_NAMES
 
 HEAD = re.compile(r"^classifier\.|^mask_head\.")
 """Names of the weights that every variant trains, where it has them."""
@@ -54,7 +54,7 @@ class Standardise(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Reads class-fraction maps `[B, 7, 60, 80]`; returns `[B, width]`.
+    """Reads class-fraction maps `[B, mask names, h, w]`; returns `[B, width]`.
 
     Maximum pooling throughout, because a phone covers a few cells and a mean would dilute it. Beside the
     flattened maps: per category, its strongest cell and the root of its area, so that presence is never lost.
@@ -63,16 +63,16 @@ class MaskHead(nn.Module):
     CHANNELS = (16, 32, 32)
     GRID = (3, 4)
 
-    def __init__(self) -> None:
+    def __init__(self, mask_names: int) -> None:
         super().__init__()
         first, second, third = self.CHANNELS
-        self.conv1 = nn.Conv2d(len(MASK_NAMES), first, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(mask_names, first, 3, stride=2, padding=1)
         self.conv2 = nn.Conv2d(first, second, 3, padding=1)
         self.conv3 = nn.Conv2d(second, third, 3, padding=1)
         for conv in (self.conv1, self.conv2, self.conv3):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        self.width = third * self.GRID[0] * self.GRID[1] + 2 * (len(MASK_NAMES) - 1)
+        self.width = third * self.GRID[0] * self.GRID[1] + 2 * (mask_names - 1)
 
     def maps(self, fractions: Tensor) -> Tensor:
         """Return the last convolution's activation, `[B, 32, 7, 10]` for maps of 60 x 80."""
@@ -100,7 +100,7 @@ class VariantNet(nn.Module):
         map_inputs: What `forward_with_map` reads: `pixels` (normalised) and `fractions`.
     """
 
-    def __init__(self, config: VariantConfig, trunk: Trunk | None, mask_head: MaskHead | None) -> None:
+    def __init__(self, config: VariantConfig, trunk: Trunk | None, mask_head: MaskHead | None, classes: int) -> None:
         super().__init__()
         self.inputs = config.inputs
         self.map_inputs = (("pixels",) if trunk else ()) + (("fractions",) if mask_head else ())
@@ -110,10 +110,10 @@ class VariantNet(nn.Module):
         self.pooled_width = trunk.width if trunk else 0
         self.standardise = Standardise(self.pooled_width)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(self.pooled_width + (mask_head.width if mask_head else 0), len(CLASS_IDS))
+        self.classifier = nn.Linear(self.pooled_width + (mask_head.width if mask_head else 0), classes)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return logits `[B, 10]` from a batch of `inputs`."""
+        """Return logits `[B, classes]` from a batch of `inputs`."""
         pooled = None
         if self.trunk is not None:
             entry = self.inputs[0]
@@ -161,7 +161,7 @@ class VariantNet(nn.Module):
         return self.inputs[0]
 
     def pooled_weights(self) -> Tensor | None:
-        """Return W `[10, C]` where logits are W times the map's mean plus a part without the map, else None."""
+        """Return W `[classes, C]` where logits are W times the map's mean plus a part without the map, else None."""
         if self.trunk is None or not self.trunk.pools_by_mean():
             return None
         return self.classifier.weight.detach()[:, : self.pooled_width] / self.standardise.std
@@ -205,19 +205,20 @@ class VariantNet(nn.Module):
         return self.classifier(self.dropout(torch.cat(parts, 1)))
 
 
-def build_network(config: VariantConfig, backbone: Backbone | None) -> VariantNet:
+def build_network(config: VariantConfig, backbone: Backbone | None, dataset: Dataset) -> VariantNet:
     """Return a fresh network of `config`, seeded by it, with only what should learn trainable.
 
     Args:
         config: The variant.
-        backbone: Its backbone, which becomes part of the network; None for `masks_only`.
+        backbone: Its backbone, which becomes part of the network; None for a variant that reads no tap.
+        dataset: Its classes are the logits, its mask categories the channels of the mask head.
 
     Raises:
         DistractedError: The kind needs another backbone or a package that is not there, or a base block does not exist.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        mask_head = MaskHead() if "fractions" in config.inputs else None
+        mask_head = MaskHead(len(dataset.mask_names)) if "fractions" in config.inputs else None
         trunk = None
         if config.taps:
             if backbone is None:
@@ -232,7 +233,7 @@ def build_network(config: VariantConfig, backbone: Backbone | None) -> VariantNe
                 insert_adapters(trunk, config.adapters, config.adapter_weight)
             if config.kind == "lora":
                 insert_lora(trunk, config.lora_rank)
-        net = VariantNet(config, trunk, mask_head)
+        net = VariantNet(config, trunk, mask_head, len(dataset.class_ids))
     chosen = what_learns(config.kind, net)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in chosen)

@@ -49,10 +49,11 @@ def prepared(ingested: Settings) -> Settings:
     Shared by the session: tests that change the data take `own_root`.
     """
     from distracted_pipeline.masks.fill import fill_missing
+    from distracted_pipeline.options import RunOptions
     from distracted_pipeline.training.tracking import open_client
 
     _write_label_maps(ingested, ingested.data / "label_maps")
-    fill_missing(ingested, ingested.subjects(), log=lambda line: None)
+    fill_missing(ingested, ingested.subjects(), RunOptions(log=lambda line: None))
     open_client(ingested)
     return ingested
 

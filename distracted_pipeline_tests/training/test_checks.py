@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distracted_pipeline.images.folds import fold_rows
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import checks
 from distracted_pipeline.training.checkpoint import WEIGHTS
@@ -21,7 +22,7 @@ from distracted_pipeline.training.train import TrainResult, train_variant
 @pytest.fixture
 def result(prepared: Settings, tmp_path: Path) -> TrainResult:
     """A training whose files and facts a test may spoil."""
-    trained = train_variant(prepared, "masks_only", "3", log=lambda line: None)
+    trained = train_variant(prepared, "masks_only", "3", RunOptions(log=lambda line: None))
     shutil.copytree(trained.folder, tmp_path / "copy")
     return dataclasses.replace(trained, folder=tmp_path / "copy", meta=dict(trained.meta))
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.loop import (
     Epoch,
@@ -27,10 +29,7 @@ from distracted_pipeline.variants.networks import VariantNet, build_network
 from distracted_pipeline_tests.variants.tiny import SIDE, settings_for, variant
 
 CPU = torch.device("cpu")
-
-
-def quiet(line: str) -> None:
-    """Drop a log line."""
+QUIET = RunOptions("cpu", log=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +55,15 @@ def rows(efficientnet: Path) -> dict[str, Rows]:
 
 def fresh(efficientnet: Path, kind: str, **fields: object) -> VariantNet:
     config = variant(kind, **fields)
-    return build_network(config, load_backbone(settings_for(efficientnet)) if config.taps else None)
+    backbone = load_backbone(settings_for(efficientnet)) if config.taps else None
+    return build_network(config, backbone, STATE_FARM)
 
 
 def test_the_convex_probe_reaches_its_optimum(efficientnet: Path, rows: dict[str, Rows]) -> None:
     config = variant("linear_probe", optimizer="lbfgs", top_lr=1.0, top_decay=1.0, epochs=30)
     net = fresh(efficientnet, "linear_probe", optimizer="lbfgs", top_lr=1.0, top_decay=1.0, epochs=30)
     net.standardise.fit(rows["pooled"].raw["pooled"])
-    result = fit(net, rows["pooled"], rows["pooled"], config, CPU, quiet)
+    result = fit(net, rows["pooled"], rows["pooled"], config, QUIET)
     from sklearn.linear_model import LogisticRegression
 
     scaled = net.standardise(rows["pooled"].raw["pooled"]).numpy()
@@ -76,8 +76,8 @@ def test_the_convex_probe_reaches_its_optimum(efficientnet: Path, rows: dict[str
 @pytest.mark.parametrize("optimizer", ["adadelta", "adamw"])
 def test_masks_alone_are_learnt(rows: dict[str, Rows], optimizer: str) -> None:
     config = variant("masks_only", optimizer=optimizer, top_lr={"adadelta": 1.0, "adamw": 0.01}[optimizer], epochs=8)
-    net = build_network(config, None)
-    result = fit(net, rows["fractions"], rows["fractions"], config, CPU, quiet)
+    net = build_network(config, None, STATE_FARM)
+    result = fit(net, rows["fractions"], rows["fractions"], config, QUIET)
     assert result.best is not None
     assert max(line.validation_macro_recall for line in result.history) > 0.8
 
@@ -92,7 +92,7 @@ def test_every_step_from_the_cached_tap_through_the_faster_trunk_is_the_step_fro
         net.inputs = (start,)
         if start == tap:
             net.streamline()
-        session = open_session(net, rows[start], variant(kind, top_lr=1.0), CPU)
+        session = open_session(net, rows[start], variant(kind, top_lr=1.0), QUIET)
         net.train()
         losses[start] = []
         for number in range(20):
@@ -117,7 +117,7 @@ def test_trained_on_fp16_taps_other_images_are_recognised_as_after_training_from
         )
         net = fresh(efficientnet, kind)
         net.inputs = (start,)
-        fit(net, train, train, config, CPU, quiet)
+        fit(net, train, train, config, QUIET)
         predicted[start] = predict_logits(net, test, CPU).argmax(1)
     assert torch.equal(predicted[tap], predicted["pixels"])
     assert len(predicted[tap].unique()) > 2
@@ -141,7 +141,7 @@ def test_out_of_memory_the_same_batch_passes_in_pieces_with_the_same_gradient(
     config = variant(kind, batch_size=24, **fields)
     index = torch.arange(24)
     batch, labels = rows["pixels"].batch(index, CPU), rows["pixels"].labels[index]
-    whole = gradients(open_session(fresh(efficientnet, kind), rows["pixels"], config, CPU), batch, labels)
+    whole = gradients(open_session(fresh(efficientnet, kind), rows["pixels"], config, QUIET), batch, labels)
 
     real = VariantNet.forward
     sizes: list[int] = []
@@ -154,7 +154,7 @@ def test_out_of_memory_the_same_batch_passes_in_pieces_with_the_same_gradient(
 
     monkeypatch.setattr(VariantNet, "forward", small_memory)
     said: list[str] = []
-    session = open_session(fresh(efficientnet, kind), rows["pixels"], config, CPU, log=said.append)
+    session = open_session(fresh(efficientnet, kind), rows["pixels"], config, RunOptions("cpu", log=said.append))
     pieces = gradients(session, batch, labels)
     assert sizes == [24, 12, 6, 6, 6, 6]
     assert "out of memory with 24 images at once: going on with 12" in said[0]
@@ -181,7 +181,8 @@ def test_a_batch_size_limits_the_rows_that_pass_at_once_and_changes_no_step(
     losses = {}
     for size in (0, 12):
         sizes.clear()
-        fitted = fit(build_network(config, None), *[rows["fractions"]] * 2, config, CPU, quiet, batch_size=size)
+        options = RunOptions("cpu", batch_size=size, log=QUIET.log)
+        fitted = fit(build_network(config, None, STATE_FARM), *[rows["fractions"]] * 2, config, options)
         losses[size] = fitted.history[0].train_loss
         assert sizes == ([30, 30, 60] if size == 0 else [12, 12, 6, 12, 12, 6, 12, 12, 12, 12, 12])
     assert losses[12] == pytest.approx(losses[0], abs=1e-5)
@@ -194,8 +195,9 @@ def test_on_a_cpu_few_large_images_pass_at_once_from_a_tap_as_from_pixels(
     monkeypatch.setattr("distracted_pipeline.training.loop.PIECE_PIXELS", 4 * SIDE * SIDE)
     net = fresh(efficientnet, "adapters")
     net.inputs = (start,)
-    assert open_session(net, rows[start], variant("adapters", batch_size=16), CPU).piece == 4
-    assert open_session(net, rows[start], variant("adapters", batch_size=16), CPU, batch_size=5).piece == 5
+    config = variant("adapters", batch_size=16)
+    assert open_session(net, rows[start], config, QUIET).piece == 4
+    assert open_session(net, rows[start], config, RunOptions("cpu", batch_size=5)).piece == 5
 
 
 def test_not_even_one_image_in_memory_is_an_error_that_says_so(
@@ -206,7 +208,7 @@ def test_not_even_one_image_in_memory_is_an_error_that_says_so(
 
     monkeypatch.setattr(VariantNet, "forward", no_memory)
     config = variant("masks_only", batch_size=4)
-    session = open_session(build_network(config, None), rows["fractions"], config, CPU, log=quiet)
+    session = open_session(build_network(config, None, STATE_FARM), rows["fractions"], config, QUIET)
     with pytest.raises(DistractedError, match="not even one image at a time fits"):
         step(session, rows["fractions"].batch(torch.arange(4), CPU), rows["fractions"].labels[:4])
 
@@ -216,7 +218,7 @@ def test_reduced_precision_learns_and_keeps_weights_and_loss_in_fp32(efficientne
     losses = {}
     for precision in ("fp32", "bf16"):
         net = fresh(efficientnet, "fine_tune")
-        session = open_session(net, rows["pixels"], config, CPU, precision)
+        session = open_session(net, rows["pixels"], config, RunOptions("cpu", precision))
         losses[precision] = train_epoch(session, rows["pixels"], 1)
         assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert losses["bf16"] != losses["fp32"]
@@ -227,7 +229,7 @@ def test_balanced_classes_count_alike_whatever_their_rows(rows: dict[str, Rows])
     config = variant("masks_only", class_weights="balanced")
     labels = torch.tensor([0] * 30 + [1] * 10)
     given = Rows({"fractions": rows["fractions"].raw["fractions"][:40]}, labels, None)
-    weights = open_session(build_network(config, None), given, config, CPU).weights
+    weights = open_session(build_network(config, None, STATE_FARM), given, config, QUIET).weights
     assert weights is not None
     assert weights[0] * 30 == pytest.approx(float(weights[1] * 10))
     assert float(weights[labels].mean()) == pytest.approx(1)
@@ -238,7 +240,8 @@ def test_training_stops_early_where_nothing_gets_better(rows: dict[str, Rows], m
     monkeypatch.setattr("distracted_pipeline.training.loop._is_better", lambda one, other: one.epoch == 2)
     config = variant("masks_only", epochs=9, early_stopping=2, optimizer="adamw", top_lr=0.001)
     said: list[str] = []
-    result = fit(build_network(config, None), rows["fractions"], rows["fractions"], config, CPU, said.append)
+    options = RunOptions("cpu", log=said.append)
+    result = fit(build_network(config, None, STATE_FARM), rows["fractions"], rows["fractions"], config, options)
     assert (len(result.history), result.best_epoch) == (4, 2)
     assert "stopped after 4 of 9" in said[-1]
 
@@ -246,9 +249,9 @@ def test_training_stops_early_where_nothing_gets_better(rows: dict[str, Rows], m
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(efficientnet: Path, rows: dict[str, Rows]) -> None:
     def train(**fields: object) -> dict[str, torch.Tensor]:
         config = variant("fine_tune", augment=True, dropout=0.3, **fields)
-        net = build_network(config, load_backbone(settings_for(efficientnet)))
+        net = build_network(config, load_backbone(settings_for(efficientnet)), STATE_FARM)
         torch.manual_seed(np.random.randint(1000))  # the caller's random state must not matter
-        best = fit(net, rows["pixels"], rows["pixels"], config, CPU, quiet).best
+        best = fit(net, rows["pixels"], rows["pixels"], config, QUIET).best
         assert best is not None
         return best
 
@@ -267,8 +270,8 @@ def test_no_row_is_dropped_from_the_last_batch(rows: dict[str, Rows], monkeypatc
 
     monkeypatch.setattr(Rows, "batch", spy)
     config = variant("masks_only", epochs=1, batch_size=16, optimizer="adamw", top_lr=0.01)
-    net = build_network(config, None)
-    train_epoch(open_session(net, rows["fractions"], config, CPU), rows["fractions"], 1)
+    net = build_network(config, None, STATE_FARM)
+    train_epoch(open_session(net, rows["fractions"], config, QUIET), rows["fractions"], 1)
     assert sorted(seen) == list(range(60))
     assert seen != sorted(seen)
 
@@ -286,12 +289,12 @@ def test_a_loss_that_is_not_finite_stops_with_the_best_epoch_before(
     rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = variant("masks_only", epochs=6, optimizer="adamw", top_lr=0.01)
-    net = build_network(config, None)
+    net = build_network(config, None, STATE_FARM)
     real = rate_factor
     monkeypatch.setattr(
         "distracted_pipeline.training.loop.rate_factor", lambda c, epoch: real(c, epoch) if epoch < 3 else float("nan")
     )
-    result = fit(net, rows["fractions"], rows["fractions"], config, CPU, quiet)
+    result = fit(net, rows["fractions"], rows["fractions"], config, QUIET)
     assert result.diverged == 3
     assert len(result.history) == 2
     assert result.best is not None

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import checkpoint, loop, snapshots, tracking
 from distracted_pipeline.training import train as train_module
@@ -26,6 +27,9 @@ FOLD = "1"
 
 def quiet(line: str) -> None:
     """Drop a log line."""
+
+
+QUIET = RunOptions(log=quiet)
 
 
 CASES = {
@@ -54,9 +58,9 @@ def work(settings: Settings, config: VariantConfig, death: str | None) -> None:
     """Train in a process of its own, which dies at a chosen moment."""
     # MLflow is no part of this, and takes seconds to load in every process.
     tracking.reopen_or_start = lambda *args, **kwargs: tracking.OpenRun("run", "", {}, {}, 0)
-    train_module.unsent.finish_run = lambda *args, **kwargs: None
+    train_module.mlflow_outbox.finish_run = lambda *args, **kwargs: None
     plant(death)
-    train_config(settings, config, FOLD, log=quiet)
+    train_config(settings, config, FOLD, QUIET)
 
 
 def plant(death: str | None) -> None:
@@ -97,7 +101,7 @@ def start(settings: Settings, config: VariantConfig, death: str | None) -> BaseP
     # Loaded once, before the forks: else every process takes seconds for it.
     context.set_forkserver_preload(
         [__name__, "transformers.models.auto.modeling_auto", "transformers.models.efficientnet.modeling_efficientnet",
-         "transformers.models.auto.image_processing_auto", "matplotlib.figure"]
+         "transformers.models.auto.image_processing_auto"]
     )  # fmt: skip
     process = context.Process(target=work, args=(settings, config, death))
     process.start()
@@ -141,7 +145,7 @@ def interrupt(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_epoch", stopping)
         with pytest.raises(Stop):
-            train_variant(settings, name, FOLD, log=quiet)
+            train_variant(settings, name, FOLD, QUIET)
 
 
 def test_an_interrupted_training_goes_on_in_the_same_mlflow_run(
@@ -155,7 +159,7 @@ def test_an_interrupted_training_goes_on_in_the_same_mlflow_run(
     kept = read_last(folder, fingerprint["fingerprint"])
     assert kept is not None
     said: list[str] = []
-    meta = train_variant(own_root, "masks_only", FOLD, log=said.append).meta
+    meta = train_variant(own_root, "masks_only", FOLD, RunOptions(log=said.append)).meta
     assert "going on after epoch 1" in said[0]
     assert meta["mlflow_run_id"] == kept.run_id
     assert meta["seconds"] > kept.seconds
@@ -171,10 +175,10 @@ def test_what_another_variant_left_is_never_gone_on_from(own_root: Settings, mon
     text = own_root.variants_file.read_text()
     own_root.variants_file.write_text(text.replace("masks_only: {epochs: 2}", "masks_only: {epochs: 2, seed: 5}"))
     said: list[str] = []
-    folder = train_variant(own_root, "masks_only", FOLD, log=said.append).folder
+    folder = train_variant(own_root, "masks_only", FOLD, RunOptions(log=said.append)).folder
     assert not any("going on" in line for line in said)
     fresh = train_module.variant_named(own_root, "masks_only").model_copy(update={"name": "fresh"})
-    other = train_config(own_root, fresh, FOLD, log=quiet).folder
+    other = train_config(own_root, fresh, FOLD, QUIET).folder
     assert (folder / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
 
 
@@ -183,8 +187,8 @@ def test_a_damaged_snapshot_is_named(own_root: Settings, monkeypatch: pytest.Mon
     path = model_folder(own_root, "masks_only", FOLD) / LAST
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DistractedError, match=r"last\.safetensors is damaged .* Delete it"):
-        train_variant(own_root, "masks_only", FOLD, log=quiet)
+        train_variant(own_root, "masks_only", FOLD, QUIET)
     path.unlink()
-    train_variant(own_root, "masks_only", FOLD, log=quiet)
+    train_variant(own_root, "masks_only", FOLD, QUIET)
     assert is_trained(own_root, "masks_only", FOLD)
     assert load_file(model_folder(own_root, "masks_only", FOLD) / WEIGHTS)

@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
 from mlflow import MlflowClient
 
 from distracted_pipeline.evaluation.predict import predict_fold
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import CONFIG, is_trained, model_folder, read_meta
@@ -20,6 +20,9 @@ from distracted_pipeline.training.train import train_variant
 
 def quiet(line: str) -> None:
     """Drop a log line."""
+
+
+QUIET = RunOptions(log=quiet)
 
 
 @pytest.fixture
@@ -87,8 +90,8 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
     own_root: Settings, refused: Settings, client: MlflowClient
 ) -> None:
     said: list[str] = []
-    folder = train_variant(refused, "masks_only", "1", log=said.append).folder
-    predict_fold(refused, "masks_only", "1", log=said.append)
+    folder = train_variant(refused, "masks_only", "1", RunOptions(log=said.append)).folder
+    predict_fold(refused, "masks_only", "1", RunOptions(log=said.append))
     assert is_trained(refused, "masks_only", "1")
     assert read_meta(folder)["mlflow_run_id"] is None
     assert unsent_folders(refused) == [folder]
@@ -108,16 +111,16 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
     assert run.data.tags["data_fingerprint"] == meta["data_fingerprint"]
     assert {"train_loss", "validation_recall_c0", "held_out_accuracy"} <= set(run.data.metrics)
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert artifacts == {"config.json", "model.safetensors", "confusion_validation.png"}
+    assert artifacts == {"config.json", "model.safetensors", "confusion_validation.svg"}
     assert (folder / CONFIG).stat().st_mtime_ns == before, "nothing downstream is stale: the model is the same"
     assert sync(own_root, log=quiet) == 0
 
 
 def test_numbers_of_a_run_that_was_deleted_are_dropped_aloud(own_root: Settings, client: MlflowClient) -> None:
-    meta = train_variant(own_root, "masks_only", "1", log=quiet).meta
+    meta = train_variant(own_root, "masks_only", "1", QUIET).meta
     client.delete_run(meta["mlflow_run_id"])
     said: list[str] = []
-    predict_fold(own_root, "masks_only", "1", log=said.append)
+    predict_fold(own_root, "masks_only", "1", RunOptions(log=said.append))
     assert any("no longer has the run" in line for line in said)
     assert unsent_folders(own_root) == []
 
@@ -130,7 +133,7 @@ def test_a_training_killed_before_its_result_was_sent_is_sent_by_the_next_run(
 
     monkeypatch.setattr(tracking, "log_metrics", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_variant(own_root, "masks_only", "1", log=quiet)
+        train_variant(own_root, "masks_only", "1", QUIET)
     monkeypatch.undo()
     folder = model_folder(own_root, "masks_only", "1")
     assert unsent_folders(own_root) == [folder]
@@ -138,9 +141,7 @@ def test_a_training_killed_before_its_result_was_sent_is_sent_by_the_next_run(
     assert client.get_run(json.loads((folder / CONFIG).read_text())["mlflow_run_id"]).info.status == "FINISHED"
 
 
-def test_a_silent_server_is_waited_for_briefly_and_then_left_alone(
-    own_root: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_is_asked_once_and_then_left_alone(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 1
     backoff = 2 ** (tries - 1) * int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"])
     assert tries * int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_TIMEOUT"]) + backoff < 30
@@ -150,10 +151,6 @@ def test_a_silent_server_is_waited_for_briefly_and_then_left_alone(
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         settings = dataclasses.replace(own_root, mlflow=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        start_time = time.monotonic()
-        assert start(settings).id is None
-        first = time.monotonic() - start_time
+        assert start(settings).id is None  # how long it waits: benchmarks.bench_tracking
         with pytest.raises(StoreDownError, match="did not answer a moment ago"):
             open_client(settings)
-    assert 0.9 < first < 10
-    assert time.monotonic() - start_time - first < 0.5

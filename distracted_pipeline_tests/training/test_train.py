@@ -18,6 +18,7 @@ from distracted_pipeline.evaluation.predict import is_predicted, predict_fold
 from distracted_pipeline.evaluation.predictions import PROBABILITIES, read_predictions
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.serving.submission import CLIP, clipped, write_submission
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import train as train_module
@@ -43,6 +44,9 @@ def quiet(line: str) -> None:
     """Drop a log line."""
 
 
+QUIET = RunOptions(log=quiet)
+
+
 def held_out(settings: Settings, fold: str) -> pa.Table:
     """The images that a fold predicts."""
     table = images(settings)
@@ -57,14 +61,14 @@ VARIANTS = (
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared: Settings, variant: str) -> None:
-    result = train_variant(prepared, variant, "1", log=quiet)
+    result = train_variant(prepared, variant, "1", QUIET)
     assert not result.reused
     assert is_trained(prepared, variant, "1")
-    again = train_variant(prepared, variant, "1", log=quiet)
+    again = train_variant(prepared, variant, "1", QUIET)
     assert again.reused
     assert again.meta == result.meta
 
-    table = pq.read_table(predict_fold(prepared, variant, "1", log=quiet))
+    table = pq.read_table(predict_fold(prepared, variant, "1", QUIET))
     assert is_predicted(prepared, variant, "1")
     expected = held_out(prepared, "1")
     assert table["img"].to_pylist() == expected["img"].to_pylist()
@@ -101,7 +105,7 @@ def _learning(net: torch.nn.Module, variant: str, settings: Settings) -> list:
 
 def test_a_model_knows_none_of_the_drivers_it_is_judged_on(prepared: Settings) -> None:
     for fold in ("original", "0", "1"):
-        meta = train_variant(prepared, "linear_probe", fold, log=quiet).meta
+        meta = train_variant(prepared, "linear_probe", fold, QUIET).meta
         judged = set(held_out(prepared, fold)["subject"].to_pylist())
         assert not set(meta["train_subjects"]) & judged
         assert set(meta["train_subjects"]).isdisjoint(meta["validation_subjects"])
@@ -116,39 +120,39 @@ def test_a_leak_stops_training(own_root: Settings, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(train_module, "fold_rows", leaky)
     with pytest.raises(DistractedError, match="is in train and in predict"):
-        train_variant(own_root, "masks_only", "1", log=quiet)
+        train_variant(own_root, "masks_only", "1", QUIET)
 
 
 def test_a_changed_option_makes_the_checkpoint_stale_and_trains_again(own_root: Settings) -> None:
-    train_variant(own_root, "masks_only", "0", log=quiet)
+    train_variant(own_root, "masks_only", "0", QUIET)
     assert own_root.variants_file is not None
     text = own_root.variants_file.read_text()
     own_root.variants_file.write_text(text.replace("masks_only: {epochs: 2}", "masks_only: {epochs: 1}"))
     assert not is_trained(own_root, "masks_only", "0")
-    result = train_variant(own_root, "masks_only", "0", log=quiet)
+    result = train_variant(own_root, "masks_only", "0", QUIET)
     assert not result.reused
     assert len(result.meta["history"]) == 1
 
 
 def test_new_images_make_the_checkpoint_stale(own_root: Settings) -> None:
-    train_variant(own_root, "linear_probe", "0", log=quiet)
+    train_variant(own_root, "linear_probe", "0", QUIET)
     path = own_root.data / held_out(own_root, "0")["path"][0].as_py()
     draw_frame(5, 5, 77).save(path, quality=92)
     ingest(own_root, log=quiet)
     assert not is_trained(own_root, "linear_probe", "0")
-    assert not train_variant(own_root, "linear_probe", "0", log=quiet).reused
+    assert not train_variant(own_root, "linear_probe", "0", QUIET).reused
 
 
 def test_another_backbone_makes_only_variants_with_a_backbone_stale(own_root: Settings, other_families: dict) -> None:
-    train_variant(own_root, "linear_probe", "0", log=quiet)
-    train_variant(own_root, "masks_only", "0", log=quiet)
+    train_variant(own_root, "linear_probe", "0", QUIET)
+    train_variant(own_root, "masks_only", "0", QUIET)
     mobile = dataclasses.replace(own_root, backbone=str(other_families["mobilenet_v2"]))
     assert is_trained(mobile, "masks_only", "0")
     assert not is_trained(mobile, "linear_probe", "0")
     with pytest.raises(DistractedError, match="trained on another backbone"):
         load_trained(mobile, "linear_probe", "0", "cpu")
     with pytest.raises(DistractedError, match="kind top_only cuts into EfficientNet"):
-        train_variant(mobile, "top_only", "0", log=quiet)
+        train_variant(mobile, "top_only", "0", QUIET)
 
 
 def test_nan_stops_with_the_last_good_weights_and_no_checkpoint(
@@ -160,7 +164,7 @@ def test_nan_stops_with_the_last_good_weights_and_no_checkpoint(
     )
     folder = model_folder(own_root, "masks_only", "0")
     with pytest.raises(DistractedError, match=r"not finite in epoch 2 .*epoch 1 are kept in .*last_good") as raised:
-        train_variant(own_root, "masks_only", "0", log=quiet)
+        train_variant(own_root, "masks_only", "0", QUIET)
     assert '--partition "0|masks_only"' in str(raised.value)
     assert not is_trained(own_root, "masks_only", "0")
     kept = load_file(folder / LAST_GOOD)
@@ -168,14 +172,14 @@ def test_nan_stops_with_the_last_good_weights_and_no_checkpoint(
     with sqlite3.connect(own_root.data / "mlflow.db") as store:
         assert store.execute("select status from runs order by start_time desc").fetchone()[0] == "FAILED"
     monkeypatch.undo()
-    train_variant(own_root, "masks_only", "0", log=quiet)
+    train_variant(own_root, "masks_only", "0", QUIET)
     assert not (folder / LAST_GOOD).exists()
 
 
 def test_a_damaged_or_absent_checkpoint_is_named_with_the_command(own_root: Settings) -> None:
     with pytest.raises(DistractedError, match=r'--select trained_model --partition "0\|masks_only"'):
         load_trained(own_root, "masks_only", "0", "cpu")
-    folder = train_variant(own_root, "masks_only", "0", log=quiet).folder
+    folder = train_variant(own_root, "masks_only", "0", QUIET).folder
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:100])
     with pytest.raises(DistractedError, match="missing or damaged"):
         load_trained(own_root, "masks_only", "0", "cpu")
@@ -192,15 +196,15 @@ def test_a_checkpoint_of_an_older_version_counts_as_none_and_is_trained_again(ow
     assert not is_trained(own_root, "masks_only", "0")
     with pytest.raises(DistractedError, match="of another version.* --select trained_model"):
         load_trained(own_root, "masks_only", "0", "cpu")
-    assert not train_variant(own_root, "masks_only", "0", log=quiet).reused
+    assert not train_variant(own_root, "masks_only", "0", QUIET).reused
     assert is_trained(own_root, "masks_only", "0")
 
 
 def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prepared: Settings) -> None:
     from mlflow import MlflowClient
 
-    meta = train_variant(prepared, "masks_only", "1", log=quiet).meta
-    predict_fold(prepared, "masks_only", "1", log=quiet)
+    meta = train_variant(prepared, "masks_only", "1", QUIET).meta
+    predict_fold(prepared, "masks_only", "1", QUIET)
     client = MlflowClient(tracking_uri=prepared.mlflow_uri)
     run = client.get_run(meta["mlflow_run_id"])
     assert run.info.status == "FINISHED"
@@ -218,7 +222,7 @@ def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prep
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "config.json",
         "model.safetensors",
-        "confusion_validation.png",
+        "confusion_validation.svg",
     }
     assert run.info.artifact_uri.startswith("file://")
     assert str(prepared.mlflow_artifacts) in run.info.artifact_uri
@@ -233,21 +237,21 @@ def test_a_variant_may_start_from_anothers_weights_of_the_same_fold(own_root: Se
         handle.write("\nwrong: {kind: linear_probe, epochs: 1, checkpoint: masks_only}\n")
         handle.write(f"\nleaky: {{kind: masks_only, checkpoint: {model_folder(own_root, 'masks_only', '0')}}}\n")
     said: list[str] = []
-    second = train_variant(own_root, "second", "0", log=said.append)
+    second = train_variant(own_root, "second", "0", RunOptions(log=said.append))
     assert "second starts from masks_only of the same fold" in said[0]
-    first = train_variant(own_root, "masks_only", "0", log=quiet)
+    first = train_variant(own_root, "masks_only", "0", QUIET)
     assert first.reused
     one, two = load_file(first.folder / WEIGHTS), load_file(second.folder / WEIGHTS)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
     with pytest.raises(DistractedError, match="has no place here"):
-        train_variant(own_root, "wrong", "0", log=quiet)
+        train_variant(own_root, "wrong", "0", QUIET)
     with pytest.raises(DistractedError, match="trained on fold 0 and may know the drivers that fold 1 holds out"):
-        train_variant(own_root, "leaky", "1", log=quiet)
+        train_variant(own_root, "leaky", "1", QUIET)
 
 
 def test_the_fused_checkpoint_stands_on_the_fine_tuned_body_of_its_fold(own_root: Settings) -> None:
-    fused = train_variant(own_root, "masks_fused_checkpoint", "1", log=quiet)
-    tuned = train_variant(own_root, "fine_tune", "1", log=quiet)
+    fused = train_variant(own_root, "masks_fused_checkpoint", "1", QUIET)
+    tuned = train_variant(own_root, "fine_tune", "1", QUIET)
     assert tuned.reused  # it was trained on the way
     one, two = load_file(fused.folder / WEIGHTS), load_file(tuned.folder / WEIGHTS)
     body = [name for name in two if name.startswith("trunk.")]
@@ -262,7 +266,7 @@ def test_the_fused_checkpoint_stands_on_the_fine_tuned_body_of_its_fold(own_root
 
 
 def test_a_changed_start_makes_what_follows_from_it_stale(own_root: Settings) -> None:
-    train_variant(own_root, "masks_fused_checkpoint", "1", log=quiet)
+    train_variant(own_root, "masks_fused_checkpoint", "1", QUIET)
     assert is_trained(own_root, "masks_fused_checkpoint", "1")
     assert own_root.variants_file is not None
     text = own_root.variants_file.read_text()
@@ -272,7 +276,7 @@ def test_a_changed_start_makes_what_follows_from_it_stale(own_root: Settings) ->
 
 
 def test_a_start_that_knows_a_held_out_driver_is_refused(own_root: Settings) -> None:
-    folder = train_variant(own_root, "masks_only", "1", log=quiet).folder
+    folder = train_variant(own_root, "masks_only", "1", QUIET).folder
     meta = json.loads((folder / CONFIG).read_text())
     driver = held_out(own_root, "1")["subject"][0].as_py()
     elsewhere = own_root.data / "elsewhere"
@@ -282,22 +286,22 @@ def test_a_start_that_knows_a_held_out_driver_is_refused(own_root: Settings) -> 
     with own_root.variants_file.open("a") as handle:
         handle.write(f"\nleaky: {{kind: masks_only, checkpoint: {elsewhere}}}\n")
     with pytest.raises(DistractedError, match=f"was trained on driver {driver}, whom fold 1 holds out"):
-        train_variant(own_root, "leaky", "1", log=quiet)
+        train_variant(own_root, "leaky", "1", QUIET)
 
 
 @pytest.mark.parametrize("family", ["mobilenet_v2", "convnext"])
 def test_fine_tuning_trains_the_body_of_any_family(own_root: Settings, other_families: dict, family: str) -> None:
     settings = dataclasses.replace(own_root, backbone=str(other_families[family]))
     before = load_backbone(settings).trunk.state_dict()
-    after = load_file(train_variant(settings, "fine_tune", "1", log=quiet).folder / WEIGHTS)
+    after = load_file(train_variant(settings, "fine_tune", "1", QUIET).folder / WEIGHTS)
     body = [name for name in after if name.startswith("trunk.")]
     moved = [name for name in body if not torch.equal(after[name], before[name.removeprefix("trunk.")])]
     assert len(moved) > 0.9 * len(body)
-    assert predict_fold(settings, "fine_tune", "1", log=quiet).is_file()
+    assert predict_fold(settings, "fine_tune", "1", QUIET).is_file()
 
 
 def test_a_checkpoint_with_foreign_weights_is_refused(own_root: Settings) -> None:
-    folder = train_variant(own_root, "masks_only", "0", log=quiet).folder
+    folder = train_variant(own_root, "masks_only", "0", QUIET).folder
     weights = load_file(folder / WEIGHTS)
     weights.pop("classifier.bias")
     save_file(weights, folder / WEIGHTS)
@@ -306,8 +310,8 @@ def test_a_checkpoint_with_foreign_weights_is_refused(own_root: Settings) -> Non
 
 
 def test_the_submission_has_kaggles_header_every_test_image_and_sane_probabilities(prepared: Settings) -> None:
-    train_variant(prepared, "masks_fused", "original", log=quiet)
-    written = write_submission(prepared, "masks_fused", log=quiet)
+    train_variant(prepared, "masks_fused", "original", QUIET)
+    written = write_submission(prepared, "masks_fused", QUIET)
     with written.path.open(newline="") as handle:
         rows = list(csv.reader(handle))
     assert rows[0] == ["img", *CLASS_IDS]
@@ -326,16 +330,16 @@ def test_probabilities_are_clipped_and_sum_to_one_again() -> None:
 
 def test_without_test_images_or_model_the_submission_says_what_to_do(own_root: Settings) -> None:
     with pytest.raises(DistractedError, match=r'no trained model .*"seed\|masks_only"'):
-        write_submission(own_root, "masks_only", log=quiet)
+        write_submission(own_root, "masks_only", QUIET)
     for path in (own_root.data / "imgs" / "test").glob("*.jpg"):
         path.unlink()
     ingest(own_root, log=quiet)
     with pytest.raises(DistractedError, match="no unlabelled test images"):
-        write_submission(own_root, "masks_only", log=quiet)
+        write_submission(own_root, "masks_only", QUIET)
 
 
 def test_the_meta_is_plain_json_with_what_reports_need(prepared: Settings) -> None:
-    folder = train_variant(prepared, "masks_only", "1", log=quiet).folder
+    folder = train_variant(prepared, "masks_only", "1", QUIET).folder
     meta = json.loads((folder / CONFIG).read_text())
     assert meta == read_meta(folder)
     wanted = {

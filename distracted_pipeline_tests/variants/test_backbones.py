@@ -18,7 +18,7 @@ from distracted_pipeline.variants.backbones import (
     why_unsupported,
 )
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
-from distracted_pipeline_tests.variants.tiny import SIDE, settings_for
+from distracted_pipeline_tests.variants.tiny import SIDE, settings_for, variant
 
 
 @pytest.fixture
@@ -153,9 +153,9 @@ def test_kinds_that_cut_into_efficientnet_say_so_before_anything_is_loaded(
     efficientnet: Path, other_families: dict[str, Path]
 ) -> None:
     mobile = settings_for(other_families["mobilenet_v2"])
-    assert "mobilenet_v2" in (why_unsupported(mobile, "top_only") or "")
-    assert why_unsupported(mobile, "linear_probe") is None
-    assert why_unsupported(settings_for(efficientnet), "adapters") is None
+    assert "mobilenet_v2" in (why_unsupported(mobile, variant("top_only")) or "")
+    assert why_unsupported(mobile, variant("linear_probe")) is None
+    assert why_unsupported(settings_for(efficientnet), variant("adapters")) is None
 
 
 def test_the_tiny_efficientnet_is_the_same_for_the_same_seed_and_small(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_parts_add_up_to_the_network_and_base_blocks_are_named(efficientnet: Pat
         end = next(i for i, line in enumerate(table) if line.startswith("all "))
         parts = [numbers(line) for line in table[:end]]
         config = load_catalogue(settings)[name]
-        net = build_network(config, load_backbone(settings) if config.taps else None)
+        net = build_network(config, load_backbone(settings) if config.taps else None, settings.dataset)
         assert tuple(map(sum, zip(*parts, strict=True))) == net.count() == numbers(table[end].split("(")[0])
         assert (lines[-1] == "base blocks for adapters: 0 to 4") is bool(config.taps)
     assert any(

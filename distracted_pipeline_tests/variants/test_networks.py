@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers import EfficientNetConfig
 from transformers.models.efficientnet.modeling_efficientnet import round_filters
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.training.optimizers import build_optimizer, parameter_groups
@@ -34,7 +35,8 @@ def batch_for(net: VariantNet, names: tuple[str, ...], count: int = 6) -> dict[s
 
 
 def build(config: VariantConfig, folder: Path) -> VariantNet:
-    return build_network(config, load_backbone(settings_for(folder)) if config.taps else None)
+    backbone = load_backbone(settings_for(folder)) if config.taps else None
+    return build_network(config, backbone, STATE_FARM)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0], ids=["serial", "parallel"])
@@ -219,7 +221,7 @@ def test_a_constant_feature_does_not_blow_up(efficientnet: Path) -> None:
 
 def test_the_mask_head_sees_a_phone_of_one_cell() -> None:
     torch.manual_seed(0)
-    head = MaskHead()
+    head = MaskHead(7)
     empty = torch.zeros(1, 7, 60, 80)
     empty[:, 0] = 1
     phone = empty.clone()
@@ -276,8 +278,8 @@ def test_without_peft_lora_names_the_extra(efficientnet: Path, monkeypatch: pyte
     with pytest.raises(DistractedError, match=r"pip install 'distracted_pipeline\[lora\]'"):
         build(variant("lora"), efficientnet)
     monkeypatch.setattr("distracted_pipeline.variants.backbones.find_spec", lambda name: None)
-    assert "[lora]" in (why_unsupported(settings_for(efficientnet), "lora") or "")
-    assert why_unsupported(settings_for(efficientnet), "batch_norm") is None
+    assert "[lora]" in (why_unsupported(settings_for(efficientnet), variant("lora")) or "")
+    assert why_unsupported(settings_for(efficientnet), variant("batch_norm")) is None
 
 
 def test_batch_norms_are_asked_of_a_backbone_that_has_some(other_families: dict[str, Path]) -> None:
