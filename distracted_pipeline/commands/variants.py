@@ -12,14 +12,14 @@ def variants(ctx: click.Context) -> None:
     """List the variants that train: the shipped ones, and those of the file that DISTRACTED_VARIANTS names."""
     if ctx.invoked_subcommand is not None:
         return
-    from distracted_pipeline.variants.config import TRAINS, load_catalogue
+    from distracted_pipeline.variants.config import load_catalogue
 
     settings = current_settings()
     catalogue = load_catalogue(settings)
     width = max(map(len, catalogue))
     for name, config in catalogue.items():
         mark = "  (baseline)" if name == settings.baseline else ""
-        click.echo(f"{name:{width}}  {TRAINS[config.kind]}{mark}")
+        click.echo(f"{name:{width}}  {config.technique.trains}{mark}")
     click.echo("One of them: distracted variants show NAME")
 
 

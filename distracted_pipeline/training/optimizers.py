@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.networks import TOP, VariantNet
+from distracted_pipeline.variants.networks import VariantNet
 
 _LAYER = re.compile(r"(.*\.\d+)\.|((?:[^.]+\.){3}[^.]+)\.")
 """A body parameter's layer: its name up to the last number (`….encoder.blocks.5`), else the part of the model it
@@ -34,15 +34,16 @@ def build_optimizer(net: VariantNet, config: VariantConfig) -> torch.optim.Optim
 
 
 def parameter_groups(net: VariantNet, config: VariantConfig) -> list[dict[str, Any]]:
-    """Return the top at `top_lr`, then the body that `fine_tune` trains, its last layer at `body_lr`.
+    """Return the top at `top_lr`, then the body of a kind that trains one, its last layer at `body_lr`.
 
     With a `layer_decay` below 1 every layer of the body is a group, its rate that factor below the next one's.
     """
-    top = [parameter for name, parameter in net.learning() if config.kind != "fine_tune" or TOP.search(name)]
+    technique = config.technique
+    top = [parameter for name, parameter in net.learning() if not technique.is_body(name)]
     groups: list[dict[str, Any]] = [{"params": top, "lr": config.top_lr, "weight_decay": config.top_decay}]
     layers: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in net.learning() if config.kind == "fine_tune" else ():
-        if not TOP.search(name):
+    for name, parameter in net.learning():
+        if technique.is_body(name):
             layers.setdefault(_layer(name) if config.layer_decay < 1 else "body", []).append(parameter)
     for depth, parameters in enumerate(reversed(layers.values())):
         rate = config.body_lr * config.layer_decay**depth

@@ -1,19 +1,20 @@
-"""The seed's command line: its options, its dispatch, its `hyperparameters_*.json`.
+"""The original project's command line: its options, its dispatch, its `hyperparameters_*.json`.
 
 Options become a `VariantConfig` and train as any variant does. The click command is `cli`'s.
 """
 
 import ast
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import Log
+from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.train import TrainResult, train_config
 from distracted_pipeline.variants.config import VariantConfig, validated
-from distracted_pipeline.vocabulary import SEED_FOLD
 
 OPTIONS: dict[str, type] = {
     "batch_size": int,
@@ -28,7 +29,7 @@ OPTIONS: dict[str, type] = {
     "adapter_weight": float,
     "checkpoint": str,
 }
-"""The seed's eleven options, in snake case, and the types of their values."""
+"""The original project's eleven options, in snake case, and the types of their values."""
 
 DEFAULT_ADAPTERS = "[3]"
 
@@ -39,17 +40,17 @@ def train_from_options(
     settings: Settings,
     *,
     name: str = DEFAULT_NAME,
-    fold: str = SEED_FOLD,
+    fold: str = ORIGINAL_FOLD,
     device: str = "auto",
-    log: Callable[[str], object] = print,
+    log: Log = print,
     **options: Any,
 ) -> TrainResult:
-    """Train what the seed's options describe.
+    """Train what the original project's options describe.
 
     Args:
         settings: Where the data lies.
         name: Folder and run name of the result, `models/<name>/<fold>`.
-        fold: `seed` or `0` ... `4`.
+        fold: One of `scopes.FOLDS`.
         device: `auto`, `cpu`, `cuda`, ...
         log: Receives progress lines.
         options: Any of `OPTIONS`; None means not given.
@@ -59,13 +60,13 @@ def train_from_options(
     """
     config = config_from_options(name, options)
     log(f"{name}: {config.kind}, {config.epochs} epochs, batches of {config.batch_size}")
-    return train_config(settings, config, fold, device=device, log=log)
+    return train_config(settings, config, fold, RunOptions(device, log=log))
 
 
 def config_from_options(name: str, options: dict[str, Any]) -> VariantConfig:
-    """Return the variant that the seed's options mean: adapters if any, else fine-tuning if body_lr, else masks.
+    """Return the variant that the original's options mean: adapters if any, else fine-tuning if body_lr, else masks.
 
-    Defaults are the seed's, so `adapters` is [3] unless given as `[]`.
+    Defaults are the original's, so `adapters` is [3] unless given as `[]`.
 
     Raises:
         DistractedError: An option is unknown or its value is not allowed.
@@ -106,7 +107,7 @@ def parse_adapters(text: Any) -> tuple[int, ...]:
 
 
 def from_json(path: Path) -> dict[str, dict[str, Any]]:
-    """Return options by run name from a file in the seed's format, `{"name": {"--body-lr": 0.01}}`.
+    """Return options by run name from a file in the original project's format, `{"name": {"--body-lr": 0.01}}`.
 
     Raises:
         DistractedError: The file is unreadable, no such mapping, or holds an unknown option or wrong value.

@@ -1,7 +1,7 @@
-"""Small trainable parts in a frozen trunk, nothing at all at the start: adapters for EfficientNet, LoRA for any.
+"""Adapters for EfficientNet: small trainable parts of a frozen trunk that change nothing at the start.
 
-Adapters: Houlsby et al. 2019 (serial) and He et al. 2022 (parallel), with convolutions. LoRA: Hu et al. 2022,
-through peft, which loads when it is used. What trains and how is `networks` and `training`.
+Serial ones after Houlsby et al. 2019, parallel ones after He et al. 2022, with convolutions. What else learns beside
+them is `kinds.adapters`.
 """
 
 import copy
@@ -9,13 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
+from distracted_pipeline.variants.trunks import EfficientNetTrunk
 
 REDUCTION = 4
 """Channels are squeezed by this factor inside an adapter, to no fewer than 8."""
-
-NEEDS_PEFT = "kind lora needs the package peft, which is not installed: pip install 'distracted_pipeline[lora]'"
 
 
 class Adapter(nn.Module):
@@ -85,34 +82,3 @@ def insert_adapters(trunk: EfficientNetTrunk, base_blocks: tuple[int, ...], weig
     blocks = trunk.encoder.blocks
     for index in [trunk.block_index(base) for base in base_blocks]:
         blocks[index] = ParallelAdapter(blocks[index], weight) if weight else SerialAdapter(blocks[index])
-
-
-def insert_lora(trunk: Trunk, rank: int) -> None:
-    """Put low-rank updates, zero at the start, on pointwise convolutions and linear layers wider than `rank`.
-
-    Raises:
-        DistractedError: peft is not installed, or no layer is wide enough.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise DistractedError(NEEDS_PEFT) from error
-    names = [name for name, module in trunk.named_modules() if _lora_width(module) > rank]
-    if not names:
-        raise DistractedError(
-            f"lora_rank is {rank}: {trunk.family} has no pointwise convolution or linear layer that is wider. Lower it."
-        )
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=names), trunk)
-    for name in names:
-        wrapped: Any = trunk.get_submodule(name)
-        if isinstance(conv := wrapped.base_layer, nn.Conv2d):  # MobileNet reads these off its convolutions to pad
-            wrapped.kernel_size, wrapped.stride, wrapped.dilation = conv.kernel_size, conv.stride, conv.dilation
-
-
-def _lora_width(module: nn.Module) -> int:
-    """Return the smaller of a layer's widths where its weights form one matrix, else 0."""
-    if isinstance(module, nn.Linear):
-        return min(module.in_features, module.out_features)
-    if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1:
-        return min(module.in_channels, module.out_channels)
-    return 0

@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.trunks import ONLY_EFFICIENTNET, EfficientNetTrunk, Trunk
+from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
 
 _HASHED = ("config.json", "preprocessor_config.json")
 _WEIGHTS = ("model*.safetensors",)
@@ -139,20 +138,12 @@ def why_unsupported(settings: Settings, config: VariantConfig) -> str | None:
 
     Reads `config.json` only: cheap enough to ask for every variant.
     """
-    from distracted_pipeline.variants.adapters import NEEDS_PEFT
-    from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET
-
-    kind = config.kind
-    if kind == "lora" and find_spec("peft") is None:
-        return NEEDS_PEFT
     source = _source(settings, config.model_name)
-    folder = local_folder(source)
-    if kind not in NEEDS_EFFICIENTNET or folder is None or not (folder / "config.json").is_file():
-        return None
-    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if family == "efficientnet":
-        return None
-    return f"kind {kind} cuts into EfficientNet's blocks, and {source} is {family}. {ONLY_EFFICIENTNET}"
+    folder = local_folder(source) if config.taps else None
+    family = None
+    if folder is not None and (folder / "config.json").is_file():
+        family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    return config.technique.why_not(source, family)
 
 
 def local_folder(source: str) -> Path | None:

@@ -1,49 +1,33 @@
 """The catalogue of variants: YAML entries, validated; each entry is one partition of `trained_model`.
 
-Belongs here: which options a variant has, their defaults and limits, and which inputs follow from them.
-Does not belong here: networks and weights (`backbones`, `networks`). Everything that loads the Dagster
-definitions imports this module, so it imports nothing heavier than pydantic and yaml.
+Belongs here: which options a variant has, their defaults and limits. Does not belong here: what a kind makes of them
+(`kinds`), networks and weights (`backbones`, `networks`). Everything that loads the Dagster definitions imports this
+module, so it imports nothing heavier than pydantic and yaml.
 """
 
 import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
-
-Kind = Literal["linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused", "lora", "batch_norm"]
-
-TRAINS: dict[str, str] = {
-    "linear_probe": "classifier",
-    "top_only": "top_conv, top_bn, classifier",
-    "fine_tune": "everything, the body at body_lr",
-    "adapters": "adapters, top_conv, top_bn, classifier",
-    "masks_only": "mask CNN, classifier",
-    "masks_fused": "mask CNN, classifier over the pooled embedding and the mask CNN's output",
-    "lora": "low-rank updates of pointwise convolutions and linear layers, classifier",
-    "batch_norm": "scale and shift of every batch norm, classifier",
-}
-"""What each kind trains; everything else stays as the backbone brought it."""
-
-NEEDS_EFFICIENTNET = frozenset({"top_only", "adapters"})
-"""Kinds that cut into EfficientNet's blocks; the others work with any image classifier."""
+from distracted_pipeline.variants.kinds import KINDS, Kind, objection
 
 
 class VariantConfig(BaseModel):
-    """One way to train a classifier. Field names are those of the seed's command line, in snake case."""
+    """One way to train a classifier. Field names are those of the original project's command line, in snake case."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="key of the entry, folder and partition name")
     label: str = Field(default="", description="how reports call it; the name if empty")
     description: str = ""
-    kind: Kind
+    kind: str = Field(description="the technique, one of variants/kinds")
     model_name: str | None = Field(default=None, description="backbone, id or folder; None is DISTRACTED_BACKBONE")
     batch_size: int = Field(default=128, ge=1)
     epochs: int = Field(default=10, ge=1)
@@ -52,9 +36,9 @@ class VariantConfig(BaseModel):
     )
     scheduler: Literal["step", "cosine"] = Field(default="step", description="step multiplies by gamma each epoch")
     gamma: float = Field(default=1.0, gt=0, le=1)
-    top_lr: float = Field(default=2.0, gt=0, description="all that learns but the body of fine_tune")
+    top_lr: float = Field(default=2.0, gt=0, description="of all that learns, but for the body in fine_tune")
     top_decay: float = Field(default=0.0, ge=0)
-    body_lr: float = Field(default=0.0, ge=0, description="the rest of the backbone; only fine_tune trains it")
+    body_lr: float = Field(default=0.0, ge=0, description="of the rest of the backbone; only fine_tune trains it")
     body_decay: float = Field(default=0.0, ge=0)
     layer_decay: float = Field(
         default=1.0,
@@ -75,40 +59,37 @@ class VariantConfig(BaseModel):
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: Literal["balanced"] | None = Field(
-        default=None, description="balanced: a row weighs in inversely to how many training rows its class has"
+        default=None, description="balanced: every class counts the same in the loss, however many training rows it has"
     )
     early_stopping: int = Field(
-        default=0, ge=0, description="epochs without a better one before training ends; 0: never"
+        default=0, ge=0, description="training ends after so many epochs without a better one; 0: never"
     )
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
-    def _adapters_default_to_block_3(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kind") == "adapters" and data.get("adapters") is None:
-            return {**data, "adapters": (3,)}
-        return data
+    def _kind_and_its_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "kind" not in data:
+            return data
+        kind = data["kind"]
+        if not isinstance(kind, str) or kind not in KINDS:
+            *first, last = map(repr, KINDS)
+            raise ValueError(f"field 'kind' is {kind!r}: Input should be {', '.join(first)} or {last}")
+        return {**data, **{name: value for name, value in KINDS[kind].defaults.items() if data.get(name) is None}}
 
     @model_validator(mode="after")
-    def _options_fit_the_kind(self) -> Self:
-        if (self.kind == "adapters") != bool(self.adapters):
-            raise ValueError(
-                f"adapters is {list(self.adapters)}: kind adapters takes at least one base block, others none"
-            )
-        if len(set(self.adapters)) < len(self.adapters) or any(block < 0 for block in self.adapters):
-            raise ValueError(f"adapters is {list(self.adapters)}: base blocks are distinct numbers from 0")
-        if (self.kind == "fine_tune") != (self.body_lr > 0):
-            raise ValueError(
-                f"body_lr is {self.body_lr:g}: kind fine_tune takes a rate above 0, others 0 (frozen body)"
-            )
-        if self.optimizer == "lbfgs" and self.kind != "linear_probe":
-            raise ValueError("optimizer is lbfgs: only kind linear_probe takes it, others adadelta or adamw")
-        for field, kind, off in (("layer_decay", "fine_tune", 1.0), ("lora_rank", "lora", 8)):
-            if self.kind != kind and getattr(self, field) != off:
-                raise ValueError(f"{field} is {getattr(self, field):g}: only kind {kind} takes it, leave it out here")
+    def _options_fit(self) -> Self:
+        reason = objection(self)
+        if reason:
+            raise ValueError(reason)
         if self.checkpoint == self.name:
             raise ValueError(f"checkpoint is {self.checkpoint!r}, the entry itself: name another variant")
         return self
+
+    @property
+    def technique(self) -> Kind:
+        """Return what the variant's kind is: what it trains and how."""
+        return KINDS[self.kind]
 
     @property
     def title(self) -> str:
@@ -118,16 +99,7 @@ class VariantConfig(BaseModel):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Return what training reads: backbone taps, and `fractions` from the mask cache."""
-        entry = {
-            "linear_probe": "pooled",
-            "masks_fused": "pooled",
-            "top_only": "last_block",
-            "fine_tune": "pixels",
-            "lora": "pixels",
-            "batch_norm": "pixels",
-            "adapters": f"block{min(self.adapters, default=0)}_input",
-        }.get(self.kind)
-        return ((entry,) if entry else ()) + (("fractions",) if self.kind.startswith("masks_") else ())
+        return self.technique.inputs(self)
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -243,7 +215,7 @@ def _explained(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown field {where!r}; fields: {', '.join(VariantConfig.model_fields)}"
     if problem["type"] == "missing":
-        allowed = f"; allowed: {', '.join(get_args(Kind))}" if where == "kind" else ""
+        allowed = f"; allowed: {', '.join(KINDS)}" if where == "kind" else ""
         return f"field {where!r} is missing{allowed}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])

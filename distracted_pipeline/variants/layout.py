@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
-from distracted_pipeline.variants.config import TRAINS, VariantConfig, variant_named
+from distracted_pipeline.variants.config import VariantConfig, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
 
@@ -29,7 +29,7 @@ def describe(settings: Settings, name: str) -> Iterator[str]:
         yield config.description.strip()
     given = config.model_dump(exclude_defaults=True, exclude={"name", "label", "description"})
     yield "options: " + ", ".join(f"{key} {_shown(value)}" for key, value in given.items())
-    yield f"trains: {TRAINS[config.kind]}"
+    yield f"trains: {config.technique.trains}"
     yield f"reads: {', '.join(config.inputs)}"
     reason = why_unsupported(settings, config)
     if reason:

@@ -1,9 +1,8 @@
 """One network for every variant: a trunk from some tap onwards, a mask head, or both, and a classifier.
 
-Belongs here: what is computed and which weights learn. Does not belong here: how they learn (`training`).
+Belongs here: what is computed. Does not belong here: which weights learn (`kinds`), and how (`training`).
 """
 
-import re
 from collections.abc import Iterator
 
 import torch
@@ -12,23 +11,9 @@ from torch.nn import functional
 
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.variants.adapters import insert_adapters, insert_lora
 from distracted_pipeline.variants.backbones import Backbone
-from distracted_pipeline.variants.config import NEEDS_EFFICIENTNET, VariantConfig
+from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
-
-HEAD = re.compile(r"^classifier\.|^mask_head\.")
-"""Names of the weights that every variant trains, where it has them."""
-
-TOP = re.compile(rf"{HEAD.pattern}|\.top_conv\.|\.top_bn\.|\.adapter\.")
-"""Names of the weights that learn at `top_lr` in `fine_tune`; the rest of the trunk is the body."""
-
-_LEARNS = {
-    "fine_tune": re.compile(""),
-    "top_only": TOP,
-    "adapters": TOP,
-    "lora": re.compile(rf"{HEAD.pattern}|\.lora_[AB]\."),
-}
 
 
 class Standardise(nn.Module):
@@ -216,6 +201,7 @@ def build_network(config: VariantConfig, backbone: Backbone | None, dataset: Dat
     Raises:
         DistractedError: The kind needs another backbone or a package that is not there, or a base block does not exist.
     """
+    kind = config.technique
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         mask_head = MaskHead(len(dataset.mask_names)) if "fractions" in config.inputs else None
@@ -224,35 +210,13 @@ def build_network(config: VariantConfig, backbone: Backbone | None, dataset: Dat
             if backbone is None:
                 raise ValueError(f"variant {config.name} reads {config.taps} and needs a backbone")
             trunk = backbone.trunk
-            if config.kind in NEEDS_EFFICIENTNET and not isinstance(trunk, EfficientNetTrunk):
-                raise DistractedError(
-                    f"variant {config.name}: kind {config.kind} cuts into EfficientNet's blocks, and {backbone.name} "
-                    f"is {trunk.family}. Set DISTRACTED_BACKBONE, or the variant's `model_name`, to an EfficientNet."
-                )
-            if isinstance(trunk, EfficientNetTrunk) and config.adapters:
-                insert_adapters(trunk, config.adapters, config.adapter_weight)
-            if config.kind == "lora":
-                insert_lora(trunk, config.lora_rank)
+            reason = kind.why_not(backbone.name, trunk.family)
+            if reason:
+                raise DistractedError(f"variant {config.name}: {reason}")
+            if kind.insert is not None:
+                kind.insert(trunk, config)
         net = VariantNet(config, trunk, mask_head, len(dataset.class_ids))
-    chosen = what_learns(config.kind, net)
+    chosen = kind.learning(net)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in chosen)
     return net
-
-
-def what_learns(kind: str, net: VariantNet) -> set[str]:
-    """Return the names of the parameters that learn in a variant of `kind`.
-
-    Raises:
-        DistractedError: The kind trains batch norms and the backbone has none.
-    """
-    chosen = {name for name, _ in net.named_parameters() if _LEARNS.get(kind, HEAD).search(name)}
-    if kind == "batch_norm":
-        norms = [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
-        if not norms:
-            raise DistractedError(
-                f"kind batch_norm trains batch norms, and {net.trunk.family if net.trunk else 'this'} has none. "
-                "Set DISTRACTED_BACKBONE, or the variant's `model_name`, to one with some, e.g. an EfficientNet."
-            )
-        chosen |= {f"{name}.{part}" for name in norms for part in ("weight", "bias")}
-    return chosen

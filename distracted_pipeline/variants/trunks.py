@@ -18,8 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from distracted_pipeline.errors import DistractedError
 
 ONLY_EFFICIENTNET = (
-    "linear_probe, fine_tune, lora, masks_only and masks_fused work with any image classifier; "
-    "for the others set DISTRACTED_BACKBONE, or the variant's `model_name`, to an EfficientNet."
+    "Only EfficientNet can be cut at its blocks: set DISTRACTED_BACKBONE, or the variant's `model_name`, to one."
 )
 
 

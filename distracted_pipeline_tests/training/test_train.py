@@ -35,6 +35,7 @@ from distracted_pipeline.training.inputs import load_inputs
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.variants.networks import VariantNet
 from distracted_pipeline.vocabulary import CLASS_IDS
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.training.rooted import images
@@ -96,11 +97,9 @@ def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared
     assert evaluated.rejected == []
 
 
-def _learning(net: torch.nn.Module, variant: str, settings: Settings) -> list:
-    from distracted_pipeline.variants.networks import what_learns
-
-    kind = load_catalogue(settings)[variant].kind
-    return [(name, p) for name, p in net.named_parameters() if name in what_learns(kind, net)]
+def _learning(net: VariantNet, variant: str, settings: Settings) -> list:
+    chosen = load_catalogue(settings)[variant].technique.learning(net)
+    return [(name, p) for name, p in net.named_parameters() if name in chosen]
 
 
 def test_a_model_knows_none_of_the_drivers_it_is_judged_on(prepared: Settings) -> None:

@@ -17,7 +17,7 @@ from distracted_pipeline.training.optimizers import build_optimizer, parameter_g
 from distracted_pipeline.variants.adapters import Adapter, insert_adapters
 from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.networks import MaskHead, VariantNet, build_network, what_learns
+from distracted_pipeline.variants.networks import MaskHead, VariantNet, build_network
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
 from distracted_pipeline_tests.variants.tiny import KINDS, SIDE, settings_for, variant
 
@@ -118,7 +118,7 @@ def test_only_what_should_learn_moves(efficientnet: Path, kind: str) -> None:
         functional.cross_entropy(net(batch), labels).backward()
         optimizer.step()
     moved = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
-    should = what_learns(kind, net)
+    should = config.technique.learning(net)
     assert moved == should
     parts = {
         "linear_probe": {"classifier"},
@@ -277,7 +277,7 @@ def test_without_peft_lora_names_the_extra(efficientnet: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(DistractedError, match=r"pip install 'distracted_pipeline\[lora\]'"):
         build(variant("lora"), efficientnet)
-    monkeypatch.setattr("distracted_pipeline.variants.backbones.find_spec", lambda name: None)
+    monkeypatch.setattr("distracted_pipeline.variants.kinds.find_spec", lambda name: None)
     assert "[lora]" in (why_unsupported(settings_for(efficientnet), variant("lora")) or "")
     assert why_unsupported(settings_for(efficientnet), variant("batch_norm")) is None
 
@@ -335,7 +335,7 @@ def test_a_streamlined_network_learns_the_same_weights_by_the_same_names(efficie
         gradients.append({name: parameter.grad for name, parameter in net.learning()})
         assert all(parameter.grad is None for parameter in net.parameters() if not parameter.requires_grad)
     ours, theirs = gradients
-    assert ours.keys() == theirs.keys() == what_learns(kind, plain)
+    assert ours.keys() == theirs.keys() == variant(kind).technique.learning(plain)
     for name, gradient in theirs.items():
         assert gradient is not None
         assert torch.allclose(gradient, ours[name], rtol=1e-3, atol=1e-4 * float(ours[name].abs().max())), name

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants import kinds
 from distracted_pipeline.variants.config import VariantConfig
 
 SIDE = 32
@@ -64,4 +65,4 @@ def variant(kind: str, **fields: object) -> VariantConfig:
     )
 
 
-KINDS = ("linear_probe", "top_only", "fine_tune", "adapters", "masks_only", "masks_fused", "lora", "batch_norm")
+KINDS = tuple(kinds.KINDS)
