@@ -78,4 +78,4 @@ def test_the_weights_that_were_spoilt_are_named(prepared: Settings, result: Trai
     assert torch.isnan(load_file(result.folder / WEIGHTS)["classifier.bias"]).any()
     finite = next(check for check in check_trained(prepared, result) if check.name == "finite")
     assert finite.facts["not_finite"] == "classifier.bias"
-    assert finite.words() == "not finite: classifier.bias"
+    assert finite.description == "not finite: classifier.bias"

@@ -16,7 +16,7 @@ def _learns(net: "VariantNet") -> set[str]:
     if not norms:
         raise DistractedError(
             f"kind batch_norm trains batch norms, and {net.trunk.family if net.trunk else 'this'} has none: set "
-            "DISTRACTED_BACKBONE, or the variant's `model_name`, to a network with some, e.g. an EfficientNet"
+            "DISTRACTED_BACKBONE, or the variant's `model_name`, to a network that has some, as any EfficientNet does"
         )
     return {f"{name}.{part}" for name in norms for part in ("weight", "bias")}
 
