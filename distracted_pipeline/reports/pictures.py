@@ -1,29 +1,32 @@
 """The pictures of a site as small JPEG files: frames, mask overlays, Grad-CAM overlays.
 
 One decode per image, on a few threads (PIL releases the interpreter lock). Which images are drawn
-belongs to `selection`; what masks and CAMs are belongs to `masks` and `evaluation`.
+belongs to `selection`; what masks and CAMs are belongs to `masks` and `explanation`.
 """
 
 import base64
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
 
+from distracted_pipeline.dataset import Category
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.explanation.maps import delta_cam
 from distracted_pipeline.explanation.overlays import diverge, heat
+from distracted_pipeline.explanation.tables import CamRow
 from distracted_pipeline.figures.formats import slug
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.masks.cache import MaskCache, open_cache
-from distracted_pipeline.progress import Progress
-from distracted_pipeline.reports.findings import Cam, Findings, Image
+from distracted_pipeline.progress import Log, Progress
+from distracted_pipeline.reports.report_data import Image, ReportData
 
 WIDTH = 320
 """Width of frames and mask overlays in pixels; the height follows the frame."""
@@ -55,13 +58,21 @@ class Pictures:
     no_masks: str = ""
 
 
+class _Cam(NamedTuple):
+    """A variant's CAM of an image: what is known of it, and the map, uint8 [h, w]."""
+
+    variant: str
+    row: CamRow
+    values: np.ndarray
+
+
 def draw_pictures(
-    findings: Findings,
+    report: ReportData,
     images: Sequence[Image],
     site: Path,
     *,
     width: int = WIDTH,
-    log: Callable[[str], object] = print,
+    log: Log = print,
 ) -> Pictures:
     """Write the pictures of `images`, `width` pixels wide at most, under `site/pictures`; return where they are.
 
@@ -69,16 +80,16 @@ def draw_pictures(
         DistractedError: A frame of the manifest cannot be read any more.
     """
     pictures = Pictures()
-    cache, masked, pictures.no_masks = _masks(findings, images)
-    cams: dict[str, list[tuple[str, Cam]]] = {}
-    for variant, found in findings.cams.items():
-        for cam in found.rows:
-            cams.setdefault(cam.img, []).append((variant, cam))
-    for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in findings.cams)):
+    cache, masked, pictures.no_masks = _masks(report, images)
+    cams: dict[str, list[_Cam]] = {}
+    for variant, found in report.cams.items():
+        for row, values in zip(found.rows, found.maps, strict=True):
+            cams.setdefault(row.img, []).append(_Cam(variant, row, values))
+    for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in report.cams)):
         (site / folder).mkdir(parents=True, exist_ok=True)
     progress = Progress(len(images), "pictures", log)
     average = _Average()
-    with ImageReader(findings.settings.data) as reader, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ImageReader(report.settings.data) as reader, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
 
         def draw(image: Image) -> None:
             pixels = reader.rgb(image.path)
@@ -86,16 +97,16 @@ def draw_pictures(
             name = slug(image.img)
             pictures.frames[image.img] = _save(frame, site, f"pictures/{name}.jpg")
             if cache is not None and image.img in masked:
-                overlaid = _overlaid(frame, cache.mask(image.img))
+                overlaid = _overlaid(frame, cache.mask(image.img), report.dataset.categories)
                 pictures.masks[image.img] = _save(overlaid, site, f"pictures/{name}.mask.jpg")
             small = _fit(frame, CAM_WIDTH)
             average.add(image.true, small)
             own = cams.get(image.img, ())
-            for variant, cam in own:
-                heated = heat(small, findings.cams[variant].maps[cam.row])
-                place = f"pictures/{slug(variant)}/{name}.{slug(cam.target)}.jpg"
-                pictures.cams[variant, image.img, cam.target] = _save(heated, site, place)
-            changes = _changes(findings, own)
+            for cam in own:
+                heated = heat(small, cam.values)
+                place = f"pictures/{slug(cam.variant)}/{name}.{slug(cam.row.target)}.jpg"
+                pictures.cams[cam.variant, image.img, cam.row.target] = _save(heated, site, place)
+            changes = _changes(report.baseline, own)
             largest = max((float(np.abs(change).max()) for change in changes.values()), default=0.0)
             for variant, change in changes.items():
                 tinted = diverge(small, change, largest)
@@ -104,7 +115,7 @@ def draw_pictures(
 
         for _ in pool.map(draw, images):
             progress.advance()
-    _draw_means(findings, average, site, pictures)
+    _draw_means(report, average, site, pictures)
     return pictures
 
 
@@ -135,7 +146,7 @@ class _Average:
         pixels = np.asarray(frame, np.float32)
         with self._lock:
             total, count = self._sums.get(k, (np.zeros_like(pixels), 0))
-            if total.shape == pixels.shape:  # frames of another size are no part of it
+            if total.shape == pixels.shape:  # frames of another size are left out of the mean
                 self._sums[k] = total + pixels, count + 1
 
     def of(self, k: int) -> Pillow.Image | None:
@@ -143,37 +154,37 @@ class _Average:
         return None if total is None else Pillow.fromarray((total / count).astype(np.uint8))
 
 
-def _draw_means(findings: Findings, average: _Average, site: Path, pictures: Pictures) -> None:
+def _draw_means(report: ReportData, average: _Average, site: Path, pictures: Pictures) -> None:
     """Lay each variant's mean CAM of a class over the class's mean frame."""
-    for variant, cams in findings.cams.items():
+    for variant, cams in report.cams.items():
         for k, mean in enumerate(() if cams.means is None else cams.means):
             frame = average.of(k)
             if frame is not None and mean.any():
-                place = f"pictures/{slug(variant)}/mean.c{k}.jpg"
+                place = f"pictures/{slug(variant)}/mean.{report.dataset.class_ids[k]}.jpg"
                 pictures.means[variant, k] = _save(heat(frame, mean), site, place)
 
 
-def _changes(findings: Findings, cams: Sequence[tuple[str, Cam]]) -> dict[str, np.ndarray]:
+def _changes(baseline: str, cams: Sequence[_Cam]) -> dict[str, np.ndarray]:
     """Return by variant what changes on an image's true class against the baseline, where both have a CAM of it."""
-    maps = {name: _for_true_class(findings, name, cams) for name in dict.fromkeys(name for name, _ in cams)}
-    baseline = maps.pop(findings.baseline, None)
-    if baseline is None:
+    maps = {name: _for_true_class(name, cams) for name in dict.fromkeys(cam.variant for cam in cams)}
+    reference = maps.pop(baseline, None)
+    if reference is None:
         return {}
-    return {name: delta_cam(cam, baseline) for name, cam in maps.items() if cam is not None}
+    return {name: delta_cam(values, reference) for name, values in maps.items() if values is not None}
 
 
-def _for_true_class(findings: Findings, variant: str, cams: Sequence[tuple[str, Cam]]) -> np.ndarray | None:
+def _for_true_class(variant: str, cams: Sequence[_Cam]) -> np.ndarray | None:
     """Return a variant's CAM of an image's true class, None where it has none or an empty one."""
-    for name, cam in cams:
-        if name == variant and (cam.target == "true" or cam.predicted == cam.true) and not cam.all_zero:
-            return findings.cams[variant].maps[cam.row]
+    for name, row, values in cams:
+        if name == variant and (row.target == "true" or row.predicted == row.true) and not row.all_zero:
+            return values
     return None
 
 
-def _masks(findings: Findings, images: Sequence[Image]) -> tuple[MaskCache | None, set[str], str]:
+def _masks(report: ReportData, images: Sequence[Image]) -> tuple[MaskCache | None, set[str], str]:
     """Return the mask cache, which of the images it holds, and why there is none; fills nothing."""
     try:
-        cache = open_cache(findings.settings)
+        cache = open_cache(report.settings)
     except DistractedError as error:  # a report without masks is a report; it says so
         return None, set(), str(error)
     subjects = {image.subject for image in images}
@@ -183,11 +194,11 @@ def _masks(findings: Findings, images: Sequence[Image]) -> tuple[MaskCache | Non
     return cache, masked, ""
 
 
-def _overlaid(frame: Pillow.Image, mask: np.ndarray) -> Pillow.Image:
+def _overlaid(frame: Pillow.Image, mask: np.ndarray, categories: Sequence[Category]) -> Pillow.Image:
     from distracted_pipeline.masks.overlays import overlay
 
     ids = np.asarray(Pillow.fromarray(mask).resize(frame.size, Pillow.Resampling.NEAREST))
-    return overlay(np.asarray(frame), ids)
+    return overlay(np.asarray(frame), ids, categories)
 
 
 def _fit(image: Pillow.Image, width: int) -> Pillow.Image:

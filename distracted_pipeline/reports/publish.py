@@ -3,8 +3,7 @@
 Only the summary goes there: MLflow's preview follows no relative link. The store itself is `training.tracking`.
 """
 
-from collections.abc import Callable
-
+from distracted_pipeline.progress import Log
 from distracted_pipeline.reports.build import ReportResult
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
@@ -13,7 +12,7 @@ RUN = "report"
 """Name of the run that holds the newest summary."""
 
 
-def log_summary(settings: Settings, result: ReportResult, *, log: Callable[[str], object] = print) -> str | None:
+def log_summary(settings: Settings, result: ReportResult, *, log: Log = print) -> str | None:
     """Put the summary into the run `report`, in place of the last one, and return the run's id.
 
     Returns None, and says why, where the store does not answer: the report lies on disk all the same.

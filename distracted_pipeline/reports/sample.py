@@ -5,7 +5,6 @@ Belongs here: what is left out of it. The pages are those of `pages`, as in any 
     python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,10 @@ import click
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.figures import formats
-from distracted_pipeline.reports.build import publish_site, temporary_site, write_site
-from distracted_pipeline.reports.reading import read_findings
+from distracted_pipeline.progress import Log
+from distracted_pipeline.reports.build import within_budget, write_site
+from distracted_pipeline.reports.folders import publish_site, temporary_site
+from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 
 BUDGET = 1_500_000
@@ -27,7 +28,7 @@ IMAGES = 5
 WIDTH = 200
 
 
-def write_sample(settings: Settings, folder: Path, log: Callable[[str], object] = print) -> int:
+def write_sample(settings: Settings, folder: Path, log: Log = print) -> int:
     """Replace `folder` by a sample of the report on the demo in `settings.data`; return its bytes.
 
     Raises:
@@ -38,16 +39,17 @@ def write_sample(settings: Settings, folder: Path, log: Callable[[str], object] 
         raise DistractedError(f"{settings.data} is not the demo's data root, and photographs stay out of documents.")
     if not settings.data.is_relative_to(Path.cwd()):  # pages show the data root as one would type it from here
         raise DistractedError(f"{settings.data} would be in the sample by its full path: cd to a folder above it.")
-    findings = read_findings(settings).only(VARIANTS)
+    report = read_report_data(settings).only(VARIANTS)
     # A reader of the sample runs neither Dagster nor MLflow: no links to them.
     nowhere = {"mlflow_run_id": "", "dagster_run_id": ""}
-    runs = {name: {fold: run | nowhere for fold, run in folds.items()} for name, folds in findings.runs.items()}
+    runs = {name: {fold: run | nowhere for fold, run in folds.items()} for name, folds in report.runs.items()}
     with temporary_site(folder.parent, folder.name) as part:
-        _, pages, size = write_site(replace(findings, runs=runs), part, "sample", most=IMAGES, width=WIDTH, log=log)
+        _, pages = write_site(replace(report, runs=runs), part, "sample", most=IMAGES, width=WIDTH, log=log)
+        size = within_budget(part)
         if size > BUDGET:
             raise DistractedError(f"the sample has {formats.size(size)}, the limit is {formats.size(BUDGET)}.")
         publish_site(part, folder)
-    log(f"{folder / 'index.html'}: {pages} pages, {formats.size(size)}")
+    log(f"{folder / 'index.html'}: {len(pages)} pages, {formats.size(size)}")
     return size
 
 

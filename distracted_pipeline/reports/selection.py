@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from distracted_pipeline.reports.findings import Findings, Image
+from distracted_pipeline.reports.report_data import Image, ReportData
 
 FLIPS = 6
 """Images shown for each direction of a variant's flips."""
@@ -26,7 +26,7 @@ MASK_SAMPLES = 6
 """Images shown per class with their masks, one per driver."""
 
 MOST = 900
-"""Images with a page of their own; keeps the site within its budget whatever the catalogue."""
+"""Most images with a page of their own; keeps the site within its budget whatever the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Flips:
     """What a variant changed against the baseline on the images that both predict.
 
     Attributes:
-        gained: Images by class that only the variant gets right, int [10].
-        lost: Images by class that only the baseline gets right, int [10].
+        gained: Images by class that only the variant gets right, int [class].
+        lost: Images by class that only the baseline gets right, int [class].
         shown_gained: A few of the former, spread over classes and drivers.
         shown_lost: A few of the latter.
         common: Images that both predict.
@@ -50,7 +50,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image whose label the variants doubt together, with the class that they see and both mean probabilities."""
+    """An image whose label the variants doubt together, the class that they see, and the mean probability of both."""
 
     img: str
     seen: int
@@ -79,20 +79,20 @@ class Selection:
     left_out: int
 
 
-def select(findings: Findings, most: int = MOST) -> Selection:
+def select(report: ReportData, most: int = MOST) -> Selection:
     """Choose the images of a report: all with CAMs, a few flips per variant, the hardest of each class.
 
     Where that is more than `most`, each of these lists gives its first images.
     """
-    images = list(findings.images.values())
-    true = np.array([image.true for image in images])
-    predicted = findings.predictions.predicted()
-    flips = _flips(findings, images, true, predicted)
-    together, seen = _together(findings)
+    images = list(report.images.values())
+    true = np.array([image.true for image in images], int)
+    predicted = report.predictions.predicted()
+    flips = _flips(report, images, true, predicted)
+    together, seen = _together(report)
     hardest = _hardest(together, seen, images, true)
     suspects = _suspects(together, seen, images, true)
-    masks = [_turned(_spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in range(10)]
-    explained = Counter(img for cams in findings.cams.values() for img in {row.img: None for row in cams.rows})
+    masks = [_turned(_spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in report.classes]
+    explained = Counter(img for cams in report.cams.values() for img in {row.img: None for row in cams.rows})
     groups = [
         [img for img, _ in explained.most_common()],  # those that all variants explain first
         *([*f.shown_gained, *f.shown_lost] for f in flips.values()),
@@ -100,7 +100,7 @@ def select(findings: Findings, most: int = MOST) -> Selection:
         *([suspect.img for suspect in found] for found in suspects),
         *(names[:2] for names in masks),
     ]
-    wanted = dict.fromkeys(img for turn in zip_longest(*groups) for img in turn if img in findings.images)
+    wanted = dict.fromkeys(img for turn in zip_longest(*groups) for img in turn if img in report.images)
     kept = set(list(wanted)[:most])
     return Selection(
         images=[image for image in images if image.img in kept],
@@ -112,21 +112,21 @@ def select(findings: Findings, most: int = MOST) -> Selection:
     )
 
 
-def _flips(findings: Findings, images: Sequence[Image], true: np.ndarray, predicted: np.ndarray) -> dict[str, Flips]:
-    names = findings.predictions.variants
-    if findings.baseline not in names:
+def _flips(report: ReportData, images: Sequence[Image], true: np.ndarray, predicted: np.ndarray) -> dict[str, Flips]:
+    names = report.predictions.variants
+    if report.baseline not in names:
         return {}
-    base = predicted[names.index(findings.baseline)]
+    base = predicted[names.index(report.baseline)]
     result = {}
     for v, name in enumerate(names):
         both = (base >= 0) & (predicted[v] >= 0)
-        if name == findings.baseline or not both.any():
+        if name == report.baseline or not both.any():
             continue
         gained = both & (base != true) & (predicted[v] == true)
         lost = both & (base == true) & (predicted[v] != true)
         result[name] = Flips(
-            np.bincount(true[gained], minlength=10),
-            np.bincount(true[lost], minlength=10),
+            np.bincount(true[gained], minlength=len(report.classes)),
+            np.bincount(true[lost], minlength=len(report.classes)),
             _spread((images[i] for i in np.flatnonzero(gained).tolist()), FLIPS),
             _spread((images[i] for i in np.flatnonzero(lost).tolist()), FLIPS),
             int(both.sum()),
@@ -134,9 +134,9 @@ def _flips(findings: Findings, images: Sequence[Image], true: np.ndarray, predic
     return result
 
 
-def _together(findings: Findings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variants' mean probabilities, [image, 10], and which images any of them predicts."""
-    given = findings.predictions.probabilities
+def _together(report: ReportData) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variants' mean probabilities, [image, class], and which images any of them predicts."""
+    given = report.predictions.probabilities
     seen = np.isfinite(given).all(-1).any(0)
     mean = np.zeros(given.shape[1:], np.float32)
     mean[seen] = np.nanmean(given[:, seen], axis=0)
@@ -148,21 +148,22 @@ def _hardest(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], tr
     order = np.argsort(together[np.arange(len(images)), true], kind="stable")
     return [
         _two_per_driver([images[i] for i in order[(true[order] == k) & seen[order]].tolist()], HARDEST)
-        for k in range(10)
+        for k in range(together.shape[1])
     ]
 
 
 def _suspects(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], true: np.ndarray) -> list[list[Suspect]]:
     """Return for each class the images that look like another one, as confident learning finds them.
 
-    An image is doubted when another class gets at least the mean probability that images labelled so get, and more
-    than the label does (Northcutt, Jiang and Chuang, JAIR 2021). Probabilities are held-out, so no model learnt the
-    label it doubts.
+    An image is doubted when another class gets at least the mean probability that images with that label get, and
+    more than the image's own label gets (Northcutt, Jiang and Chuang, JAIR 2021). Probabilities are held-out, so no
+    model learnt the label it doubts.
     """
     rows = np.arange(len(images))
     own = together[rows, true]
     usual = np.array(
-        [own[(true == k) & seen].mean() if ((true == k) & seen).any() else np.inf for k in range(10)], np.float32
+        [own[(true == k) & seen].mean() if ((true == k) & seen).any() else np.inf for k in range(together.shape[1])],
+        np.float32,
     )
     others = np.where(together >= usual, together, -1.0)
     others[rows, true] = -1.0
@@ -170,7 +171,7 @@ def _suspects(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], t
     rival_p = others[rows, rival]
     doubted = seen & (rival_p > own)
     result = []
-    for k in range(10):
+    for k in range(together.shape[1]):
         places = np.flatnonzero(doubted & (true == k))
         order = places[np.argsort(own[places] - rival_p[places], kind="stable")].tolist()
         chosen = _two_per_driver([images[i] for i in order], SUSPECTS)

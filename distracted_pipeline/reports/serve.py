@@ -4,7 +4,6 @@ What is in the folder is `build`'s business. Nothing is listed, nothing is writt
 folder is reachable, symbolic links included. While there is no report, a page says so and waits for it.
 """
 
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.reports.build import LATEST
+from distracted_pipeline.progress import Log
+from distracted_pipeline.reports.folders import LATEST
 
 HOST = "127.0.0.1"
 
@@ -30,7 +30,7 @@ Type <code>distracted run</code> in a terminal if nothing runs; this page looks 
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 
 
-def serve(reports: Path, *, port: int, log: Callable[[str], object] = print) -> None:
+def serve(reports: Path, *, port: int, log: Log = print) -> None:
     """Serve a folder of reports until Ctrl-C.
 
     Args:

@@ -1,6 +1,6 @@
 """One site in the making: where its pages are, and the look-ups that several pages share.
 
-Facts of single pages are gathered in `pages`; values that need no pictures are `facts`'.
+What single pages say is `pages`; values that need no pictures are `verdict`, `confusions` and `by_driver`.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from distracted_pipeline.explanation.tables import CamRow
 from distracted_pipeline.figures import formats
-from distracted_pipeline.reports import facts
-from distracted_pipeline.reports.findings import Cam, Findings, Image
 from distracted_pipeline.reports.pictures import Pictures
+from distracted_pipeline.reports.report_data import Image, ReportData
 from distracted_pipeline.reports.selection import Selection
+from distracted_pipeline.reports.verdict import headline
 
 DAGSTER = "http://127.0.0.1:3000"
 SERVED = "http://127.0.0.1:3002"
@@ -29,7 +30,7 @@ class Pair(NamedTuple):
     kind: str
     true: int
     predicted: int
-    rows: dict[str, Cam]
+    rows: dict[str, CamRow]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Site:
         folder: Where its files go.
         report_id: Its name.
         written: When, in words.
-        findings: What has been measured.
+        report: What it tells.
         selection: Which images have pages.
         pictures: Which pictures exist.
         problems: What ingest found wrong with the data.
@@ -50,7 +51,7 @@ class Site:
     folder: Path
     report_id: str
     written: str
-    findings: Findings
+    report: ReportData
     selection: Selection
     pictures: Pictures
     problems: list[dict[str, Any]]
@@ -59,12 +60,12 @@ class Site:
     @cached_property
     def predicted(self) -> np.ndarray:
         """Likeliest class, int [variant, image], -1 without prediction."""
-        return self.findings.predictions.predicted()
+        return self.report.predictions.predicted()
 
     @cached_property
     def place(self) -> dict[str, int]:
         """Position of each labelled image."""
-        return {img: i for i, img in enumerate(self.findings.images)}
+        return {img: i for i, img in enumerate(self.report.images)}
 
     @cached_property
     def shown(self) -> dict[str, Image]:
@@ -75,7 +76,7 @@ class Site:
     def explained(self) -> dict[str, dict[str, Pair]]:
         """Explained images that have a page, by image, then variant."""
         found: dict[str, dict[str, Pair]] = {}
-        for variant in self.findings.variants:
+        for variant in self.report.variants:
             for pair in self.cam_pairs(variant):
                 found.setdefault(pair.image.img, {})[variant] = pair
         return found
@@ -83,7 +84,7 @@ class Site:
     @cached_property
     def explained_by_all(self) -> list[Image]:
         """One image of each class that every explained variant has a CAM of; none where fewer than two have any."""
-        variants = len(self.findings.cams)
+        variants = len(self.report.cams)
         found = [self.shown[img] for img, pairs in self.explained.items() if len(pairs) == variants > 1]
         first = {image.true: image for image in sorted(found, key=lambda image: image.img, reverse=True)}
         return [first[k] for k in sorted(first)]
@@ -96,33 +97,41 @@ class Site:
             found.setdefault(image.subject, []).append(image)
         return found
 
+    def class_id(self, k: int | None) -> str:
+        """Return the id of the class at position `k`, `c3`; `–` for no class."""
+        return formats.NONE if k is None else self.report.dataset.class_ids[k]
+
+    def class_url(self, k: int) -> str:
+        """Return the page of a class, relative to the site's root."""
+        return f"classes/{self.class_id(k)}.html"
+
     def called(self, variant: str, img: str) -> str:
-        """Return the class id that a variant gives an image."""
-        answer = int(self.predicted[self.findings.variants.index(variant), self.place[img]])
-        return formats.class_id(answer) if answer >= 0 else "no prediction"
+        """Return the id of the class that a variant gives an image."""
+        answer = int(self.predicted[self.report.variants.index(variant), self.place[img]])
+        return self.class_id(answer) if answer >= 0 else "no prediction"
 
     def votes(self, img: str) -> str:
         """Return how many variants are right about an image, in words."""
         answers = self.predicted[:, self.place[img]]
         given = answers[answers >= 0]
-        right = int((given == self.findings.images[img].true).sum())
+        right = int((given == self.report.images[img].true).sum())
         return f"{right} of {len(given)} variants right" if len(given) else "no predictions"
 
     def standing(self, img: str) -> str:
         """Return `all`, `some` or `none`: which variants are right about an image; empty without predictions."""
         answers = self.predicted[:, self.place[img]]
-        right = (answers == self.findings.images[img].true)[answers >= 0]
+        right = (answers == self.report.images[img].true)[answers >= 0]
         return "" if not len(right) else "all" if right.all() else "some" if right.any() else "none"
 
     def mean_true(self, img: str) -> float:
         """Return the mean probability that the variants give to an image's true class."""
-        given = self.findings.predictions.probabilities[:, self.place[img], self.findings.images[img].true]
+        given = self.report.predictions.probabilities[:, self.place[img], self.report.images[img].true]
         return float(np.nanmean(given)) if np.isfinite(given).any() else float("nan")
 
     def cam_pairs(self, variant: str) -> list[Pair]:
         """Return the explained images of a variant, each with its CAMs."""
         found: dict[str, Pair] = {}
-        cams = self.findings.cams.get(variant)
+        cams = self.report.cams.get(variant)
         for cam in cams.rows if cams else ():
             if cam.img in self.shown:
                 pair = found.setdefault(cam.img, Pair(self.shown[cam.img], cam.kind, cam.true, cam.predicted, {}))
@@ -131,8 +140,8 @@ class Site:
 
     def example(self) -> tuple[str, Pair] | None:
         """Return the example of the front page, variant and image: confused and with masks where possible."""
-        first = facts.headline(self.findings)
-        for variant in (*([first] if first else []), *self.findings.variants):
+        first = headline(self.report)
+        for variant in (*([first] if first else []), *self.report.variants):
             best = max(
                 self.cam_pairs(variant),
                 key=lambda pair: (pair.kind == "confused", pair.image.img in self.pictures.masks),
@@ -167,11 +176,6 @@ def report_url(report_id: str) -> str:
 def variant_url(name: str) -> str:
     """Return the page of a variant, relative to the site's root."""
     return f"variants/{formats.slug(name)}.html"
-
-
-def class_url(k: int) -> str:
-    """Return the page of a class, relative to the site's root."""
-    return f"classes/{formats.class_id(k)}.html"
 
 
 def image_url(img: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report costs at full cardinality: Kaggle's labelled images, its 26 drivers, ten variants.
+"""What a report costs at full cardinality: State Farm's labelled images and drivers, ten variants.
 
     python -m distracted_pipeline_tests.benchmarks.bench_report
 
@@ -25,21 +25,28 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from distracted_pipeline.evaluation.predictions import PROBABILITIES, Part, read_predictions, write_predictions
-from distracted_pipeline.evaluation.predictions import SCHEMA as PREDICTIONS
+from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.evaluation.predictions import (
+    Part,
+    predictions_schema,
+    probability_columns,
+    read_predictions,
+    write_predictions,
+)
 from distracted_pipeline.evaluation.tables import class_accuracy
-from distracted_pipeline.explanation.explain import SCHEMA as CAMS
+from distracted_pipeline.evaluation.tables_io import to_table
+from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
 from distracted_pipeline.explanation.means import CamMeans
 from distracted_pipeline.explanation.selection import choose
-from distracted_pipeline.images.folds import KAGGLE_FOLDS
+from distracted_pipeline.explanation.tables import CamRow, lift_column
 from distracted_pipeline.images.manifest import SCHEMA as MANIFEST
 from distracted_pipeline.images.manifest import read_manifest, write_manifest
 from distracted_pipeline.masks.cache import Mask, open_cache
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.reports.build import PAGE_BUDGET, SITE_BUDGET, build_report
+from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import CLASS_IDS, FOLDS, KAGGLE_LABELLED, SEED_FOLD, SEED_SPLIT, SUBJECTS
 
 VARIANTS = 10
 SIZE = (480, 640)
@@ -51,7 +58,7 @@ def full_root(root: Path, images: int, variants: int = VARIANTS, scenes: int = 6
 
     Args:
         root: An empty folder.
-        images: Labelled images, spread over Kaggle's 26 drivers and the ten classes.
+        images: Labelled images, spread over State Farm's drivers and classes.
         variants: Entries of the catalogue.
         scenes: Different frames and masks; every image refers to one of them.
     """
@@ -103,17 +110,17 @@ def _scene(root: Path, number: int) -> np.ndarray:
 
 
 def _manifest(images: int, scenes: int) -> pa.Table:
-    parts = {subject: part for part, subjects in SEED_SPLIT.items() for subject in subjects}
-    folds = {subject: fold for fold, subjects in enumerate(KAGGLE_FOLDS) for subject in subjects}
+    folds = {subject: fold for fold, subjects in enumerate(STATE_FARM.folds) for subject in subjects}
+    subjects, class_ids = STATE_FARM.drivers, STATE_FARM.class_ids
     rows = []
     for number in range(images):
-        subject = SUBJECTS[number % len(SUBJECTS)]
+        subject = subjects[number % len(subjects)]
         rows.append(
             {
                 "img": f"img_{number}.jpg",
                 "subject": subject,
-                "classname": CLASS_IDS[number // len(SUBJECTS) % len(CLASS_IDS)],
-                "split": parts[subject],
+                "classname": class_ids[number // len(subjects) % len(class_ids)],
+                "split": STATE_FARM.part_of(subject),
                 "fold": folds[subject],
                 "path": f"scene_{number % scenes}.jpg",
                 "bytes": 45_000,
@@ -128,9 +135,9 @@ def _manifest(images: int, scenes: int) -> pa.Table:
 
 
 def _write_masks(settings: Settings, masks: list[np.ndarray]) -> None:
-    encoded = [encode(mask) for mask in masks]
+    encoded = [encode(mask, len(settings.dataset.categories)) for mask in masks]
     cache, table = open_cache(settings), read_manifest(settings)
-    for subject in SUBJECTS:
+    for subject in STATE_FARM.drivers:
         shard = [
             Mask(row["img"], row["sha256"][:16], SIZE, *encoded[int(row["img"][4:-4]) % len(encoded)])
             for row in table.to_pylist()
@@ -144,60 +151,64 @@ def _predict(settings: Settings, variant: str, fold: str, skill: float) -> None:
     held_out = [
         row
         for row in table.select(["img", "subject", "classname", "split", "fold"]).to_pylist()
-        if (row["split"] in ("dev", "test") if fold == SEED_FOLD else row["fold"] == int(fold))
+        if (row["split"] in ("dev", "test") if fold == ORIGINAL_FOLD else row["fold"] == int(fold))
     ]
     random = np.random.default_rng([*variant.encode(), *fold.encode()])
-    true = np.array([CLASS_IDS.index(row["classname"]) for row in held_out])
-    logits = random.normal(0, 1.6, (len(true), len(CLASS_IDS)))
+    class_ids = STATE_FARM.class_ids
+    true = np.array([class_ids.index(row["classname"]) for row in held_out])
+    logits = random.normal(0, 1.6, (len(true), len(class_ids)))
     logits[np.arange(len(true)), true] += skill
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     columns = {"img": [r["img"] for r in held_out], "subject": [r["subject"] for r in held_out], "true": true}
-    columns |= dict(zip(PROBABILITIES, p.T.astype(np.float32), strict=True))
-    write_predictions(settings, variant, fold, pa.table(columns).cast(PREDICTIONS))
+    columns |= dict(zip(probability_columns(class_ids), p.T.astype(np.float32), strict=True))
+    write_predictions(settings, variant, fold, pa.table(columns).cast(predictions_schema(class_ids)))
     folder = settings.models / variant / fold
     folder.mkdir(parents=True)
 
 
 def _explain(settings: Settings, variant: str, per_class: int = 4) -> None:
     parts = read_predictions(settings, [variant]).of(variant, "oof")
-    rows: list[dict[str, Any]] = []
-    for i, row, kind in choose(parts, per_class):
+    rows: list[CamRow] = []
+    for i, row, kind in choose(parts, per_class, STATE_FARM.class_ids):
         rows += [_cam_row(parts[i], row, kind, target) for target in ("predicted", "true")[: 1 + (kind == "confused")]]
     random = np.random.default_rng([*variant.encode()])
-    means = CamMeans(SUBJECTS, (10, 10))
-    for subject in SUBJECTS:
-        for k in range(len(CLASS_IDS)):
+    means = CamMeans(STATE_FARM.drivers, (10, 10), len(STATE_FARM.class_ids), STATE_FARM.category_names)
+    for subject in STATE_FARM.drivers:
+        for k in range(len(STATE_FARM.class_ids)):
             means.add(subject, k, random.random((10, 10)), None)
-    folder = settings.evaluation / "gradcam" / variant
+    folder = gradcam_folder(settings, variant)
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=CAMS), folder / "rows.parquet")
-    np.savez_compressed(folder / "cams.npz", cams=random.integers(0, 256, (len(rows), 10, 10), dtype=np.uint8))
+    pq.write_table(
+        to_table(CamRow, rows, [lift_column(name) for name in STATE_FARM.category_names]), folder / ROWS_FILE
+    )
+    np.savez_compressed(folder / CAMS_FILE, cams=random.integers(0, 256, (len(rows), 10, 10), dtype=np.uint8))
     means.write(folder, "benchmark")
 
 
-def _cam_row(part: Part, row: int, kind: str, target: str) -> dict[str, Any]:
-    return {
-        "img": str(part.img[row]),
-        "subject": str(part.subject[row]),
-        "true": int(part.true[row]),
-        "predicted": int(part.predicted[row]),
-        "fold": part.fold,
-        "target": target,
-        "kind": kind,
-        "all_zero": False,
-        "lift_person": 1.5,
-    }
+def _cam_row(part: Part, row: int, kind: str, target: str) -> CamRow:
+    return CamRow(
+        img=str(part.img[row]),
+        subject=str(part.subject[row]),
+        true=int(part.true[row]),
+        predicted=int(part.predicted[row]),
+        fold=part.fold,
+        target=target,
+        kind=kind,
+        all_zero=False,
+        lifts={lift_column("person"): 1.5},
+    )
 
 
 @click.command()
-@click.option("--images", default=KAGGLE_LABELLED, show_default=True, help="Labelled images.")
+@click.option("--images", default=STATE_FARM.frames, show_default=True, help="Labelled images.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Write into this new folder, keep it.")
 def main(images: int, keep: Path | None) -> None:
     """Print seconds, pages and bytes of one build, and the bars they are held to."""
     with TemporaryDirectory() as temporary:
         started = time.monotonic()
         settings = full_root(keep or Path(temporary) / "data", images)
-        click.echo(f"{images:,} images, {len(SUBJECTS)} drivers, {VARIANTS} variants; drawn in {_since(started):.0f} s")
+        drivers = len(STATE_FARM.drivers)
+        click.echo(f"{images:,} images, {drivers} drivers, {VARIANTS} variants; drawn in {_since(started):.0f} s")
         started, cpu = time.monotonic(), time.process_time()
         result = build_report(settings, log=_quiet)
         seconds, cpu = _since(started), time.process_time() - cpu

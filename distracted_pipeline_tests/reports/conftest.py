@@ -10,19 +10,21 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from distracted_pipeline.evaluation.predictions import SCHEMA as PREDICTIONS
-from distracted_pipeline.evaluation.predictions import write_predictions
+from distracted_pipeline.evaluation.predictions import predictions_schema, read_predictions, write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
-from distracted_pipeline.explanation import explain
+from distracted_pipeline.evaluation.tables_io import to_table
+from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
 from distracted_pipeline.explanation.means import CamMeans
 from distracted_pipeline.explanation.selection import choose
+from distracted_pipeline.explanation.tables import CamRow, lift_column
 from distracted_pipeline.images.ingest import ingest
-from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.masks.fill import fill_missing
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.reports.build import ReportResult, build_report
+from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS, SEED_FOLD
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 
 SHORT_CATALOGUE = "".join(
@@ -46,26 +48,25 @@ def write_masks(settings: Settings) -> None:
         if row["classname"] in ("c1", "c2", "c3", "c4"):
             ids[: row["height"] // 4, : row["width"] // 4] = 3
         Image.fromarray(ids).save(folder / f"{Path(row['img']).stem}.png")
-    fill_missing(settings, settings.subjects(), log=quiet)
+    fill_missing(settings, settings.subjects(), RunOptions(log=quiet))
 
 
-def write_fold(settings: Settings, variant: str, fold: str, skill: float, absent: Sequence[int] = ()) -> None:
-    """Write predictions that are right with probability `skill`, a little more for the classes c1 to c4."""
-    images = labelled(read_manifest(settings)).to_pylist()
-    held_out = [
-        row for row in images if (row["split"] in ("dev", "test") if fold == SEED_FOLD else row["fold"] == int(fold))
-    ]
-    columns: dict[str, list[object]] = {name: [] for name in PREDICTIONS.names}
-    for row in held_out:
+def write_fold(settings: Settings, variant: str, fold: str, skill: float) -> None:
+    """Write predictions that are right with probability `skill`, a little more for the second class to the fifth."""
+    images = labelled(read_manifest(settings))
+    classes, schema = len(settings.dataset.class_ids), predictions_schema(settings.dataset.class_ids)
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
+    for row, true in zip(images.to_pylist(), class_positions(images, settings.dataset).tolist(), strict=True):
+        if not (row["split"] in ("dev", "test") if fold == ORIGINAL_FOLD else row["fold"] == int(fold)):
+            continue
         rng = np.random.default_rng([*row["img"].encode(), *variant.encode()])
-        true = CLASS_IDS.index(row["classname"])
-        logits = rng.normal(0, 1, 10)
+        logits = rng.normal(0, 1, classes)
         if rng.random() < skill + 0.1 * (true in (1, 2, 3, 4)):
             logits[true] += 4
         p = np.exp(logits) / np.exp(logits).sum()
-        for name, value in zip(PREDICTIONS.names, (row["img"], row["subject"], true, *p.tolist()), strict=True):
+        for name, value in zip(schema.names, (row["img"], row["subject"], true, *p.tolist()), strict=True):
             columns[name].append(value)
-    write_predictions(settings, variant, fold, pa.table(columns, schema=PREDICTIONS))
+    write_predictions(settings, variant, fold, pa.table(columns, schema=schema))
 
 
 def write_training(settings: Settings, variant: str, fold: str) -> None:
@@ -89,12 +90,13 @@ def write_training(settings: Settings, variant: str, fold: str) -> None:
 
 def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
     """Write Grad-CAMs: for each class one right image and one confused one, the first of them all zero."""
-    from distracted_pipeline.evaluation.predictions import read_predictions
-
+    dataset = settings.dataset
     parts = read_predictions(settings, [variant]).of(variant, "oof")
     rows, cams = [], []
-    means = CamMeans(sorted({subject for part in parts for subject in part.subject.tolist()}), (7, 7))
-    for i, row, kind in choose(parts, per_class):
+    drivers = sorted({subject for part in parts for subject in part.subject.tolist()})
+    means = CamMeans(drivers, (7, 7), len(dataset.class_ids), dataset.category_names)
+    lifts = [lift_column(category) for category in dataset.category_names]
+    for i, row, kind in choose(parts, per_class, dataset.class_ids):
         part = parts[i]
         for target in ("predicted",) if kind == "correct" else ("predicted", "true"):
             rng = np.random.default_rng([i, row])
@@ -107,30 +109,29 @@ def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
             if target == "true" or kind == "correct":
                 means.add(str(part.subject[row]), int(part.true[row]), cam, np.ones((14, 14), np.uint8))
             rows.append(
-                {
-                    "img": str(part.img[row]),
-                    "subject": str(part.subject[row]),
-                    "true": int(part.true[row]),
-                    "predicted": int(part.predicted[row]),
-                    "fold": part.fold,
-                    "target": target,
-                    "kind": kind,
-                    "all_zero": not cam.any(),
-                    "lift_person": 1.5,
-                    "lift_cell_phone": 2.25 if part.true[row] in (1, 2, 3, 4) else None,
-                }
+                CamRow(
+                    img=str(part.img[row]),
+                    subject=str(part.subject[row]),
+                    true=int(part.true[row]),
+                    predicted=int(part.predicted[row]),
+                    fold=part.fold,
+                    target=target,
+                    kind=kind,
+                    all_zero=not cam.any(),
+                    lifts={lifts[0]: 1.5, lifts[2]: 2.25 if part.true[row] in (1, 2, 3, 4) else None},
+                )
             )
-    folder = settings.evaluation / "gradcam" / variant
+    folder = gradcam_folder(settings, variant)
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=explain.SCHEMA), folder / "rows.parquet")
-    np.savez_compressed(folder / "cams.npz", cams=np.stack(cams))
+    pq.write_table(to_table(CamRow, rows, lifts), folder / ROWS_FILE)
+    np.savez_compressed(folder / CAMS_FILE, cams=np.stack(cams))
     means.write(folder, "the images that are shown")
 
 
 def evaluate(settings: Settings, variants: Sequence[str], *, cams: bool = True) -> None:
     """Predict, score and explain the variants, each a little better than the one before."""
     for i, variant in enumerate(variants):
-        for fold in (SEED_FOLD, *CROSS_FOLDS):
+        for fold in FOLDS:
             write_fold(settings, variant, fold, skill=0.3 + 0.07 * i)
             write_training(settings, variant, fold)
     class_accuracy(settings, log=quiet)

@@ -94,7 +94,7 @@ def test_the_front_page_says_what_was_found_and_on_what(built: ReportResult, eva
     assert evaluated.notes[0] in said
 
 
-def test_synthetic_data_is_never_put_beside_the_seeds_numbers(built: ReportResult, small: Settings) -> None:
+def test_synthetic_data_is_never_put_beside_the_original_projects_numbers(built: ReportResult, small: Settings) -> None:
     assert "(quoted)" not in text(built.path)
     assert "cannot be compared with synthetic frames" in text(built.path)
     evaluate(small, ["top_only", "fine_tune"], cams=False)
@@ -127,13 +127,13 @@ def test_a_baseline_that_is_missing_leaves_a_report_that_says_so(small: Settings
     assert result.verdict.startswith("Nothing can be compared yet")
 
 
-def test_only_the_seed_split_gives_a_report_on_its_test_drivers(small: Settings) -> None:
+def test_only_the_original_split_gives_a_report_on_its_test_drivers(small: Settings) -> None:
     evaluate(small, ["top_only", "fine_tune"], cams=False)
     for path in small.predictions.glob("*/[0-4].parquet"):
         path.unlink()
     class_accuracy(small, log=quiet)
     said = text(build_report(small, log=quiet).path)
-    assert "the seed split's test drivers" in said
+    assert "the original split's test drivers" in said
     assert "not testable: fewer than 6 drivers" in said
 
 

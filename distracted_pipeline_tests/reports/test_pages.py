@@ -11,7 +11,7 @@ from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.reports import site as addresses
 from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
-from distracted_pipeline.reports.reading import read_findings
+from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.selection import SUSPECTS, select
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.tracking import LOCAL_SERVER, run_url
@@ -111,18 +111,18 @@ def test_an_interval_that_does_not_exist_is_a_dash(small: Settings) -> None:
 
 def test_an_image_that_the_variants_agree_against_is_perhaps_mislabelled(small: Settings) -> None:
     evaluate(small, ["top_only", "fine_tune"], cams=False)
-    findings = read_findings(small)
-    images = list(findings.images.values())
-    p = findings.predictions.probabilities
+    report = read_report_data(small)
+    images = list(report.images.values())
+    p = report.predictions.probabilities
     p[:] = 0.02
     p[:, np.arange(len(images)), [image.true for image in images]] = 0.82
     wrong = next(i for i, image in enumerate(images) if image.true == 3)
     p[:, wrong, 3], p[:, wrong, 6] = 0.02, 0.82
-    suspects = select(findings).suspects
+    suspects = select(report).suspects
     assert [suspect.img for found in suspects for suspect in found] == [images[wrong].img]
     assert (suspects[3][0].seen, round(suspects[3][0].p_seen, 2)) == (6, 0.82)
     p[:] = np.nan
-    assert not any(select(findings).suspects)
+    assert not any(select(report).suspects)
     assert SUSPECTS * 10 < 100
 
 

@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from distracted_pipeline.figures.matrices import DEEPEST
-from distracted_pipeline.reports.pages import TEMPLATES
+from distracted_pipeline.reports.pages.write import TEMPLATES
 
 Colour = tuple[float, float, float]
 

@@ -1,6 +1,7 @@
 """What a report tells, as plain objects: scores, predictions, Grad-CAMs, images.
 
-Names and meanings only; `reading` fills them from the data root.
+Names and meanings only; `read_report_data` fills them from the data root. A row of a table of the evaluation is an
+object of `evaluation.table_schemas`.
 """
 
 from collections.abc import Collection
@@ -9,97 +10,24 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.evaluation.comparison import sentence
-from distracted_pipeline.figures.curves import Bin
+from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
+from distracted_pipeline.explanation.tables import CamRow, Lift
+from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
 
 T = TypeVar("T")
 
-SCOPES = {
-    "oof": "out-of-fold predictions over all drivers",
-    "test": "the seed split's test drivers",
-    "dev": "the seed split's dev drivers",
-}
-"""The three sets of predictions that the evaluation scores, the most telling first."""
-
 
 @dataclass(frozen=True)
-class ClassScore:
-    """One variant on one class; None where undefined (n = 0, or no test)."""
-
-    variant: str
-    class_id: int
-    n: int
-    verdict: str
-    recall: float | None = None
-    recall_low: float | None = None
-    recall_high: float | None = None
-    precision: float | None = None
-    f1: float | None = None
-    delta_recall: float | None = None
-    delta_low: float | None = None
-    delta_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    delta_precision: float | None = None
-    delta_precision_low: float | None = None
-    delta_precision_high: float | None = None
-    delta_f1: float | None = None
-    delta_f1_low: float | None = None
-    delta_f1_high: float | None = None
-    i2: float | None = None
-    seed_spread: float | None = None
-
-
-@dataclass(frozen=True)
-class VariantScore:
-    """One variant over all classes."""
-
-    variant: str
-    n: int
-    drivers: int
-    accuracy: float | None = None
-    macro_recall: float | None = None
-    macro_delta: float | None = None
-    macro_p: float | None = None
-    worst_class: int | None = None
-    worst_class_recall: float | None = None
-    worst_driver: str | None = None
-    worst_driver_recall: float | None = None
-    log_loss: float | None = None
-    calibration_error: float | None = None
-    heterogeneity_p: float | None = None
-    seed_spread: float | None = None
-    replicates: list[str] = field(default_factory=list)
-    trainable_parameters: int | None = None
-    total_parameters: int | None = None
-    train_seconds: float | None = None
-    folds_present: list[str] = field(default_factory=list)
-    folds_missing: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Move:
-    """How often images of one class are called another, by a variant and by the baseline (shares of `true`)."""
-
-    true: int
-    predicted: int
-    n: int
-    share: float | None = None
-    baseline_share: float | None = None
-    delta_share: float | None = None
-    delta_low: float | None = None
-    delta_high: float | None = None
-
-
-@dataclass(frozen=True)
-class Scope:
+class ScopeScores:
     """All scores on one set of predictions.
 
     Attributes:
-        name: `oof`, `test` or `dev`.
-        classes: By variant, ten in class order.
+        name: Of the scope, as in `scopes.SCOPES`.
+        classes: By variant, one per class in the data set's order.
         variants: By variant; only those with predictions.
         confusion: By variant, int64 [driver, true, predicted].
         reliability: By variant, bins of rising confidence; empty where the evaluation has none.
@@ -116,15 +44,15 @@ class Scope:
     @property
     def words(self) -> str:
         """What the predictions of this scope are."""
-        return SCOPES[self.name]
+        return SCOPES[self.name].words
 
     def verdict(self, variant: str) -> str:
         """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
         return sentence([score.verdict for score in self.classes[variant]])
 
-    def only(self, names: Collection[str]) -> "Scope":
-        """Return the same of some variants."""
-        return Scope(
+    def only(self, names: Collection[str]) -> "ScopeScores":
+        """Return the same, for some of the variants."""
+        return ScopeScores(
             self.name,
             _only(self.classes, names),
             _only(self.variants, names),
@@ -135,45 +63,18 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Cam:
-    """One Grad-CAM: `row` is its place in the variant's array."""
-
-    img: str
-    row: int
-    target: str
-    kind: str
-    true: int
-    predicted: int
-    fold: str
-    all_zero: bool
-    lifts: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Lift:
-    """How much more of the evidence lies on a mask category than its area explains; 1 is chance."""
-
-    category: str
-    lift: float | None = None
-    low: float | None = None
-    high: float | None = None
-    drivers: int = 0
-    images: int = 0
-
-
-@dataclass(frozen=True)
 class Cams:
     """Grad-CAMs of one variant.
 
     Attributes:
         rows: One per CAM.
         maps: uint8 [N, h, w], parallel to `rows`.
-        means: Mean over drivers by class, uint8 [10, h, w]; None where the evaluation has none.
-        drivers: Drivers behind each of the means, int [10].
+        means: Mean over drivers by class, uint8 [class, h, w]; None where the evaluation has none.
+        drivers: Drivers behind each of the means, int [class].
         lifts: Over all classes, by mask category.
     """
 
-    rows: list[Cam]
+    rows: list[CamRow]
     maps: np.ndarray
     means: np.ndarray | None = None
     drivers: np.ndarray | None = None
@@ -182,7 +83,7 @@ class Cams:
 
 @dataclass(frozen=True)
 class Image:
-    """What the manifest says of a labelled image."""
+    """What the manifest says of a labelled image; `true` is the position of its class."""
 
     img: str
     subject: str
@@ -192,8 +93,8 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Probabilities of the main scope, float32 [variant, image, 10], NaN where a variant has none."""
+class Probabilities:
+    """Predictions of the main scope, float32 [variant, image, class], NaN where a variant has none."""
 
     variants: list[str]
     probabilities: np.ndarray
@@ -205,7 +106,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReportData:
     """All that one report tells.
 
     Attributes:
@@ -213,12 +114,11 @@ class Findings:
         catalogue: The variants that should be there.
         variants: Those with results in any scope, in catalogue order, then others.
         scopes: By name, the most telling first; only those with predictions.
-        drivers: Second axis of the tensors.
+        drivers: First axis of the confusion counts.
         images: Labelled images by name, in manifest order.
         predictions: Of the main scope.
         cams: By variant; variants without Grad-CAMs are not in it.
         runs: What training wrote, by variant and fold.
-        rows: Images in the manifest, labelled or not, usable or not.
         unlabelled: Usable images without a label.
         unusable: Images that were found damaged.
         missing: Sentences that say what is not in the evaluation, and why.
@@ -227,19 +127,28 @@ class Findings:
     settings: Settings
     catalogue: dict[str, VariantConfig]
     variants: list[str]
-    scopes: dict[str, Scope]
+    scopes: dict[str, ScopeScores]
     drivers: tuple[str, ...]
     images: dict[str, Image]
-    predictions: Predictions
+    predictions: Probabilities
     cams: dict[str, Cams]
     runs: dict[str, dict[str, dict[str, Any]]]
-    rows: int
     unlabelled: int
     unusable: int
     missing: list[str]
 
     @property
-    def main(self) -> Scope:
+    def dataset(self) -> Dataset:
+        """What the images are of: classes and mask categories."""
+        return self.settings.dataset
+
+    @property
+    def classes(self) -> range:
+        """Positions of the classes."""
+        return range(len(self.dataset.class_ids))
+
+    @property
+    def main(self) -> ScopeScores:
         """The scope that the report is about: out-of-fold where there is any, else test, else dev."""
         return next(iter(self.scopes.values()))
 
@@ -257,8 +166,8 @@ class Findings:
         """Return the label of a variant, or its name where the catalogue has none."""
         return self.catalogue[variant].title if variant in self.catalogue else variant
 
-    def only(self, names: Collection[str]) -> "Findings":
-        """Return the same of some variants; the numbers stay as they were tested, among all of them."""
+    def only(self, names: Collection[str]) -> "ReportData":
+        """Return the same, for some of the variants; numbers stay as they were tested, among all of them."""
         variants = [name for name in self.variants if name in names]
         rows = [self.variants.index(name) for name in variants]
         return replace(
@@ -266,7 +175,7 @@ class Findings:
             catalogue=_only(self.catalogue, names),
             variants=variants,
             scopes={name: scope.only(names) for name, scope in self.scopes.items()},
-            predictions=Predictions(variants, self.predictions.probabilities[rows]),
+            predictions=Probabilities(variants, self.predictions.probabilities[rows]),
             cams=_only(self.cams, names),
             runs=_only(self.runs, names),
         )

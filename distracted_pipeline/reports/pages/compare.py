@@ -1,0 +1,40 @@
+"""What the page of all differences says: class by class, confusion by confusion, and the images behind them."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from distracted_pipeline.evaluation.table_schemas import ClassScore
+from distracted_pipeline.figures import dot_plots, formats
+from distracted_pipeline.reports.confusions import moves
+from distracted_pipeline.reports.heatmap import heatmap
+from distracted_pipeline.reports.site import Site
+from distracted_pipeline.reports.verdict import class_rows, compared, kind
+
+MOVES_SHOWN = 3
+"""Confusions shown per variant and direction where all variants stand side by side."""
+
+
+def page(site: Site) -> dict[str, Any]:
+    """Return what the page of all differences says."""
+    report = site.report
+    rows = [class_rows(report, k) for k in report.classes]
+    axis = dot_plots.difference_axis(
+        end for of_class in rows for score, _ in of_class for end in (score.delta_low, score.delta_high)
+    )
+
+    def change(score: ClassScore) -> Markup:
+        ends = (score.delta_low, score.delta_high)
+        said = f"difference {formats.difference(score.delta_recall)} {formats.difference_interval(*ends)}"
+        return dot_plots.track(score.delta_recall, *ends, axis=axis, reference=0, kind=kind(score.verdict), title=said)
+
+    return {
+        "title": "Compare",
+        "heatmap": heatmap(site, linked=True),
+        "class_rows": rows,
+        "change": change,
+        "change_scale": dot_plots.scale(axis),
+        "moves": [(name, *moves(report, name, MOVES_SHOWN)) for name in compared(report) if name in report.main.moves],
+        "explained_by_all": site.explained_by_all,
+        "flips": site.selection.flips,
+    }

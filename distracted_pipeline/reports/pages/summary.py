@@ -1,0 +1,25 @@
+"""What the page that stands alone says: the verdict, the differences, the leaderboard, and what they rest on."""
+
+from typing import Any
+
+from distracted_pipeline.reports.data_card import data_card
+from distracted_pipeline.reports.heatmap import heatmap
+from distracted_pipeline.reports.site import Site
+from distracted_pipeline.reports.verdict import headline, leaderboard
+
+
+def page(site: Site) -> dict[str, Any]:
+    """Return what the summary says; it has no link."""
+    return {"title": "Summary", **result(site), "heatmap": heatmap(site, linked=False)}
+
+
+def result(site: Site) -> dict[str, Any]:
+    """Return what the summary and the front page both say."""
+    scores = site.report.main.variants.values()
+    return {
+        "headline": headline(site.report),
+        "missing": site.missing,
+        "leaderboard": leaderboard(site.report),
+        "repeated": any(score.seed_spread is not None for score in scores),
+        **data_card(site.report),
+    }

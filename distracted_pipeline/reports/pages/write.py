@@ -1,0 +1,168 @@
+"""Templates to pages: the list of what is written, and the environment that all templates share.
+
+What a page says is in the page's own file, wording and layout are the template's, numbers' form is `formats`'.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.evaluation.statistics import ALPHA, DRAWS, MIN_DRIVERS
+from distracted_pipeline.evaluation.table_schemas import ClassScore
+from distracted_pipeline.figures import dot_plots, formats, matrices
+from distracted_pipeline.reports.data_card import masks_from
+from distracted_pipeline.reports.pages import class_page, compare, data, image, images, index, summary, variant
+from distracted_pipeline.reports.site import Site, dagster_run_url, image_url, variant_url
+from distracted_pipeline.reports.verdict import kind, mark, tally, why_not_comparable
+from distracted_pipeline.scopes import ORIGINAL_FOLD
+from distracted_pipeline.training.tracking import run_url
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+SUMMARY: Final = "summary.html"
+"""The page that stands alone: no link, no picture, no script."""
+
+_SCRIPTS: Final = {"images.html.jinja": "filter.js"}
+
+
+class Page(NamedTuple):
+    """Where a page goes and what its template gets."""
+
+    place: str
+    template: str
+    said: dict[str, Any]
+
+
+def list_pages(site: Site) -> Iterator[Page]:
+    """Yield every page of a site."""
+    yield Page("index.html", "index.html.jinja", index.page(site))
+    yield Page(SUMMARY, "summary.html.jinja", summary.page(site))
+    yield Page("compare.html", "compare.html.jinja", compare.page(site))
+    yield Page("data.html", "data.html.jinja", data.page(site))
+    yield Page("images.html", "images.html.jinja", images.page(site))
+    for name in site.report.variants:
+        yield Page(variant_url(name), "variant.html.jinja", variant.page(site, name))
+    for k in site.report.classes:
+        yield Page(site.class_url(k), "class.html.jinja", class_page.page(site, k))
+    for shown in site.selection.images:
+        yield Page(image_url(shown.img), "image.html.jinja", image.page(site, shown))
+
+
+def write_pages(site: Site) -> list[str]:
+    """Write every page of a site; return where they are, relative to its root."""
+    style = _style(site)
+    environment = _environment(site, style)
+    places = []
+    for page in list_pages(site):
+        path = site.folder / page.place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        script = _source(_SCRIPTS[page.template]) if page.template in _SCRIPTS else None
+        html = environment.get_template(page.template).render(
+            root="../" * page.place.count("/"),
+            here=page.place,
+            script=None if script is None else Markup(script),
+            csp=_policy(style, script),
+            **page.said,
+        )
+        path.write_text(html, encoding="utf-8")
+        places.append(page.place)
+    return places
+
+
+def _environment(site: Site, style: str) -> jinja2.Environment:
+    report = site.report
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("proportion", "difference", "p_value", "count", "decimal", "listing", "seconds", "tint"):
+        environment.filters[name] = getattr(formats, name)
+    environment.filters.update(
+        mark=mark,
+        kind=kind,
+        class_id=site.class_id,
+        class_name=lambda k: report.dataset.class_names[k],
+        class_label=report.dataset.class_label,
+    )
+    environment.globals.update(
+        report=report,
+        scope=report.main,
+        style=Markup(style),
+        report_id=site.report_id,
+        written=site.written,
+        pictures=site.pictures,
+        interval=formats.interval,
+        difference_interval=formats.difference_interval,
+        variant_url=variant_url,
+        class_url=site.class_url,
+        image_url=image_url,
+        dagster_run_url=dagster_run_url,
+        mlflow_run_url=partial(run_url, report.settings),
+        called=site.called,
+        tally=partial(tally, report),
+        votes=site.votes,
+        standing=site.standing,
+        mean_true=site.mean_true,
+        chosen=lambda names: [site.shown[img] for img in names if img in site.shown],
+        dots=_dots,
+        scale=dot_plots.scale(dot_plots.PROPORTION),
+        mask_colours=[(found.name, matrices.swatch(found.colour)) for found in report.dataset.categories],
+        masks_from=masks_from(report),
+        drivers=len({shown.subject for shown in report.images.values()}),
+        data_shown=_shown(report.settings.data),
+        comparable=why_not_comparable(report),
+        materialize=materialize,
+        run_command=RUN,
+        min_drivers=MIN_DRIVERS,
+        alpha=ALPHA,
+        draws=DRAWS,
+        original_fold=ORIGINAL_FOLD,
+    )
+    return environment
+
+
+def _policy(style: str, script: str | None) -> str:
+    """Return a policy under which a page can load its own pictures and nothing else from anywhere."""
+    scripts = f"'{_digest(script)}'" if script is not None else "'none'"
+    # `file:` because pages opened from disk have no origin that 'self' could match.
+    return (
+        f"default-src 'none'; img-src 'self' file: data:; style-src '{_digest(style)}'; script-src {scripts}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _style(site: Site) -> str:
+    """Return the style sheet; row labels of figures get room for the longest class id where nothing else fits."""
+    longest = max(len(name) for name in site.report.dataset.class_ids)
+    return f"{_source('style.css')}:root{{--label:{22 + 8 * longest}px}}\n"
+
+
+def _source(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _dots(score: ClassScore, reference: float | None) -> Markup:
+    title = f"recall {formats.proportion(score.recall)} {formats.interval(score.recall_low, score.recall_high)}"
+    if reference is not None:
+        title += f", baseline {formats.proportion(reference)}"
+    ends = (score.recall_low, score.recall_high)
+    return dot_plots.track(score.recall, *ends, reference=reference, kind=kind(score.verdict), title=title)
+
+
+def _shown(path: Path) -> str:
+    """Return a folder relative to the working directory where it lies in it."""
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)

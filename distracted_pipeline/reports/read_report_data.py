@@ -1,0 +1,154 @@
+"""Everything a report shows, read from the data root into the objects of `report_data`; nothing is computed twice.
+
+Statistics come from the evaluation's files as they are. What is derived here are only look-ups that a page needs
+(which image, which probabilities). What pages make of it belongs to `pages`, `figures` and `pictures`.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.confusion import Confusion
+from distracted_pipeline.evaluation.predictions import read_predictions
+from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
+from distracted_pipeline.evaluation.tables import (
+    CALIBRATION_FILE,
+    CLASSES_FILE,
+    CONFUSIONS_FILE,
+    VARIANTS_FILE,
+    read_class_accuracy,
+)
+from distracted_pipeline.evaluation.tables_io import read_rows
+from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
+from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE
+from distracted_pipeline.explanation.tables import EVERY_CLASS, CamRow, Lift
+from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
+from distracted_pipeline.images.problems import OK
+from distracted_pipeline.reports.report_data import Cams, Image, Probabilities, ReportData, ScopeScores
+from distracted_pipeline.scopes import FOLDS, SCOPES, fold_path
+from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import load_catalogue
+
+
+def read_report_data(settings: Settings) -> ReportData:
+    """Read what has been evaluated so far.
+
+    Raises:
+        DistractedError: Nothing has been evaluated, or a file of the evaluation is unreadable.
+    """
+    table = read_manifest(settings)
+    known = labelled(table)
+    columns = (known[name].to_pylist() for name in ("img", "subject", "path", "split"))
+    images = {
+        img: Image(img, subject, true, path, split)
+        for img, subject, path, split, true in zip(
+            *columns, class_positions(known, settings.dataset).tolist(), strict=True
+        )
+    }
+    result = read_class_accuracy(settings)
+    scopes = _scopes(settings, result.confusion)
+    if not scopes:
+        raise DistractedError(f"no variant in {settings.evaluation} has predictions yet. Type: {RUN}")
+    catalogue = load_catalogue(settings)
+    named = {name for scope in scopes.values() for name in scope.variants}
+    variants = [name for name in catalogue if name in named] + sorted(named - set(catalogue))
+    usable = sum(status == OK for status in table["status"].to_pylist())
+    return ReportData(
+        settings=settings,
+        catalogue=catalogue,
+        variants=variants,
+        scopes=scopes,
+        drivers=result.confusion.drivers,
+        images=images,
+        predictions=_probabilities(settings, variants, next(iter(scopes)), list(images)),
+        cams={name: cams for name in variants if (cams := _cams(settings, name)) is not None},
+        runs={name: _runs(settings, name) for name in variants},
+        unlabelled=usable - len(images),
+        unusable=table.num_rows - usable,
+        missing=result.missing,
+    )
+
+
+def _scopes(settings: Settings, confusion: Confusion) -> dict[str, ScopeScores]:
+    """Return the scopes that have predictions, the most telling first."""
+    folder = settings.evaluation
+    variants = _by_scope(read_rows(folder / VARIANTS_FILE, VariantScore))
+    classes = _by_scope(read_rows(folder / CLASSES_FILE, ClassScore))
+    bins = _by_scope(read_rows(folder / CALIBRATION_FILE, Bin))
+    moves = _by_scope(read_rows(folder / CONFUSIONS_FILE, Move))
+    return {
+        name: ScopeScores(
+            name,
+            classes={key: sorted(rows, key=lambda row: row.class_id) for key, rows in classes[name].items()},
+            variants={key: row for key, (row,) in variants[name].items()},
+            confusion={key: confusion.of(key, name) for key in variants[name]},
+            reliability={key: sorted(rows, key=lambda row: row.low) for key, rows in bins.get(name, {}).items()},
+            moves={key: {(row.true, row.predicted): row for row in rows} for key, rows in moves.get(name, {}).items()},
+        )
+        for name in SCOPES
+        if name in variants
+    }
+
+
+class _Scored(Protocol):
+    """A row of a table of the evaluation."""
+
+    @property
+    def scope(self) -> str: ...
+
+    @property
+    def variant(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Scored)
+
+
+def _by_scope(rows: Iterable[T]) -> dict[str, dict[str, list[T]]]:
+    """Return a table's rows by scope, then variant."""
+    found: dict[str, dict[str, list[T]]] = {}
+    for row in rows:
+        found.setdefault(row.scope, {}).setdefault(row.variant, []).append(row)
+    return found
+
+
+def _probabilities(settings: Settings, variants: list[str], scope: str, imgs: list[str]) -> Probabilities:
+    place = {img: i for i, img in enumerate(imgs)}
+    values = np.full((len(variants), len(imgs), len(settings.dataset.class_ids)), np.nan, np.float32)
+    found = read_predictions(settings, variants)
+    for v, variant in enumerate(variants):
+        for part in found.of(variant, scope):
+            rows = part.rows(scope)
+            values[v, [place[img] for img in part.img[rows]]] = part.probabilities[rows]
+    return Probabilities(variants, values)
+
+
+def _cams(settings: Settings, variant: str) -> Cams | None:
+    folder = gradcam_folder(settings, variant)
+    if not (folder / ROWS_FILE).is_file() or not (folder / CAMS_FILE).is_file():
+        return None
+    rows = read_rows(folder / ROWS_FILE, CamRow)
+    with np.load(folder / CAMS_FILE, allow_pickle=False) as arrays:
+        maps = arrays["cams"]
+    lifts = [lift for lift in read_rows(folder / LIFT_FILE, Lift) if lift.class_id == EVERY_CLASS]
+    if not (folder / MEANS_FILE).is_file():
+        return Cams(rows, maps, lifts=lifts)
+    with np.load(folder / MEANS_FILE, allow_pickle=False) as arrays:
+        return Cams(rows, maps, arrays["class_means"], (arrays["counts"] > 0).sum(0), lifts)
+
+
+def _runs(settings: Settings, variant: str) -> dict[str, dict[str, Any]]:
+    paths = {fold: fold_path(settings.models / variant, fold) / "config.json" for fold in FOLDS}
+    return {fold: _json(path) for fold, path in paths.items() if path.is_file()}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DistractedError(f"cannot read {path}: {error}. Delete it, then type: {RUN}") from error
+    return document

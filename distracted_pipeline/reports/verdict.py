@@ -1,0 +1,117 @@
+"""What came out, in words and in order: the sentence at the top of a report, its leaderboard, the sign of a verdict.
+
+Pure functions of the report's data; they return values and words, never markup. Which classes are confused is
+`confusions`, what differs between drivers `by_driver`.
+"""
+
+from typing import Final
+
+from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE, IMPROVED, NOT_TESTABLE, UNDETERMINED, WORSENED
+from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
+from distracted_pipeline.figures import formats
+from distracted_pipeline.figures.dot_plots import Kind
+from distracted_pipeline.reports.report_data import ReportData
+
+ORIGINAL_QUOTED: Final = (("Top only", 0.68), ("Adapters", 0.68), ("Masks + embedding", 0.45), ("Masks only", 0.42))
+"""Dev accuracy of the original project's own runs (github:Ispanicus/Distracted-Drivers), corrected for its mistakes."""
+
+MARKS: Final = {
+    IMPROVED: "▲",
+    WORSENED: "▼",
+    UNDETERMINED: "○",
+    NOT_TESTABLE: "?",
+    BASELINE: "■",
+    ABSENT: formats.NONE,
+}
+"""The sign of each verdict, so that no verdict is told by colour alone."""
+
+_KINDS: Final[dict[str, Kind]] = {IMPROVED: "up", WORSENED: "down"}
+
+
+def mark(verdict: str) -> str:
+    """Return the sign of a verdict, empty for one that this version does not know."""
+    return MARKS.get(verdict, "")
+
+
+def kind(verdict: str) -> Kind:
+    """Return how a verdict is drawn: `up`, `down`, or `even` for all that decides nothing."""
+    return _KINDS.get(verdict, "even")
+
+
+def why_not_comparable(report: ReportData) -> str:
+    """Return why nothing is compared with the baseline, empty where it is."""
+    baseline = report.title(report.baseline)
+    if report.baseline not in report.main.variants:
+        return f"the baseline, {baseline}, has no {report.main.words} yet."
+    if len(report.main.variants) < 2:
+        return f"only the baseline, {baseline}, has {report.main.words} so far."
+    return ""
+
+
+def compared(report: ReportData) -> list[str]:
+    """Return the variants that are compared with the baseline, in catalogue order."""
+    if why_not_comparable(report):
+        return []
+    return [name for name in report.variants if name in report.main.variants and name != report.baseline]
+
+
+def headline(report: ReportData) -> str | None:
+    """Return the variant with the most decided classes, then the largest difference of macro recall."""
+
+    def weight(name: str) -> tuple[int, float]:
+        decided = sum(score.verdict in _KINDS for score in report.main.classes[name])
+        return decided, abs(report.main.variants[name].macro_delta or 0)
+
+    return max(compared(report), key=weight, default=None)
+
+
+def verdict_line(report: ReportData) -> str:
+    """Return the report's result in one plain sentence."""
+    best = headline(report)
+    if best is None:
+        return f"Nothing can be compared yet: {why_not_comparable(report)}"
+    return f"{report.title(best)}, compared with {report.title(report.baseline)}: {report.main.verdict(best)}."
+
+
+def leaderboard(report: ReportData) -> list[VariantScore]:
+    """Return the variants of the main scope, best macro recall first."""
+    return sorted(report.main.variants.values(), key=lambda score: -(score.macro_recall or 0))
+
+
+def leaderboard_markdown(report: ReportData) -> str:
+    """Return the leaderboard in Markdown: variant, macro recall, its difference, and the classes it changed."""
+    lines = ["| variant | macro recall | Δ | classes |", "| --- | --- | --- | --- |"]
+    for score in leaderboard(report):
+        title = report.title(score.variant).replace("|", "\\|").replace("<", "&lt;")
+        recall, delta = formats.proportion(score.macro_recall), formats.difference(score.macro_delta)
+        lines.append(f"| {title} | {recall} | {delta} | {report.main.verdict(score.variant)} |")
+    return "\n".join(lines)
+
+
+def tally(report: ReportData, variant: str) -> list[tuple[str, int]]:
+    """Return how many classes have each verdict, empty for the baseline: improved, worsened and undetermined always."""
+    verdicts = [score.verdict for score in report.main.classes[variant]]
+    if variant == report.baseline or set(verdicts) <= {NOT_TESTABLE, ABSENT}:
+        return []
+    always = (IMPROVED, WORSENED, UNDETERMINED)
+    return [(word, verdicts.count(word)) for word in (*always, NOT_TESTABLE, ABSENT) if word in (*always, *verdicts)]
+
+
+def class_rows(report: ReportData, k: int) -> list[tuple[ClassScore, float | None]]:
+    """Return the score of every variant on one class, each with the baseline's recall."""
+    classes = report.main.classes
+    reference = classes[report.baseline][k].recall if report.baseline in classes else None
+    return [(classes[name][k], reference) for name in report.variants if name in classes]
+
+
+def original_rows(report: ReportData) -> list[tuple[str, VariantScore | None, VariantScore | None]]:
+    """Return variant, dev score and test score of those that the original split has predictions of."""
+    dev, test = (report.scopes[part].variants if part in report.scopes else {} for part in ("dev", "test"))
+    return [(name, dev.get(name), test.get(name)) for name in report.variants if name in dev or name in test]
+
+
+def original_quoted(report: ReportData) -> tuple[tuple[str, float], ...]:
+    """Return the original project's own dev accuracies; none where they are of other drivers, or frames are drawn."""
+    same = report.dataset.split == STATE_FARM.split and report.dataset.has_state_farms_classes
+    return ORIGINAL_QUOTED if same and not report.settings.synthetic else ()
