@@ -40,17 +40,17 @@ class Difference:
         drivers: Drivers compared.
         baseline_recall: Recall of the baseline on those drivers.
         delta: Difference of recall on those drivers.
-        interval: Low and high of `delta`, [10, 2].
+        interval: Low and high of `delta`, [class, 2].
         p: Two-sided p of the whole-driver swap test.
         p_holm: The same, Holm-adjusted over the classes.
         verdicts: One of the words above.
         macro_delta: Mean of `delta` over the present classes.
         macro_p: p of that mean.
-        precision: Difference of precision, [10].
-        precision_interval: Its low and high, [10, 2], by the jackknife over drivers.
-        f1: Difference of F1, [10].
+        precision: Difference of precision, [class].
+        precision_interval: Its low and high, [class, 2], by the jackknife over drivers.
+        f1: Difference of F1, [class].
         f1_interval: Likewise.
-        variant: Counts of the variant on the drivers that both predicted, [driver, 10, 10]; the others are 0.
+        variant: Counts of the variant on the drivers that both predicted, [driver, true, predicted]; the others are 0.
         baseline: Counts of the baseline, likewise.
     """
 

@@ -1,33 +1,39 @@
 """Two variants side by side, as data frames and as text for a terminal or a document.
 
-The second variant is always compared with the first. The numbers are `comparison`'s and `rows`'; only their layout
-is decided here.
+The second variant is always compared with the first. The numbers are those of `comparison` and `table_rows`; only
+their layout is decided here.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation import heterogeneity
 from distracted_pipeline.evaluation import statistics as st
-from distracted_pipeline.evaluation import table_schemas as columns
+from distracted_pipeline.evaluation import table_rows as rows
 from distracted_pipeline.evaluation.comparison import Difference, difference, sentence
+from distracted_pipeline.evaluation.table_schemas import ClassScore, DriverScore, Move
 from distracted_pipeline.evaluation.tables import CONFUSION_FILE, read_class_accuracy
+from distracted_pipeline.evaluation.tables_io import to_table
+from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import CLASS_IDS, CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Cells = list[list[str]]
 
-SCOPE_WORDS = {
-    "oof": "out-of-fold predictions",
-    "test": "test drivers of the seed's split",
-    "dev": "dev drivers of the seed's split",
-}
 _TOP_CONFUSIONS = 15
+_CLASS_COLUMNS = (
+    "class_id", "name", "n", "drivers", "recall_a", "recall_b", "delta", "delta_low", "delta_high",
+    "p", "p_holm", "verdict",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,10 @@ class Compared:
     Attributes:
         a: Name of the reference.
         b: Name of the other variant.
-        scope: `oof`, `test` or `dev`.
+        scope: A name of `scopes.SCOPES`.
         change: The comparison.
         drivers: First axis of its counts.
+        dataset: What the classes are.
         missing: Sentences on what either of them lacks.
     """
 
@@ -48,6 +55,7 @@ class Compared:
     scope: str
     change: Difference
     drivers: tuple[str, ...]
+    dataset: Dataset
     missing: list[str]
 
 
@@ -55,28 +63,28 @@ def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) 
     """Compare two variants from the evaluation's files.
 
     Args:
-        settings: Gives the evaluation folder.
+        settings: Gives the evaluation folder and the data set.
         a: The reference.
         b: What is compared with it.
-        scope: `oof`, `test` or `dev`; by default the first of them that has both.
+        scope: A name of `scopes.SCOPES`; by default the first that has both.
 
     Raises:
         DistractedError: There are no tables yet, or none for one of the two.
     """
     result = read_class_accuracy(settings)
     confusion = result.confusion
-    known = {s: [v for v in confusion.variants if confusion.of(v, s).sum()] for s in SCOPE_WORDS}
+    known = {s: [v for v in confusion.variants if confusion.of(v, s).sum()] for s in SCOPES}
     scope = scope or next((s for s in known if {a, b} <= set(known[s])), "oof")
     for name in (a, b):
         if name not in known[scope]:
             raise DistractedError(
                 f"variant {name!r} has no {scope} predictions in {settings.evaluation / CONFUSION_FILE} "
-                f"(those with: {', '.join(known[scope]) or 'none'}). Run `distracted run`, or choose another."
+                f"(those with: {', '.join(known[scope]) or 'none'}). Run `{RUN}`, or choose another."
             )
     change = difference(confusion.of(b, scope), confusion.of(a, scope), st.swap_signs(confusion.drivers))
     about = tuple(f"{name}{mark}" for name in (a, b) for mark in ":,")
     missing = [line for line in result.missing if line.startswith(about)]
-    return Compared(a, b, scope, change, confusion.drivers, missing)
+    return Compared(a, b, scope, change, confusion.drivers, settings.dataset, missing)
 
 
 def compare(settings: Settings, a: str, b: str, *, scope: str | None = None) -> "pd.DataFrame":
@@ -88,48 +96,32 @@ def classes(compared: Compared) -> "pd.DataFrame":
     """Return one row per class.
 
     Columns: class_id, name, n, drivers, recall_a, recall_b, delta (b minus a), delta_low, delta_high, p, p_holm,
-    verdict, and delta, low and high of precision and F1.
+    verdict, and delta, low and high of precision and F1; all of them on the drivers that both predicted.
     """
-    import pandas as pd
-
-    change = compared.change
-    scores = {"precision": (change.precision, change.precision_interval), "f1": (change.f1, change.f1_interval)}
-    return pd.DataFrame(
-        {
-            "class_id": range(len(CLASS_IDS)),
-            "name": list(CLASSES.values()),
-            "n": st.support(change.variant.sum(0)),
-            "drivers": change.drivers,
-            "recall_a": change.baseline_recall,
-            "recall_b": change.baseline_recall + change.delta,
-            "delta": change.delta,
-            "delta_low": change.interval[:, 0],
-            "delta_high": change.interval[:, 1],
-            "p": change.p,
-            "p_holm": change.p_holm,
-            "verdict": change.verdicts,
-            **{
-                f"delta_{name}{end}": values
-                for name, (delta, interval) in scores.items()
-                for end, values in (("", delta), ("_low", interval[:, 0]), ("_high", interval[:, 1]))
-            },
-        }
+    change, names = compared.change, compared.dataset.class_names
+    no_spread = np.full(len(names), np.nan)
+    scores = rows.class_rows(compared.scope, compared.b, change.variant, compared.a, change, no_spread)
+    frame = _frame(ClassScore, scores).rename(
+        columns={"recall": "recall_b", "delta_recall": "delta", "drivers_compared": "drivers"}
     )
+    frame["name"], frame["recall_a"] = list(names), change.baseline_recall
+    further = [f"delta_{name}{end}" for name in ("precision", "f1") for end in ("", "_low", "_high")]
+    return frame[[*_CLASS_COLUMNS, *further]]
 
 
 def confusions(compared: Compared) -> "pd.DataFrame":
-    """Return one row per pair of classes that either confuses, `b`'s commonest first; columns of `rows.CONFUSIONS`."""
+    """Return rows of `Move`, one per pair of classes that either confuses, `b`'s commonest first."""
     change = compared.change
-    return _frame(columns.confusion_rows(compared.scope, compared.b, change.variant, change))
+    return _frame(Move, rows.confusion_rows(compared.scope, compared.b, change.variant, change))
 
 
 def by_driver(compared: Compared) -> "pd.DataFrame":
-    """Return one row per class and driver; columns of `rows.DRIVERS`, the baseline being `a`."""
+    """Return rows of `DriverScore`, one per class and driver, the baseline being `a`."""
     change = compared.change
-    return _frame(columns.driver_rows(compared.scope, compared.b, change.variant, compared.drivers, change))
+    return _frame(DriverScore, rows.driver_rows(compared.scope, compared.b, change.variant, compared.drivers, change))
 
 
-def headline(compared: Compared) -> list[str]:
+def verdict_lines(compared: Compared) -> list[str]:
     """Return the result in words: the verdict, and what it rests on."""
     change = compared.change
     drivers, images = int((change.variant.sum((1, 2)) > 0).sum()), int(change.variant.sum())
@@ -138,7 +130,8 @@ def headline(compared: Compared) -> list[str]:
     return [
         f"{compared.b} against {compared.a}: {sentence(change.verdicts)}",
         f"macro recall {before:.3f} -> {before + change.macro_delta:.3f} ({change.macro_delta:+.3f}{p}) "
-        f"on {drivers} drivers, {images:,} images ({SCOPE_WORDS[compared.scope]})",
+        f"on {drivers} drivers, {images:,} images",
+        f"counted on {SCOPES[compared.scope].words}",
     ]
 
 
@@ -146,13 +139,18 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
     """Return header and rows of the classes, and what their columns mean."""
     cells = [["class", "n", "A", "B", "B - A", "95% interval", "p (Holm)", "verdict"]]
     for row in classes(compared).to_dict("records"):
-        name = f"c{row['class_id']} {row['name']}"
         cells.append(
-            [name, f"{row['n']:,}", *_change(row, "recall_a", "recall_b", "delta"), _p(row["p_holm"]), row["verdict"]]
+            [
+                compared.dataset.class_label(row["class_id"]),
+                f"{row['n']:,}",
+                *_change(row, "recall_a", "recall_b", "delta"),
+                _p(row["p_holm"]),
+                row["verdict"],
+            ]
         )
     return cells, [
         f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
-        "A driver is one observation. What decides is p, by swapping whole drivers, corrected for ten classes",
+        "A driver is one observation. What decides is p, by swapping whole drivers, corrected for all classes",
         "(Holm); an interval is that of one class alone, and - where all drivers changed alike.",
         "undetermined: these drivers cannot tell, not that nothing changed.",
     ]
@@ -162,7 +160,7 @@ def confusion_text(compared: Compared) -> tuple[Cells, list[str]]:
     """Return header and rows of the commonest confusions, and what their columns mean."""
     cells = [["true class", "taken for", "n (B)", "A", "B", "B - A", "95% interval"]]
     for row in confusions(compared).head(_TOP_CONFUSIONS).to_dict("records"):
-        named = [f"c{row[key]} {CLASSES[CLASS_IDS[row[key]]]}" for key in ("true", "predicted")]
+        named = [compared.dataset.class_label(row[key]) for key in ("true", "predicted")]
         cells.append([*named, f"{row['n']:,}", *_change(row, "baseline_share", "share", "delta_share")])
     return cells, [
         f"A = {compared.a}, B = {compared.b}: share of the true class's images that are taken for the other;",
@@ -174,7 +172,7 @@ def driver_text(compared: Compared) -> tuple[Cells, list[str]]:
     """Return header and rows of the drivers, and what their columns mean."""
     change = compared.change
     table = by_driver(compared).pivot(index="driver", columns="class_id", values="delta")
-    cells = [["driver", *CLASS_IDS, "mean"]]
+    cells = [["driver", *compared.dataset.class_ids, "mean"]]
     for driver, values in zip(table.index, table.to_numpy(), strict=True):
         cells.append([str(driver), *(_signed(v) for v in values), _signed(st.mean_present(values))])
     p = heterogeneity.driver_test(change.variant, change.baseline)
@@ -205,10 +203,8 @@ def as_markdown(cells: Cells) -> str:
     return "\n".join([lines[0], "|" + " --- |" * len(cells[0]), *lines[1:]])
 
 
-def _frame(found: Any) -> "pd.DataFrame":
-    import pandas as pd
-
-    return pd.DataFrame(list(found))
+def _frame(kind: type, found: Iterable[Any]) -> "pd.DataFrame":
+    return to_table(kind, found).to_pandas()
 
 
 def _change(row: dict[Any, Any], before: str, after: str, delta: str) -> list[str]:

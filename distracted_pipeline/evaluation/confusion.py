@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from distracted_pipeline.evaluation.predictions import SCOPES, Predictions
+from distracted_pipeline.evaluation.predictions import Predictions
 from distracted_pipeline.files import atomic_path
-from distracted_pipeline.vocabulary import CLASS_IDS
+from distracted_pipeline.scopes import SCOPES
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Confusion:
     Attributes:
         variants: First axis.
         drivers: Second axis, sorted.
-        scopes: `oof`, `dev`, `test` -> int64 [variant, driver, true, predicted].
+        scopes: Name of a scope -> int64 [variant, driver, true, predicted].
     """
 
     variants: tuple[str, ...]
@@ -32,9 +32,8 @@ class Confusion:
         return self.scopes[scope][self.variants.index(variant)]
 
 
-def count(drivers: np.ndarray, true: np.ndarray, predicted: np.ndarray, n_drivers: int) -> np.ndarray:
+def count(drivers: np.ndarray, true: np.ndarray, predicted: np.ndarray, n_drivers: int, classes: int) -> np.ndarray:
     """Return int64 [driver, true, predicted] from positions, each an integer [N]."""
-    classes = len(CLASS_IDS)
     cell = (drivers.astype(np.int64) * classes + true) * classes + predicted
     return np.bincount(cell, minlength=n_drivers * classes**2).reshape(n_drivers, classes, classes)
 
@@ -42,16 +41,14 @@ def count(drivers: np.ndarray, true: np.ndarray, predicted: np.ndarray, n_driver
 def build_confusion(predictions: Predictions) -> Confusion:
     """Count every usable prediction; variants without any are left out."""
     variants = tuple(v for v in predictions.variants if any(predictions.of(v, scope) for scope in SCOPES))
-    drivers = np.array(predictions.drivers, dtype=str)
-    scopes = {
-        scope: np.zeros((len(variants), len(drivers), len(CLASS_IDS), len(CLASS_IDS)), np.int64) for scope in SCOPES
-    }
+    drivers, classes = np.array(predictions.drivers, dtype=str), predictions.classes
+    scopes = {scope: np.zeros((len(variants), len(drivers), classes, classes), np.int64) for scope in SCOPES}
     for scope, tensor in scopes.items():
         for v, variant in enumerate(variants):
             for part in predictions.of(variant, scope):
                 rows = part.rows(scope)
                 position = np.searchsorted(drivers, part.subject[rows])
-                tensor[v] += count(position, part.true[rows], part.predicted[rows], len(drivers))
+                tensor[v] += count(position, part.true[rows], part.predicted[rows], len(drivers), classes)
     return Confusion(variants, tuple(predictions.drivers), scopes)
 
 

@@ -4,8 +4,8 @@ Of one class alone nothing is tested. A driver's images of a class are one short
 near-duplicates, so how much a driver's change would vary by luck cannot be read from them. Cochran's Q, which takes
 the frames as independent, finds differences between drivers in nine of ten simulations that have none. What is
 left is to describe: the range over drivers, and I2 as an upper bound.
-Over all classes there is a test: the ten films of a driver are ten tries, and a variant that suits some drivers
-better than others does so in class after class.
+Over all classes there is a test: a driver's films of the classes are as many tries, and a variant that suits some
+drivers better than others does so in class after class.
 """
 
 import numpy as np
@@ -65,13 +65,13 @@ def driver_test(variant: np.ndarray, baseline: np.ndarray, seed: int = 0) -> flo
 
     Each class's mean change is taken off; the statistic is the spread of what is left, summed over a driver's
     classes. Under the null hypothesis that is luck, as likely up as down in each film whatever it was in the
-    others: its sign is flipped at random, film by film. A driver who is always near 0 or 1 keeps his small
+    others: its sign is flipped at random, film by film. A driver who is always near 0 or 1 keeps their small
     residuals, which shuffling drivers would not respect. p = (1 + hits) / (draws + 1).
 
     Args:
         variant: Counts [driver, true, predicted], drivers sorted by name.
         baseline: Counts of the same drivers in the same order.
-        seed: Of the draws.
+        seed: Random seed of the draws.
 
     Returns:
         p; NaN with fewer than `MIN_DRIVERS` drivers or two classes, or where all changed alike.

@@ -2,42 +2,30 @@
 
 A prediction file counts only if it fits the manifest as it is now: same data fingerprint, only images
 that its fold holds out, no NaN. What does not fit is left out and named, never averaged in.
-What is computed from predictions belongs to `tensor`, `statistics` and `tables`.
+What is computed from predictions belongs to `confusion`, `statistics` and `tables`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from distracted_pipeline.advice import materialize_fold
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
-from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
-from distracted_pipeline.scopes import canonical_fold, fold_path
+from distracted_pipeline.fingerprints import file_digest, fingerprint
+from distracted_pipeline.images.manifest import class_positions, data_fingerprint, labelled, read_manifest
+from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD, SCOPES, canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS, FOLDS, SEED_FOLD
-
-PROBABILITIES = tuple(f"p_{class_id}" for class_id in CLASS_IDS)
-"""Probability columns in the order of the class ids."""
-
-SCHEMA = pa.schema(
-    [
-        ("img", pa.string()),
-        ("subject", pa.string()),
-        ("true", pa.int8()),
-        *((name, pa.float32()) for name in PROBABILITIES),
-    ]
-)
-
-SCOPES: dict[str, tuple[str, ...]] = {"oof": CROSS_FOLDS, "dev": (SEED_FOLD,), "test": (SEED_FOLD,)}
-"""What is reported together: out of fold over every driver, and the seed's dev and test drivers."""
 
 _SUM_TOLERANCE = 1e-2
 
@@ -48,12 +36,12 @@ class Part:
 
     Attributes:
         variant: Variant name.
-        fold: `seed` or `0` ... `4`.
+        fold: One of `scopes.FOLDS`.
         img: Image names, str [N].
         subject: Drivers, str [N].
-        split: The seed's split of each driver, str [N].
+        split: Which part of the original split each driver belongs to, str [N].
         true: Class positions, int8 [N].
-        probabilities: float32 [N, 10].
+        probabilities: float32 [N, class].
     """
 
     variant: str
@@ -71,7 +59,7 @@ class Part:
 
     def rows(self, scope: str) -> np.ndarray:
         """Return which rows belong to a scope, bool [N]."""
-        if self.fold not in SCOPES[scope]:
+        if self.fold not in SCOPES[scope].folds:
             return np.zeros(len(self.true), bool)
         return np.ones(len(self.true), bool) if scope == "oof" else self.split == scope
 
@@ -84,6 +72,8 @@ class Predictions:
         parts: By (variant, fold).
         variants: The catalogue's variants in its order, then others that were found on disk.
         drivers: Every labelled driver of the manifest, sorted.
+        folds: Those that hold out any driver of this data.
+        classes: How many classes the data set has.
         missing: One sentence per variant that lacks a fold.
         rejected: One sentence per file that was left out, with the remedy.
         incomplete: One sentence per file that lacks images of its fold.
@@ -93,22 +83,84 @@ class Predictions:
     variants: tuple[str, ...]
     drivers: tuple[str, ...]
     folds: tuple[str, ...]
+    classes: int
     missing: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
 
     def of(self, variant: str, scope: str) -> list[Part]:
         """Return the parts of a variant that a scope uses, in fold order."""
-        return [self.parts[variant, fold] for fold in SCOPES[scope] if (variant, fold) in self.parts]
+        return [self.parts[variant, fold] for fold in SCOPES[scope].folds if (variant, fold) in self.parts]
 
     def absent_folds(self, variant: str, scope: str) -> list[str]:
         """Return the folds of a scope that this data has and the variant has not predicted."""
-        return [fold for fold in SCOPES[scope] if fold in self.folds and (variant, fold) not in self.parts]
+        return [fold for fold in SCOPES[scope].folds if fold in self.folds and (variant, fold) not in self.parts]
+
+
+def probability_columns(class_ids: Sequence[str]) -> list[str]:
+    """Return the columns of the probabilities, in the order of the class ids."""
+    return [f"p_{class_id}" for class_id in class_ids]
+
+
+def predictions_schema(class_ids: Sequence[str]) -> pa.Schema:
+    """Return the columns of a prediction file."""
+    columns = [(name, pa.float32()) for name in probability_columns(class_ids)]
+    return pa.schema([("img", pa.string()), ("subject", pa.string()), ("true", pa.int8()), *columns])
 
 
 def predictions_path(settings: Settings, variant: str, fold: str) -> Path:
     """Return where the predictions of a variant on a fold lie."""
     return fold_path(settings.predictions / variant, fold, ".parquet")
+
+
+def is_predicted(settings: Settings, variant: str, fold: str) -> bool:
+    """Tell whether the predictions of the checkpoint as it is now are there; False where either cannot be read."""
+    made_by = recorded_facts(predictions_path(settings, variant, fold)).get("model_fingerprint", "")
+    return bool(made_by) and made_by == model_fingerprint(settings, variant, fold)
+
+
+def model_fingerprint(settings: Settings, variant: str, fold: str) -> str:
+    """Return what a checkpoint says it was made from; empty where there is none that can be read."""
+    return str(model_facts(settings, variant, fold).get("fingerprint", ""))
+
+
+def model_facts(settings: Settings, variant: str, fold: str) -> dict[str, Any]:
+    """Return what `training.checkpoint` wrote beside the weights; empty where there is nothing that can be read.
+
+    Loads no torch, so that what is out of date can be told at once.
+    """
+    try:
+        meta = json.loads((fold_path(settings.models / variant, fold) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def images_fingerprint(settings: Settings) -> str:
+    """Return the fingerprint of the labelled images, their drivers, classes and bytes, and of who is held out where.
+
+    Raises:
+        DistractedError: There is no manifest.
+    """
+    digest = file_digest(settings.manifest) if settings.manifest.is_file() else ""
+    return _images_fingerprint(settings, digest)
+
+
+@lru_cache(maxsize=4)
+def _images_fingerprint(settings: Settings, digest: str) -> str:
+    images = labelled(read_manifest(settings))
+    held_out = dict(zip(*(images[name].to_pylist() for name in ("subject", "split")), strict=True))
+    folds = dict(zip(*(images[name].to_pylist() for name in ("subject", "fold")), strict=True))
+    return fingerprint(data_fingerprint(images), held_out, folds)
+
+
+def recorded_facts(path: Path) -> dict[str, str]:
+    """Return what a prediction file says of itself, without its rows; empty where it cannot be read."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}
 
 
 def write_predictions(
@@ -117,22 +169,23 @@ def write_predictions(
     """Write one fold's probabilities and return the file.
 
     Args:
-        settings: Gives the folder.
+        settings: Gives the folder and the classes.
         variant: Variant name.
-        fold: `seed` or `0` ... `4`.
-        table: Columns of `SCHEMA`, in any order.
+        fold: One of `scopes.FOLDS`.
+        table: Columns of `predictions_schema`, in any order.
         facts: More of the file's metadata, such as the model's fingerprint; `data_fingerprint` where the data that
             was predicted may be another than the manifest lists now.
 
     Raises:
         DistractedError: NaN, probabilities that do not sum to 1, or an image twice.
     """
-    table = table.select(SCHEMA.names).cast(SCHEMA)
+    schema = predictions_schema(settings.dataset.class_ids)
+    table = table.select(schema.names).cast(schema)
     fault = _fault_within(table)
     if fault:
         raise DistractedError(
             f"predictions of {variant} on fold {fold}: {fault}; nothing was written. "
-            f"Train it again: {_remedy(variant, fold, 'trained_model')}"
+            f"Train it again: {materialize_fold('trained_model', variant, fold)}"
         )
     meta = {"variant": variant, "fold": fold, **(facts or {})}
     meta.setdefault("data_fingerprint", data_fingerprint(labelled(read_manifest(settings))))
@@ -154,16 +207,17 @@ def read_predictions(settings: Settings, variants: Sequence[str] | None = None) 
     """
     # Unlabelled images are never predicted here: with or without them, it is the same data.
     images = labelled(read_manifest(settings))
-    fingerprint = data_fingerprint(images)
+    data = data_fingerprint(images)
     expected = {fold: _held_out(images, fold) for fold in FOLDS}
     folds = tuple(fold for fold, rows in expected.items() if rows.any())
-    names = tuple(variants) if variants is not None else _names(settings)
-    found = Predictions({}, names, tuple(sorted(set(images["subject"].to_pylist()))), folds)
+    names = tuple(variants) if variants is not None else variant_names(settings)
+    drivers = tuple(sorted(set(images["subject"].to_pylist())))
+    found = Predictions({}, names, drivers, folds, len(settings.dataset.class_ids))
     for variant in names:
         for fold in folds:
             path = predictions_path(settings, variant, fold)
             if path.is_file():
-                _read_into(found, path, variant, fold, fingerprint, images, expected[fold])
+                _read_into(found, path, variant, fold, data, images, expected[fold], settings.dataset)
         absent = [fold for fold in folds if (variant, fold) not in found.parts]
         if len(absent) == len(folds):
             found.missing.append(f"{variant}: no predictions yet")
@@ -172,7 +226,8 @@ def read_predictions(settings: Settings, variants: Sequence[str] | None = None) 
     return found
 
 
-def _names(settings: Settings) -> tuple[str, ...]:
+def variant_names(settings: Settings) -> tuple[str, ...]:
+    """Return the catalogue's variants in its order, then others with predictions on disk."""
     catalogue = list(load_catalogue(settings))
     folders = settings.predictions.iterdir() if settings.predictions.is_dir() else ()
     others = sorted({folder.name for folder in folders if any(folder.glob("[!.]*.parquet"))} - set(catalogue))
@@ -181,7 +236,7 @@ def _names(settings: Settings) -> tuple[str, ...]:
 
 def _held_out(images: pa.Table, fold: str) -> np.ndarray:
     """Tell which labelled images a fold predicts, bool [N]."""
-    if fold == SEED_FOLD:
+    if fold == ORIGINAL_FOLD:
         return np.isin(images["split"].to_numpy(zero_copy_only=False).astype(str), ("dev", "test"))
     return images["fold"].to_numpy() == int(fold)
 
@@ -191,23 +246,26 @@ def _read_into(
     path: Path,
     variant: str,
     fold: str,
-    fingerprint: str,
+    data: str,
     images: pa.Table,
     expected: np.ndarray,
+    dataset: Dataset,
 ) -> None:
+    schema = predictions_schema(dataset.class_ids)
     try:
         table = pq.read_table(path, partitioning=None)
-        fault = _fault_of_origin(table, variant, fold, fingerprint)
+        fault = _fault_of_origin(table, variant, fold, data, schema.names)
         if not fault:
-            table = table.select(SCHEMA.names).cast(SCHEMA)
+            table = table.select(schema.names).cast(schema)
             fault = _fault_within(table)
     except (pa.ArrowException, OSError, KeyError) as error:
         fault = f"cannot be read ({str(error).splitlines()[0]})"
     if not fault:
         rows = pc.index_in(table["img"].combine_chunks(), value_set=images["img"].combine_chunks())
-        fault = _fault_of_rows(table, rows, images, expected)
+        fault = _fault_of_rows(table, rows, images, expected, dataset)
     if fault:
-        found.rejected.append(f"{variant}, fold {fold}: {path} {fault}; left out. Mend: {_remedy(variant, fold)}")
+        again = materialize_fold("predictions", variant, fold)
+        found.rejected.append(f"{variant}, fold {fold}: {path} {fault}; left out. Make it again: {again}")
         return
     order = np.argsort(rows.to_numpy())
     matched = images.take(rows).take(pa.array(order))
@@ -226,21 +284,27 @@ def _read_into(
         subject=_strings(table, "subject"),
         split=_strings(matched, "split"),
         true=table["true"].to_numpy(),
-        probabilities=np.stack([table[name].to_numpy() for name in PROBABILITIES], axis=1),
+        probabilities=probabilities_of(table),
     )
+
+
+def probabilities_of(table: pa.Table) -> np.ndarray:
+    """Return the probabilities of a prediction file, [N, class]."""
+    names = [name for name in table.column_names if name.startswith("p_")]
+    return np.stack([table[name].to_numpy() for name in names], axis=1)
 
 
 def _strings(table: pa.Table, column: str) -> np.ndarray:
     return table[column].to_numpy(zero_copy_only=False).astype(str)
 
 
-def _fault_of_origin(table: pa.Table, variant: str, fold: str, fingerprint: str) -> str:
+def _fault_of_origin(table: pa.Table, variant: str, fold: str, data: str, columns: Sequence[str]) -> str:
     meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if (meta.get("variant"), canonical_fold(meta.get("fold", ""))) != (variant, fold):
         return f"says it is {meta.get('variant')!r}, fold {meta.get('fold')!r}"
-    if meta.get("data_fingerprint") != fingerprint:
-        return f"was made from other data (fingerprint {meta.get('data_fingerprint')}, the manifest has {fingerprint})"
-    absent = [name for name in SCHEMA.names if name not in table.column_names]
+    if meta.get("data_fingerprint") != data:
+        return f"was made from other data (fingerprint {meta.get('data_fingerprint')}, the manifest has {data})"
+    absent = [name for name in columns if name not in table.column_names]
     return f"lacks the columns {', '.join(absent)}" if absent else ""
 
 
@@ -249,12 +313,12 @@ def _fault_within(table: pa.Table) -> str:
     if table.num_rows == 0:
         return "has no rows"
     names = table["img"].to_pylist()
-    if any(table[name].null_count for name in SCHEMA.names):
+    if any(column.null_count for column in table.columns):
         return "has empty cells"
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         return f"has {len(names) - len(set(names))} images twice, {twice} first"
-    probabilities = np.stack([table[name].to_numpy() for name in PROBABILITIES], axis=1)
+    probabilities = probabilities_of(table)
     bad = ~np.isfinite(probabilities).all(1)
     if bad.any():
         return f"has NaN or infinite probabilities in {bad.sum()} of {len(names)} rows, {names[bad.argmax()]} first"
@@ -264,7 +328,7 @@ def _fault_within(table: pa.Table) -> str:
     return ""
 
 
-def _fault_of_rows(table: pa.Table, rows: pa.Array, images: pa.Table, expected: np.ndarray) -> str:
+def _fault_of_rows(table: pa.Table, rows: pa.Array, images: pa.Table, expected: np.ndarray, dataset: Dataset) -> str:
     """Return what the manifest objects to, or nothing."""
     names = table["img"].to_pylist()
     if rows.null_count:
@@ -274,15 +338,10 @@ def _fault_of_rows(table: pa.Table, rows: pa.Array, images: pa.Table, expected: 
     if leaked.any():
         return f"predicts {leaked.sum()} images that the fold does not hold out, {names[leaked.argmax()]} first"
     matched = images.take(rows)
-    classes = [CLASS_IDS.index(name) for name in matched["classname"].to_pylist()]
+    classes = class_positions(matched, dataset)
     differs = (table["true"].to_numpy() != classes) | (_strings(table, "subject") != _strings(matched, "subject"))
     if differs.any():
         return (
             f"disagrees with the manifest on driver or class of {differs.sum()} images, {names[differs.argmax()]} first"
         )
     return ""
-
-
-def _remedy(variant: str, fold: str, asset: str = "predictions") -> str:
-    partition = f"{fold}|{variant}"
-    return f"dagster asset materialize --select {asset} --partition {json.dumps(partition, ensure_ascii=False)}"

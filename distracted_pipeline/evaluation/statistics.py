@@ -27,27 +27,27 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def support(matrix: np.ndarray) -> np.ndarray:
-    """Return images per true class, [..., 10], from counts [..., true, predicted]."""
+    """Return images per true class, [..., class], from counts [..., true, predicted]."""
     return matrix.sum(-1)
 
 
 def hits(matrix: np.ndarray) -> np.ndarray:
-    """Return rightly classified images per class, [..., 10]."""
+    """Return rightly classified images per class, [..., class]."""
     return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
-    """Return the class-wise accuracy, [..., 10]; NaN for an absent class."""
+    """Return the class-wise accuracy, [..., class]; NaN for an absent class."""
     return ratio(hits(matrix), support(matrix))
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
-    """Return the share of a predicted class that is right, [..., 10]; NaN if absent or never predicted."""
+    """Return the share of a predicted class that is right, [..., class]; NaN if absent or never predicted."""
     return np.where(support(matrix) > 0, ratio(hits(matrix), matrix.sum(-2)), np.nan)
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
-    """Return the harmonic mean of precision and recall, [..., 10]; NaN for an absent class."""
+    """Return the harmonic mean of precision and recall, [..., class]; NaN for an absent class."""
     return np.where(support(matrix) > 0, ratio(2 * hits(matrix), support(matrix) + matrix.sum(-2)), np.nan)
 
 
@@ -248,7 +248,7 @@ def log_loss(probabilities: np.ndarray, true: np.ndarray) -> float:
     """Return the multi-class log loss as Kaggle scores it: rows rescaled to sum 1, then clipped at 1e-15.
 
     Args:
-        probabilities: [N, 10].
+        probabilities: [N, class].
         true: Class positions, [N].
     """
     rows = probabilities.astype(float)
@@ -262,7 +262,7 @@ def reliability(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray
     Confidence and accuracy are NaN where a bin is empty.
 
     Args:
-        probabilities: [N, 10].
+        probabilities: [N, class].
         true: Class positions, [N].
     """
     confidence = probabilities.max(1).astype(float)

@@ -1,320 +1,171 @@
-"""The rows of every evaluation table: which columns there are, and which number goes into which.
+"""The columns of the evaluation's tables, each declared once: a dataclass for a table, an object for a row.
 
-What a number means is `statistics` and `heterogeneity`, what makes a verdict `comparison`, files are `tables`.
-Undefined values are NaN here and null on disk.
+Which number goes into which column is `table_rows`; files are `tables`, and how rows become files `tables_io`. Fields
+are None where a number is not defined: a class without images, a comparison that nothing tests.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
-import numpy as np
-import pyarrow as pa
-
-from distracted_pipeline.evaluation import heterogeneity
-from distracted_pipeline.evaluation import statistics as st
-from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE, NOT_TESTABLE, Difference
-from distracted_pipeline.evaluation.confusion import Confusion
-from distracted_pipeline.evaluation.predictions import Predictions
-from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.vocabulary import CLASS_IDS
-
-Row = dict[str, Any]
+Position = Annotated[int, "int8"]
+"""Place of a class in the data set's order, or of a bin."""
 
 
-def _floats(*names: str) -> list[tuple[str, pa.DataType]]:
-    return [(name, pa.float64()) for name in names]
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """One variant on one class.
 
-
-_KEY = [("scope", pa.string()), ("variant", pa.string())]
-
-CLASSES = pa.schema(
-    [
-        *_KEY,
-        ("class_id", pa.int8()),
-        ("n", pa.int64()),
-        *_floats("recall", "recall_low", "recall_high", "precision", "f1"),
-        ("baseline", pa.string()),
-        ("drivers_compared", pa.int64()),
-        *_floats("delta_recall", "delta_low", "delta_high", "p", "p_holm"),
-        ("verdict", pa.string()),
-        *_floats("delta_precision", "delta_precision_low", "delta_precision_high"),
-        *_floats("delta_f1", "delta_f1_low", "delta_f1_high"),
-        # Range of delta_recall over drivers, and I2 as an upper bound. heterogeneity_p is null throughout: within one
-        # class nothing tells drivers from near-duplicate frames (`heterogeneity`); the variants' table has a test.
-        *_floats("driver_delta_low", "driver_delta_high", "i2", "heterogeneity_p"),
-        *_floats("seed_spread"),
-    ]
-)
-
-VARIANTS = pa.schema(
-    [
-        *_KEY,
-        ("n", pa.int64()),
-        ("drivers", pa.int64()),
-        *_floats("accuracy", "macro_recall", "macro_delta", "macro_p"),
-        ("worst_class", pa.int8()),
-        *_floats("worst_class_recall"),
-        ("worst_driver", pa.string()),
-        *_floats("worst_driver_recall", "log_loss", "calibration_error"),
-        ("trainable_parameters", pa.int64()),
-        ("total_parameters", pa.int64()),
-        *_floats("train_seconds"),
-        ("folds_present", pa.list_(pa.string())),
-        ("folds_missing", pa.list_(pa.string())),
-        *_floats("heterogeneity_p"),
-        ("replicates", pa.list_(pa.string())),
-        *_floats("seed_spread"),
-    ]
-)
-
-CALIBRATION = pa.schema(
-    [*_KEY, ("bin", pa.int8()), *_floats("low", "high"), ("n", pa.int64()), *_floats("confidence", "accuracy")]
-)
-
-CONFUSIONS = pa.schema(
-    [
-        *_KEY,
-        ("true", pa.int8()),
-        ("predicted", pa.int8()),
-        ("n", pa.int64()),
-        *_floats("share", "baseline_share", "delta_share", "delta_low", "delta_high"),
-    ]
-)
-
-DRIVERS = pa.schema(
-    [
-        *_KEY,
-        ("class_id", pa.int8()),
-        ("driver", pa.string()),
-        ("n", pa.int64()),
-        *_floats("recall", "baseline_recall", "delta"),
-    ]
-)
-
-
-def class_rows(
-    scope: str,
-    variant: str,
-    counts: np.ndarray,
-    baseline: str,
-    change: Difference | None,
-    spread: np.ndarray,
-) -> Iterator[Row]:
-    """Yield ten rows of `CLASSES`.
-
-    Args:
-        scope: `oof`, `dev` or `test`.
-        variant: Variant name.
-        counts: Its counts, [driver, true, predicted].
-        baseline: What it is compared with.
-        change: The comparison; None for the baseline itself, or without one.
-        spread: From `seed_spread`.
+    Attributes:
+        scope: Which predictions, a name of `scopes.SCOPES`.
+        variant: Its name.
+        class_id: Position of the class.
+        n: Images of the class.
+        recall: The class-wise accuracy, with its interval.
+        recall_low: See `recall`.
+        recall_high: See `recall`.
+        precision: Share of what is called this class that is right.
+        f1: Harmonic mean of both.
+        baseline: The variant that this one is compared with.
+        drivers_compared: Drivers with images of the class that both have predicted.
+        delta_recall: What changed against the baseline on those drivers, with its interval.
+        delta_low: See `delta_recall`.
+        delta_high: See `delta_recall`.
+        p: Of the whole-driver swap test.
+        p_holm: The same, adjusted over the classes.
+        verdict: One of the words of `comparison`.
+        delta_precision: What changed, with its interval.
+        delta_precision_low: See `delta_precision`.
+        delta_precision_high: See `delta_precision`.
+        delta_f1: What changed, with its interval.
+        delta_f1_low: See `delta_f1`.
+        delta_f1_high: See `delta_f1`.
+        driver_delta_low: The least change of recall over drivers.
+        driver_delta_high: The largest.
+        i2: Upper bound of what differs between drivers, see `heterogeneity.i_squared`.
+        seed_spread: Range of recall over variants that differ in the random seed alone.
     """
-    pooled = counts.sum(0)
-    n, recall, precision, f1 = st.support(pooled), st.recall(pooled), st.precision(pooled), st.f1(pooled)
-    interval = st.korn_graubard(st.hits(counts).T, st.support(counts).T)
-    alone = BASELINE if variant == baseline else NOT_TESTABLE
-    compared = _comparison_columns(change) if change else {}
-    for c in range(len(CLASS_IDS)):
-        yield {
-            "scope": scope,
-            "variant": variant,
-            "class_id": c,
-            "n": n[c],
-            "recall": recall[c],
-            "recall_low": interval[c, 0],
-            "recall_high": interval[c, 1],
-            "precision": precision[c],
-            "f1": f1[c],
-            "baseline": baseline,
-            "drivers_compared": 0,
-            "verdict": alone if n[c] else ABSENT,
-            "seed_spread": spread[c],
-            **{name: values[c] for name, values in compared.items()},
-        }
+
+    scope: str
+    variant: str
+    class_id: Position
+    n: int
+    recall: float | None = None
+    recall_low: float | None = None
+    recall_high: float | None = None
+    precision: float | None = None
+    f1: float | None = None
+    baseline: str = ""
+    drivers_compared: int = 0
+    delta_recall: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    verdict: str
+    delta_precision: float | None = None
+    delta_precision_low: float | None = None
+    delta_precision_high: float | None = None
+    delta_f1: float | None = None
+    delta_f1_low: float | None = None
+    delta_f1_high: float | None = None
+    driver_delta_low: float | None = None
+    driver_delta_high: float | None = None
+    i2: float | None = None
+    seed_spread: float | None = None
 
 
-def _comparison_columns(change: Difference) -> dict[str, Any]:
-    deltas = heterogeneity.driver_deltas(change.variant, change.baseline)
-    seen = np.isfinite(deltas)
-    some = seen.any(0)
-    return {
-        "drivers_compared": change.drivers,
-        "delta_recall": change.delta,
-        "delta_low": change.interval[:, 0],
-        "delta_high": change.interval[:, 1],
-        "p": change.p,
-        "p_holm": change.p_holm,
-        "verdict": change.verdicts,
-        "delta_precision": change.precision,
-        "delta_precision_low": change.precision_interval[:, 0],
-        "delta_precision_high": change.precision_interval[:, 1],
-        "delta_f1": change.f1,
-        "delta_f1_low": change.f1_interval[:, 0],
-        "delta_f1_high": change.f1_interval[:, 1],
-        "driver_delta_low": np.where(some, np.where(seen, deltas, np.inf).min(0), np.nan),
-        "driver_delta_high": np.where(some, np.where(seen, deltas, -np.inf).max(0), np.nan),
-        "i2": heterogeneity.i_squared(change.variant, change.baseline),
-    }
+@dataclass(frozen=True, kw_only=True)
+class VariantScore:
+    """One variant over all classes.
 
-
-def variant_row(
-    settings: Settings,
-    predictions: Predictions,
-    confusion: Confusion,
-    scope: str,
-    variant: str,
-    change: Difference | None,
-    alike: list[str],
-) -> Row:
-    """Return one row of `VARIANTS`; `alike` are its replicates, itself not among them."""
-    counts = confusion.of(variant, scope)
-    pooled = counts.sum(0)
-    recall = st.recall(pooled)
-    present = np.flatnonzero(counts.sum((1, 2)))
-    by_driver = np.array([st.mean_present(st.recall(counts[d])) for d in present])
-    worst_class, worst_driver = int(np.nanargmin(recall)), int(by_driver.argmin())
-    probabilities, true = _of_scope(predictions, variant, scope)
-    folds = [part.fold for part in predictions.of(variant, scope)]
-    return {
-        "scope": scope,
-        "variant": variant,
-        "n": pooled.sum(),
-        "drivers": len(present),
-        "accuracy": pooled.trace() / pooled.sum(),
-        "macro_recall": st.mean_present(recall),
-        "macro_delta": change.macro_delta if change else None,
-        "macro_p": change.macro_p if change else None,
-        "worst_class": worst_class,
-        "worst_class_recall": recall[worst_class],
-        "worst_driver": confusion.drivers[present[worst_driver]],
-        "worst_driver_recall": by_driver[worst_driver],
-        "log_loss": st.log_loss(probabilities, true),
-        "calibration_error": st.calibration_error(*st.reliability(probabilities, true)),
-        **_training_facts(settings, variant, folds),
-        "folds_present": folds,
-        "folds_missing": predictions.absent_folds(variant, scope),
-        "heterogeneity_p": heterogeneity.driver_test(change.variant, change.baseline) if change else None,
-        "replicates": alike,
-        "seed_spread": seed_spread(confusion, scope, [variant, *alike])[1],
-    }
-
-
-def calibration_rows(predictions: Predictions, scope: str, variant: str) -> Iterator[Row]:
-    """Yield ten rows of `CALIBRATION`; an empty bin has n = 0 and no confidence."""
-    n, confidence, accuracy = st.reliability(*_of_scope(predictions, variant, scope))
-    for i in range(st.BINS):
-        yield {
-            "scope": scope,
-            "variant": variant,
-            "bin": i,
-            "low": i / st.BINS,
-            "high": (i + 1) / st.BINS,
-            "n": n[i],
-            "confidence": confidence[i],
-            "accuracy": accuracy[i],
-        }
-
-
-def confusion_rows(scope: str, variant: str, counts: np.ndarray, change: Difference | None) -> Iterator[Row]:
-    """Yield a row of `CONFUSIONS` per pair that the variant or its baseline confuses, the commonest of either first.
-
-    n and share are over the variant's own drivers; what is compared is over those that the baseline has too.
+    Attributes:
+        scope: Which predictions, a name of `scopes.SCOPES`.
+        variant: Its name.
+        n: Images predicted.
+        drivers: Drivers predicted.
+        accuracy: Share of right images.
+        macro_recall: Mean recall over the classes that occur.
+        macro_delta: What changed against the baseline, on the drivers that both have predicted.
+        macro_p: Of the whole-driver swap test of that mean.
+        worst_class: Position of the class with the lowest recall.
+        worst_class_recall: Its recall.
+        worst_driver: The driver with the lowest macro recall.
+        worst_driver_recall: Theirs.
+        log_loss: As Kaggle scores it.
+        calibration_error: See `statistics.calibration_error`.
+        trainable_parameters: What trained, in every fold.
+        total_parameters: What the network has.
+        train_seconds: Over the folds of the scope.
+        folds_present: Folds of the scope with predictions.
+        folds_missing: Folds of the scope that this data has and the variant has not predicted.
+        heterogeneity_p: Whether the variant suits some drivers better than others, see `heterogeneity.driver_test`.
+        replicates: Variants that differ in the random seed alone.
+        seed_spread: Range of macro recall over them and this one.
     """
-    pooled = counts.sum(0)
-    share = st.ratio(pooled, st.support(pooled)[:, None])
-    known, largest = pooled.copy(), share
-    if change:
-        (hits_a, n_a), (hits_b, n_b) = _cells(change.variant), _cells(change.baseline)
-        known += change.baseline.sum(0)
-        baseline_share = st.ratio(hits_b.sum(-1), n_b.sum(-1))
-        largest = np.fmax(share, baseline_share)
-        delta = st.ratio(hits_a.sum(-1), n_a.sum(-1)) - baseline_share
-        interval = st.delta_interval(hits_a, n_a, hits_b, n_b)
-    np.fill_diagonal(known, 0)
-    pairs = np.argwhere(known)
-    for true, predicted in pairs[np.argsort(-largest[tuple(pairs.T)], kind="stable")]:
-        row = {
-            "scope": scope,
-            "variant": variant,
-            "true": true,
-            "predicted": predicted,
-            "n": pooled[true, predicted],
-            "share": share[true, predicted],
-        }
-        if change:
-            row |= {
-                "baseline_share": baseline_share[true, predicted],
-                "delta_share": delta[true, predicted],
-                "delta_low": interval[true, predicted, 0],
-                "delta_high": interval[true, predicted, 1],
-            }
-        yield row
+
+    scope: str
+    variant: str
+    n: int = 0
+    drivers: int = 0
+    accuracy: float | None = None
+    macro_recall: float | None = None
+    macro_delta: float | None = None
+    macro_p: float | None = None
+    worst_class: Position | None = None
+    worst_class_recall: float | None = None
+    worst_driver: str | None = None
+    worst_driver_recall: float | None = None
+    log_loss: float | None = None
+    calibration_error: float | None = None
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    train_seconds: float | None = None
+    folds_present: list[str] = field(default_factory=list)
+    folds_missing: list[str] = field(default_factory=list)
+    heterogeneity_p: float | None = None
+    replicates: list[str] = field(default_factory=list)
+    seed_spread: float | None = None
 
 
-def driver_rows(
-    scope: str, variant: str, counts: np.ndarray, drivers: tuple[str, ...], change: Difference | None
-) -> Iterator[Row]:
-    """Yield a row of `DRIVERS` per class and driver of the variant; n = 0 and no recall where one lacks the class."""
-    n, recall = st.support(counts), st.recall(counts)
-    nothing = np.full(recall.shape, np.nan)
-    baseline = st.recall(change.baseline) if change else nothing
-    delta = heterogeneity.driver_deltas(change.variant, change.baseline) if change else nothing
-    for c in range(len(CLASS_IDS)):
-        for d in np.flatnonzero(n.sum(1)):
-            yield {
-                "scope": scope,
-                "variant": variant,
-                "class_id": c,
-                "driver": drivers[d],
-                "n": n[d, c],
-                "recall": recall[d, c],
-                "baseline_recall": baseline[d, c],
-                "delta": delta[d, c],
-            }
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Predictions of about one confidence: how sure the variant was, and how often it was right."""
+
+    scope: str
+    variant: str
+    bin: Position
+    low: float
+    high: float
+    n: int
+    confidence: float | None = None
+    accuracy: float | None = None
 
 
-def replicates(catalogue: Mapping[str, VariantConfig]) -> dict[str, list[str]]:
-    """Return, per variant of the catalogue, the others that differ in nothing but seed and wording."""
-    key = {name: config.model_copy(update={"seed": 0}).fingerprint() for name, config in catalogue.items()}
-    return {name: [other for other in key if other != name and key[other] == key[name]] for name in key}
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """How often images of one class are called another, by a variant and by the baseline (shares of `true`)."""
+
+    scope: str
+    variant: str
+    true: Position
+    predicted: Position
+    n: int
+    share: float | None = None
+    baseline_share: float | None = None
+    delta_share: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
 
 
-def seed_spread(confusion: Confusion, scope: str, variants: list[str]) -> tuple[np.ndarray, float]:
-    """Return largest minus smallest recall per class, [10], and macro recall, over variants that differ in the seed.
+@dataclass(frozen=True, kw_only=True)
+class DriverScore:
+    """One variant on one driver's images of one class; `n` is 0 and nothing else known where there are none."""
 
-    On the drivers that all of them have; NaN for a single variant, or without a driver in common.
-    """
-    counts = np.stack([confusion.of(name, scope) for name in variants])
-    common = (counts.sum((2, 3)) > 0).all(0)
-    if len(variants) < 2 or not common.any():
-        return np.full(len(CLASS_IDS), np.nan), float("nan")
-    recall = st.recall(counts[:, common].sum(1))
-    return np.ptp(recall, axis=0), float(np.ptp([st.mean_present(row) for row in recall]))
-
-
-def _cells(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return images per cell, [true, predicted, driver], and those of its true class, the same shape."""
-    cells = counts.transpose(1, 2, 0)
-    return cells, np.broadcast_to(st.support(counts).T[:, None, :], cells.shape)
-
-
-def _of_scope(predictions: Predictions, variant: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
-    parts = predictions.of(variant, scope)
-    probabilities = np.concatenate([part.probabilities[part.rows(scope)] for part in parts])
-    return probabilities, np.concatenate([part.true[part.rows(scope)] for part in parts])
-
-
-def _training_facts(settings: Settings, variant: str, folds: list[str]) -> Row:
-    """Return parameters and the summed training time of a variant's folds; nothing where it is not known."""
-    paths = [settings.models / variant / fold / "config.json" for fold in folds]
-    metas = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
-    if len(metas) < len(folds):
-        return {}
-    return {
-        "trainable_parameters": metas[0]["trainable_parameters"],
-        "total_parameters": metas[0]["total_parameters"],
-        "train_seconds": sum(meta["seconds"] for meta in metas),
-    }
+    scope: str
+    variant: str
+    class_id: Position
+    driver: str
+    n: int
+    recall: float | None = None
+    baseline_recall: float | None = None
+    delta: float | None = None

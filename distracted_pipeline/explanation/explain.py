@@ -1,7 +1,7 @@
 """The stage `gradcam`: which images of a variant are explained, by which network, and what is kept of it.
 
 Every image is explained by the network of the fold that held it out. A few are kept one by one, to be shown; many
-are averaged by driver and class. The maps themselves are `gradcam`, the averages `cam_means`.
+are averaged by driver and class. The maps themselves are `gradcam`, the averages `means`, the columns `tables`.
 
     gradcam/<variant>/rows.parquet      one row per CAM that is shown
     gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]
@@ -12,44 +12,52 @@ are averaged by driver and class. The maps themselves are `gradcam`, the average
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from zipfile import is_zipfile
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import Part, read_predictions
-from distracted_pipeline.explanation.gradcam import cams
-from distracted_pipeline.explanation.maps import LIFTS, as_bytes, lift
-from distracted_pipeline.explanation.means import CamMeans
+from distracted_pipeline.evaluation.predictions import (
+    Part,
+    images_fingerprint,
+    model_fingerprint,
+    predictions_path,
+    read_predictions,
+)
+from distracted_pipeline.evaluation.tables_io import to_table, write_table
+from distracted_pipeline.explanation.maps import as_bytes, lift
+from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMeans
 from distracted_pipeline.explanation.selection import choose, few_each
+from distracted_pipeline.explanation.tables import CamRow, lift_column
 from distracted_pipeline.files import atomic_path
+from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
+from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
+from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
     from distracted_pipeline.training.checkpoint import Trained
 
 SAMPLE = 4
 """Images averaged per driver and class where the network has to run from the pixels, or from deep inside."""
 
+ROWS_FILE = "rows.parquet"
+CAMS_FILE = "cams.npz"
+
+CODE_VERSION = "4"
+"""Raise it when the same predictions, networks and masks would give other files."""
+
+IMAGES_PER_CLASS = 4
+"""Right images of each class that are kept one by one, and as many confused ones."""
+
 _BATCH, _BATCH_CACHED = 16, 128
-SCHEMA = pa.schema(
-    [
-        ("img", pa.string()),
-        ("subject", pa.string()),
-        ("true", pa.int8()),
-        ("predicted", pa.int8()),
-        ("fold", pa.string()),
-        ("target", pa.string()),
-        ("kind", pa.string()),
-        ("all_zero", pa.bool_()),
-        *((column, pa.float64()) for column in LIFTS.values()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,7 @@ class GradcamResult:
     """The CAMs of one variant.
 
     Attributes:
-        rows: One per CAM, columns of `SCHEMA`. A right image has one row (target `predicted`, which is the true class),
-            a confused one two.
+        rows: One per CAM. A right image has one row (target `predicted`, which is the true class), a confused one two.
         cams: uint8 [N, h, w], each scaled to its own maximum.
         means: Averages over drivers and classes, and their lifts.
         averaged: Which images are in `means`, in words.
@@ -66,12 +73,16 @@ class GradcamResult:
         missing: Sentences on what could not be explained, and why.
     """
 
-    rows: pa.Table
+    rows: list[CamRow]
     cams: np.ndarray
     means: CamMeans
     averaged: str
     folder: Path
     missing: list[str]
+
+    def table(self) -> "pa.Table":
+        """Return the rows as a table, a column for each mask category's lift."""
+        return to_table(CamRow, self.rows, [lift_column(name) for name in self.means.categories])
 
 
 @dataclass(frozen=True)
@@ -92,32 +103,30 @@ class _Plan:
 def gradcam_variant(
     settings: Settings,
     variant: str,
+    options: RunOptions = RunOptions(),
     *,
-    images_per_class: int = 4,
-    device: str = "auto",
-    batch_size: int = 0,
-    log: Callable[[str], object] = print,
+    images_per_class: int = IMAGES_PER_CLASS,
 ) -> GradcamResult:
     """Explain images that a variant held out, with the network of the fold that held them out; write and return it.
 
     Args:
         settings: Gives predictions, models, masks and the evaluation folder.
         variant: Variant name.
+        options: Device, images at once, and who hears of progress.
         images_per_class: Right images, and as many confused ones, per class, to be kept one by one.
-        device: As in `ScoringConfig`.
-        batch_size: Images at once; 0 chooses.
-        log: Receives progress.
 
     Raises:
         DistractedError: The variant has no usable predictions, or none of its folds has a checkpoint.
     """
     from distracted_pipeline.training.checkpoint import load_trained
 
+    dataset, inputs = settings.dataset, gradcam_inputs(settings, variant, images_per_class)
     parts, missing = _usable_parts(settings, variant)
     drivers = sorted({str(name) for part in parts for name in part.subject})
-    chosen = choose(parts, images_per_class)
+    chosen = choose(parts, images_per_class, dataset.class_ids)
     mask_of = _mask_reader(settings, drivers, missing)
-    kept: list[tuple[int, str, dict[str, Any], np.ndarray]] = []
+    device = options.device_name()
+    kept: list[tuple[int, str, CamRow, np.ndarray]] = []
     means: CamMeans | None = None
     unmasked: set[str] = set()
     everything, seen = True, 0
@@ -127,33 +136,90 @@ def gradcam_variant(
         plan = _plan(settings, trained, part)
         everything, seen = everything and plan.everything, seen + len(plan.averaged)
         averaged = set(plan.averaged.tolist())
-        for row, pair in _explain(settings, trained, plan, part, sorted(averaged | set(place)), batch_size, log):
+        for row, pair in _explain(settings, trained, plan, part, sorted(averaged | set(place)), options):
             mask = mask_of(str(part.img[row]))
             if mask is None:
                 unmasked.add(str(part.img[row]))
             if row in averaged:
-                means = means or CamMeans(drivers, pair[1].shape)
+                means = means or CamMeans(drivers, pair[1].shape, len(dataset.class_ids), dataset.category_names)
                 means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask)
             if row in place:
                 at, kind = place[row]
                 for target, cam in zip(("predicted", "true")[: 1 + (kind == "confused")], pair, strict=False):
-                    kept.append((at, target, _row(part, row, kind, target, cam, mask), as_bytes(cam)))
+                    kept.append(
+                        (at, target, _row(part, row, kind, target, cam, mask, dataset.category_names), as_bytes(cam))
+                    )
     assert means is not None  # a part has rows, and some of each are averaged
     if unmasked:
         missing.append(f"{variant}: {len(unmasked)} explained images have no mask, so no lift, {min(unmasked)} first")
     kept.sort(key=lambda item: item[:2])
     result = GradcamResult(
-        rows=pa.Table.from_pylist([row for _, _, row, _ in kept], schema=SCHEMA),
+        rows=[row for _, _, row, _ in kept],
         cams=np.stack([cam for *_, cam in kept]),
         means=means,
         averaged=_in_words(parts, everything, seen, seen - int(means.counts.sum())),
-        folder=settings.evaluation / "gradcam" / variant,
+        folder=gradcam_folder(settings, variant),
         missing=missing,
     )
-    _write(result)
-    zero = sum(result.rows["all_zero"].to_pylist())
-    log(f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: {result.averaged}")
+    _write(result, inputs)
+    zero = sum(row.all_zero for row in result.rows)
+    options.log(
+        f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: {result.averaged}"
+    )
     return result
+
+
+def gradcam_folder(settings: Settings, variant: str) -> Path:
+    """Return where a variant's CAMs lie."""
+    return settings.evaluation / "gradcam" / variant
+
+
+def gradcam_inputs(settings: Settings, variant: str, images_per_class: int = IMAGES_PER_CLASS) -> str:
+    """Return the fingerprint of all that a variant's CAMs depend on: predictions, networks, masks in force, code.
+
+    Loads no torch and opens no mask. Which taps are cached is not in it: they decide how many images are averaged.
+
+    Raises:
+        DistractedError: There is no manifest.
+    """
+    folds = {
+        fold: (file_digest(path), model_fingerprint(settings, variant, fold))
+        for fold in FOLDS
+        if (path := predictions_path(settings, variant, fold)).is_file()
+    }
+    return fingerprint(
+        CODE_VERSION,
+        variant,
+        images_per_class,
+        settings.dataset.class_ids,
+        settings.dataset.category_names,
+        images_fingerprint(settings),
+        _masks_content(settings),
+        folds,
+    )
+
+
+def gradcam_current(settings: Settings, variant: str) -> bool:
+    """Tell whether a variant's CAMs are there, whole, and made from predictions, networks and masks as they are now."""
+    try:
+        inputs = gradcam_inputs(settings, variant)
+    except (DistractedError, OSError):  # no manifest, a file that went away: whoever explains says so
+        return False
+    folder = gradcam_folder(settings, variant)
+    return all(is_current([folder / name], inputs) for name in (ROWS_FILE, LIFT_FILE)) and all(
+        is_zipfile(folder / name) for name in (CAMS_FILE, MEANS_FILE)
+    )
+
+
+def _masks_content(settings: Settings) -> str:
+    """Return the fingerprint of the masks that labelled images have now; empty without a segmenter."""
+    from distracted_pipeline.masks.cache import open_cache
+
+    try:
+        cache = open_cache(settings)
+    except DistractedError:  # then there are no lifts, which the result says
+        return ""
+    return cache.content(sorted(set(labelled(read_manifest(settings))["subject"].to_pylist())))
 
 
 def _usable_parts(settings: Settings, variant: str) -> tuple[list[Part], list[str]]:
@@ -164,13 +230,13 @@ def _usable_parts(settings: Settings, variant: str) -> tuple[list[Part], list[st
     parts = predictions.of(variant, "oof") or predictions.of(variant, "dev")
     missing = [*predictions.missing, *predictions.rejected]
     if not parts:
-        raise DistractedError(f"{'; '.join(missing)}. Run `distracted run --variant {variant}`.")
+        raise DistractedError(f"{'; '.join(missing)}. Run `{RUN} --variant {variant}`.")
     untrained = [part.fold for part in parts if not is_trained(settings, variant, part.fold)]
     if untrained:
         missing.append(f"{variant}: no current checkpoint for fold{'s' * (len(untrained) > 1)} {', '.join(untrained)}")
     parts = [part for part in parts if part.fold not in untrained]
     if not parts:
-        raise DistractedError(f"{missing[-1]}. Run `distracted run --variant {variant}`.")
+        raise DistractedError(f"{missing[-1]}. Run `{RUN} --variant {variant}`.")
     return parts, missing
 
 
@@ -195,16 +261,19 @@ def _explain(
     plan: _Plan,
     part: Part,
     rows: list[int],
-    batch_size: int,
-    log: Callable[[str], object],
+    options: RunOptions,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield row and CAMs, float32 [2, h, w]: of the predicted class and of the true one; driver by driver."""
+    import torch
+
+    from distracted_pipeline.explanation.gradcam import cams
+
     net = trained.net
     where = next(net.parameters()).device
     read = _reader(settings, trained, plan.tap)
-    size = batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
+    size = options.batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
     rows = sorted(rows, key=lambda row: (part.subject[row], row))  # caches lie by driver
-    progress = Progress(len(rows), f"images of fold {part.fold}", log)
+    progress = Progress(len(rows), f"images of fold {part.fold}", options.log)
     for start in range(0, len(rows), size):
         now = rows[start : start + size]
         batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
@@ -213,8 +282,10 @@ def _explain(
         progress.advance(len(now))
 
 
-def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable[[list[str]], dict[str, Tensor]]:
+def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable[[list[str]], "dict[str, Tensor]"]:
     """Return what reads a batch of images: the network's `map_inputs`, `tap` in the place of pixels."""
+    import torch
+
     from distracted_pipeline.features.taps import PIXELS, TapStore
     from distracted_pipeline.training.inputs import load_inputs
     from distracted_pipeline.variants.backbones import load_preprocessing
@@ -223,7 +294,7 @@ def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable
     names = tuple(name for name in trained.net.map_inputs if not (tap and name == PIXELS))
     store = TapStore(settings, model_name)
 
-    def read(imgs: list[str]) -> dict[str, Tensor]:
+    def read(imgs: list[str]) -> "dict[str, Tensor]":
         batch = load_inputs(settings, names, imgs, model_name=model_name)
         if tap:
             values = torch.from_numpy(store.load([tap], imgs)[tap])
@@ -241,19 +312,21 @@ def _in_words(parts: Sequence[Part], everything: bool, averaged: int, empty: int
     return words + (f", less {empty:,} with an empty CAM" if empty else "")
 
 
-def _row(part: Part, row: int, kind: str, target: str, cam: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
-    lifts = lift(cam, mask) if mask is not None else {}
-    return {
-        "img": str(part.img[row]),
-        "subject": str(part.subject[row]),
-        "true": int(part.true[row]),
-        "predicted": int(part.predicted[row]),
-        "fold": part.fold,
-        "target": target,
-        "kind": kind,
-        "all_zero": not cam.any(),
-        **{LIFTS[name]: value for name, value in lifts.items()},
-    }
+def _row(
+    part: Part, row: int, kind: str, target: str, cam: np.ndarray, mask: np.ndarray | None, categories: Sequence[str]
+) -> CamRow:
+    lifts = lift(cam, mask, categories) if mask is not None else {}
+    return CamRow(
+        img=str(part.img[row]),
+        subject=str(part.subject[row]),
+        true=int(part.true[row]),
+        predicted=int(part.predicted[row]),
+        fold=part.fold,
+        target=target,
+        kind=kind,
+        all_zero=not cam.any(),
+        lifts={lift_column(name): value for name, value in lifts.items()},
+    )
 
 
 def _mask_reader(settings: Settings, subjects: Sequence[str], missing: list[str]) -> Callable[[str], np.ndarray | None]:
@@ -269,9 +342,8 @@ def _mask_reader(settings: Settings, subjects: Sequence[str], missing: list[str]
     return lambda img: cache.mask(img) if img in present else None
 
 
-def _write(result: GradcamResult) -> None:
-    result.means.write(result.folder, result.averaged)
-    with atomic_path(result.folder / "cams.npz") as temporary, temporary.open("wb") as handle:
+def _write(result: GradcamResult, inputs: str) -> None:
+    result.means.write(result.folder, result.averaged, inputs)
+    with atomic_path(result.folder / CAMS_FILE) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, cams=result.cams)
-    with atomic_path(result.folder / "rows.parquet") as temporary:
-        pq.write_table(result.rows, temporary, compression="zstd")
+    write_table(result.folder / ROWS_FILE, result.table(), {INPUTS: inputs})

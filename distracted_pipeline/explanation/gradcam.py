@@ -1,6 +1,6 @@
 """Grad-CAM: where a network looked for the class it predicted, and for the class it should have.
 
-Batch functions for notebooks and for the stage (`explain`); drawing belongs to `pictures` and `reports`.
+Batch functions for notebooks and for the stage (`explain`); drawing belongs to `overlays` and `reports`.
 
     from distracted_pipeline.explanation.gradcam import cams, delta_cam, lift
     from distracted_pipeline.settings import load_settings

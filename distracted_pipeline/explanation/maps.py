@@ -1,18 +1,13 @@
 """What can be said of finished class activation maps: where their energy lies, and how two of them differ.
 
 Arrays in, numbers out; no network and no torch, so that reports and notebooks read it at no cost. Making maps is
-`gradcam`, averaging them `cam_means`.
+`gradcam`, averaging them `means`.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-
-from distracted_pipeline.vocabulary import MASK_CATEGORIES, MASK_NAMES
-
-LIFTS = {name: f"lift_{name.replace(' ', '_')}" for name in MASK_CATEGORIES}
-"""Column of each mask category's lift."""
 
 
 def normalised(cam: np.ndarray) -> np.ndarray:
@@ -47,12 +42,13 @@ def delta_cam(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return normalised(resized(a, shape)) - normalised(resized(b, shape))
 
 
-def energy(cam: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return by mask id, background first, the shares of a CAM's energy and of the image's area, each [7].
+def energy(cam: np.ndarray, mask: np.ndarray, ids: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return by mask id, background first, the shares of a CAM's energy and of the image's area, each [ids].
 
     Args:
         cam: Not negative, float [h, w]; resized to the mask.
-        mask: Ids 0 ... 6, uint8 [H, W].
+        mask: uint8 [H, W].
+        ids: How many mask ids there are, 0 for none among them.
     """
     height, width = mask.shape
     changes = np.empty(mask.shape, bool)
@@ -64,25 +60,26 @@ def energy(cam: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # The sum over a run of pixels without the pixels: rows are resized, columns only up to their running sums.
     tall, wide = _bilinear(height, cam.shape[0]) @ cam, _running(width, cam.shape[1])
     sums = ((wide[last] - wide[first]) * tall[rows]).sum(1)
-    ids = mask[rows, first]
-    found = np.bincount(ids, sums, len(MASK_NAMES)), np.bincount(ids, last - first, len(MASK_NAMES))
+    of_run = mask[rows, first]
+    found = np.bincount(of_run, sums, ids), np.bincount(of_run, last - first, ids)
     return normalised(found[0]), found[1] / mask.size
 
 
-def lift(cam: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+def lift(cam: np.ndarray, mask: np.ndarray, categories: Sequence[str]) -> dict[str, float | None]:
     """Return how much more CAM energy falls on each mask category than its area explains; 1 is chance.
 
     Args:
         cam: Not negative, float [h, w]; resized to the mask.
-        mask: Ids 0 ... 6, uint8 [H, W].
+        mask: uint8 [H, W].
+        categories: Names of the mask ids from 1.
 
     Returns:
         By category; None where it is absent from the mask or the CAM is zero everywhere.
     """
-    share, area = energy(cam, mask)
+    share, area = energy(cam, mask, 1 + len(categories))
     return {
         name: float(share[i] / area[i]) if area[i] and share.any() else None
-        for i, name in enumerate(MASK_CATEGORIES, start=1)
+        for i, name in enumerate(categories, start=1)
     }
 
 

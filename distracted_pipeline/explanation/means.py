@@ -8,27 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.evaluation.statistics import mean_interval, ratio
+from distracted_pipeline.evaluation.tables_io import made, to_table, write_table
 from distracted_pipeline.explanation.maps import as_bytes, energy, normalised
+from distracted_pipeline.explanation.tables import EVERY_CLASS, Lift
 from distracted_pipeline.files import atomic_path
-from distracted_pipeline.vocabulary import CLASS_IDS, MASK_CATEGORIES, MASK_NAMES
+from distracted_pipeline.fingerprints import INPUTS
 
 MEANS_FILE = "driver_means.npz"
 LIFT_FILE = "lift.parquet"
-EVERY_CLASS = "all"
-
-LIFT_SCHEMA = pa.schema(
-    [
-        ("class_id", pa.string()),
-        ("category", pa.string()),
-        *((name, pa.float64()) for name in ("lift", "low", "high")),
-        ("drivers", pa.int64()),
-        ("images", pa.int64()),
-    ]
-)
 
 
 class CamMeans:
@@ -37,15 +26,18 @@ class CamMeans:
     Args:
         drivers: Names, sorted.
         shape: Height and width of the maps.
+        classes: How many classes the data set has.
+        categories: Names of its mask categories.
     """
 
-    def __init__(self, drivers: Sequence[str], shape: tuple[int, int]) -> None:
-        cells = (len(drivers), len(CLASS_IDS))
+    def __init__(self, drivers: Sequence[str], shape: tuple[int, int], classes: int, categories: Sequence[str]) -> None:
+        cells = (len(drivers), classes)
         self.drivers = tuple(drivers)
+        self.categories = tuple(categories)
         self.counts = np.zeros(cells, np.int64)
         self._place = {driver: i for i, driver in enumerate(drivers)}
         self._sums = np.zeros((*cells, *shape))
-        self._energy, self._area, self._images = (np.zeros((*cells, len(MASK_NAMES))) for _ in range(3))
+        self._energy, self._area, self._images = (np.zeros((*cells, 1 + len(categories))) for _ in range(3))
 
     def add(self, driver: str, true: int, cam: np.ndarray, mask: np.ndarray | None) -> None:
         """Add one image: its CAM, not negative, and its mask, uint8 [H, W], where it has one."""
@@ -55,44 +47,53 @@ class CamMeans:
         self._sums[cell] += normalised(cam)
         self.counts[cell] += 1
         if mask is not None:
-            share, area = energy(cam, mask)
+            share, area = energy(cam, mask, 1 + len(self.categories))
             present = area > 0
             self._energy[cell] += share
             self._area[cell] += area
             self._images[cell] += present
 
     def driver_means(self) -> np.ndarray:
-        """Return the mean map of each driver and class, each map counted with sum 1, float64 [driver, 10, h, w]."""
+        """Return the mean map of each driver and class, each map counted with sum 1, float64 [driver, class, h, w]."""
         return self._sums / np.maximum(self.counts, 1)[..., None, None]
 
     def class_means(self) -> np.ndarray:
-        """Return the mean over the drivers that have the class, float64 [10, h, w]."""
+        """Return the mean over the drivers that have the class, float64 [class, h, w]."""
         drivers = np.maximum((self.counts > 0).sum(0), 1)
         return self.driver_means().sum(0) / drivers[:, None, None]
 
-    def lifts(self) -> pa.Table:
-        """Return the lift of each mask category, by class and over all of them, in the columns of `LIFT_SCHEMA`.
+    def lifts(self) -> list[Lift]:
+        """Return the lift of each mask category, over all classes and by class.
 
-        A driver's lift is the CAM energy on the category over all his images that show it, divided by its area there;
-        then come the mean and the t interval over drivers.
+        A driver's lift is the CAM energy on the category over all their images that show it, divided by its area
+        there; then come the mean and the t interval over drivers.
         """
-        rows = []
-        for key, classes in [(EVERY_CLASS, slice(None)), *((str(c), slice(c, c + 1)) for c in range(len(CLASS_IDS)))]:
-            by_driver = ratio(self._energy[:, classes].sum(1), self._area[:, classes].sum(1))
+        found = []
+        classes = self.counts.shape[1]
+        for key, chosen in [(EVERY_CLASS, slice(None)), *((str(c), slice(c, c + 1)) for c in range(classes))]:
+            by_driver = ratio(self._energy[:, chosen].sum(1), self._area[:, chosen].sum(1))
             mean, interval = mean_interval(by_driver.T)
-            for i, category in enumerate(MASK_CATEGORIES, start=1):
-                drivers = int(np.isfinite(by_driver[:, i]).sum())
-                values = [mean[i], interval[i, 0].clip(0), interval[i, 1]]
-                lift, low, high = (None if np.isnan(value) else float(value) for value in values)
-                images = int(self._images[:, classes, i].sum())
-                rows.append(
-                    {"class_id": key, "category": category, "lift": lift, "low": low, "high": high}
-                    | {"drivers": drivers, "images": images}
-                )
-        return pa.Table.from_pylist(rows, schema=LIFT_SCHEMA)
+            for i, category in enumerate(self.categories, start=1):
+                columns = {
+                    "class_id": key,
+                    "category": category,
+                    "lift": mean[i],
+                    "low": interval[i, 0].clip(0),
+                    "high": interval[i, 1],
+                    "drivers": np.isfinite(by_driver[:, i]).sum(),
+                    "images": int(self._images[:, chosen, i].sum()),
+                }
+                found.append(made(Lift, columns))
+        return found
 
-    def write(self, folder: Path, note: str) -> None:
-        """Write both files into `folder`; `note` says which images were averaged."""
+    def write(self, folder: Path, note: str, inputs: str = "") -> None:
+        """Write both files into `folder`.
+
+        Args:
+            folder: Of the variant.
+            note: Which images were averaged, in words.
+            inputs: Fingerprint of what they were made from.
+        """
         means = self.driver_means().reshape(-1, *self._sums.shape[2:])
         with atomic_path(folder / MEANS_FILE) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(
@@ -102,5 +103,4 @@ class CamMeans:
                 counts=self.counts,
                 drivers=np.array(self.drivers, dtype=str),
             )
-        with atomic_path(folder / LIFT_FILE) as temporary:
-            pq.write_table(self.lifts().replace_schema_metadata({"averaged": note}), temporary, compression="zstd")
+        write_table(folder / LIFT_FILE, to_table(Lift, self.lifts()), {"averaged": note, INPUTS: inputs})

@@ -1,57 +1,21 @@
-"""How maps are drawn over frames, and the two small pictures of the Dagster UI.
+"""Class activation maps drawn over frames, pixel by pixel: for the report's pages and the Dagster UI.
 
-The report lays its maps over frames with `heat` and `diverge` too; nothing here is written to disk.
+Nothing is written to disk here; what needs no pixels is drawn by `figures`.
 """
 
 import base64
 import io
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from distracted_pipeline.evaluation.comparison import IMPROVED, WORSENED
-from distracted_pipeline.evaluation.tables import ClassAccuracy, rows_of
-from distracted_pipeline.vocabulary import CLASS_IDS
-
-_CELL = (54, 24)
-_LABEL = 130
-_BETTER, _WORSE = np.array([33, 102, 172]), np.array([178, 88, 6])
-_DEEPEST = 0.25
 _TILE = (96, 72)
 
 _HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
 """Anchors of the CAM colour scale: brightness rises steadily, so it survives greyscale and print."""
 
 _MORE, _LESS = np.array([20, 110, 200], np.float32), np.array([240, 120, 10], np.float32)
-
-
-def recall_heatmap(result: ClassAccuracy, scope: str) -> Image.Image:
-    """Draw recall by variant and class: blue is above the baseline, orange below, as deep as .25 and more.
-
-    A star marks a difference that the swap test confirms.
-    """
-    width, height = _CELL
-    rows = rows_of(result.classes, scope)
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
-    image = Image.new("RGB", (_LABEL + width * len(CLASS_IDS), height * (len(variants) + 1)), "white")
-    draw = ImageDraw.Draw(image)
-    for c, class_id in enumerate(CLASS_IDS):
-        draw.text((_LABEL + c * width + width / 2, height / 2), class_id, fill="black", anchor="mm")
-    for row in rows:
-        left, top = _LABEL + row["class_id"] * width, (variants.index(row["variant"]) + 1) * height
-        delta = 0 if math.isnan(row["delta_recall"]) else row["delta_recall"]
-        strength = min(abs(delta) / _DEEPEST, 1)
-        colour = 255 + ((_BETTER if delta > 0 else _WORSE) - 255) * strength
-        draw.rectangle((left, top, left + width - 2, top + height - 2), fill=tuple(int(v) for v in colour))
-        star = "*" if row["verdict"] in (IMPROVED, WORSENED) else ""
-        text = f"{row['recall']:.2f}{star}" if row["n"] else "-"
-        ink = "white" if strength > 0.9 else "black"  # at least 4.5 : 1 either way
-        draw.text((left + width / 2, top + height / 2), text, fill=ink, anchor="mm")
-    for v, variant in enumerate(variants):
-        draw.text((4, (v + 1.5) * height), variant[:20], fill="black", anchor="lm")
-    return image
 
 
 def heat(image: Image.Image, cam: np.ndarray) -> Image.Image:

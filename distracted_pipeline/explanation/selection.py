@@ -5,29 +5,30 @@ depends on the names of images and drivers alone.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from distracted_pipeline.evaluation.predictions import Part
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 SHARED = 3
 """Images per class, each of another driver, that every variant explains, so that their maps can be compared."""
 
 
-def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
+def choose(parts: list[Part], per_class: int, class_ids: Sequence[str]) -> list[tuple[int, int, str]]:
     """Choose images to explain, per true class: `SHARED` that all variants have, the surest right and wrong ones.
 
     Args:
         parts: Predictions of one variant.
         per_class: Sure images of each kind per class, over many drivers; fewer where there are not as many.
+        class_ids: Of the data set.
 
     Returns:
         (part, row, "correct" or "confused"), by class in the order above, no image twice.
     """
     chosen: dict[tuple[int, int], str] = {}
-    for c in range(len(CLASS_IDS)):
-        for i, common in _shared(parts, c, SHARED):
+    for c, class_id in enumerate(class_ids):
+        for i, common in _shared(parts, c, class_id, SHARED):
             chosen[i, common] = "correct" if parts[i].predicted[common] == c else "confused"
         for kind in ("correct", "confused"):
             by_driver: dict[str, list[tuple[float, str, int, int]]] = {}
@@ -40,7 +41,7 @@ def choose(parts: list[Part], per_class: int) -> list[tuple[int, int, str]]:
     return [(i, row, kind) for (i, row), kind in chosen.items()]
 
 
-def _shared(parts: list[Part], c: int, wanted: int) -> list[tuple[int, int]]:
+def _shared(parts: list[Part], c: int, class_id: str, wanted: int) -> list[tuple[int, int]]:
     """Take one image each of some drivers, both in the order of hashes of their names.
 
     Where a variant lacks a fold, the next drivers take the places of those who are not there; the others stay.
@@ -50,7 +51,7 @@ def _shared(parts: list[Part], c: int, wanted: int) -> list[tuple[int, int]]:
         for row in np.flatnonzero(part.true == c):
             driver, found = str(part.subject[row]), (_hash(str(part.img[row])), i, int(row))
             first[driver] = min(first.get(driver, found), found)
-    drivers = sorted(first, key=lambda driver: _hash(f"{CLASS_IDS[c]} {driver}"))
+    drivers = sorted(first, key=lambda driver: _hash(f"{class_id} {driver}"))
     return [first[driver][1:] for driver in drivers[:wanted]]
 
 

@@ -1,25 +1,29 @@
 """The champion: the variant that recognises unseen drivers best, registered in MLflow for others to load.
 
-Belongs here: which variant it is, and its place in the registry. How a network becomes one file is
-`training.export`. Anywhere MLflow's store is reached, without this package:
+Belongs here: which variant it is, and its place in the registry. How a network becomes one file is `export`.
+Anywhere MLflow's store is reached, without this package:
 `mlflow.pytorch.load_model("models:/distracted_driver@champion")`.
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
+from distracted_pipeline.advice import RUN, materialize_fold
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.tables import VARIANTS_FILE
+from distracted_pipeline.evaluation.predictions import model_fingerprint
+from distracted_pipeline.evaluation.table_schemas import VariantScore
+from distracted_pipeline.evaluation.tables import VARIANTS_FILE, tables_current
+from distracted_pipeline.evaluation.tables_io import read_rows
+from distracted_pipeline.figures.formats import listing
 from distracted_pipeline.files import write_json
+from distracted_pipeline.fingerprints import INPUTS, fingerprint, is_current
+from distracted_pipeline.progress import Log
+from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
-from distracted_pipeline.training.checkpoint import CONFIG, load_trained, model_folder, read_meta
-from distracted_pipeline.vocabulary import FOLDS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,12 +34,13 @@ ALIAS = "champion"
 URI = f"models:/{MODEL}@{ALIAS}"
 FILE = "champion.json"
 
+CODE_VERSION = "2"
+"""Raise it when the same tables and models would crown another champion, or register it otherwise."""
+
 _ARTIFACTS = "champion"
 
-_CHOICE = {
-    "oof": "out of fold, over all drivers",
-    "dev": "on the seed split's dev drivers, which also chose its epoch",
-}
+_DECIDING = ("oof", "dev")
+"""Scopes that decide: the first of which any variant has predicted every fold; the test drivers never do."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Champion:
 
     Attributes:
         variant: Its name.
-        fold: Whose weights: `seed` where that is trained.
-        scope: Where it was best: `oof`, or `dev` where no variant has predicted every fold.
+        fold: Whose weights: `original` where that is trained.
+        scope: Where it was best: `oof`, or `dev` where no variant has predicted all folds.
         macro_recall: There.
         model_fingerprint: Of the checkpoint.
         version: In the registry; None where MLflow did not answer.
@@ -63,26 +68,45 @@ class Champion:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def crown(settings: Settings, *, log: Callable[[str], object] = print) -> Champion | None:
-    """Register the best variant's model, unless it is; a store that does not answer is told and asked next time.
+def crown(settings: Settings, *, log: Log = print) -> Champion | None:
+    """Register the best variant's model, unless it is; where the store does not answer, say so and try next time.
 
     Returns:
-        The best variant; None while no variant has predicted all five folds, nor the seed's.
+        The best variant; None while no variant has predicted all cross-validation folds, nor the original fold.
 
     Raises:
         DistractedError: There are no tables yet, or the best variant's model is not there.
     """
     best = best_variant(settings)
     if best is None:
-        log("no champion yet: no variant has predictions of all five folds, nor of the seed's")
+        log("no champion yet: no variant has predictions of all cross-validation folds, nor of the original fold")
         return None
     try:
         champion = _registered(settings, best, log)
     except tracking.StoreDownError as error:
         log(str(error))
         return best
-    write_json(settings.evaluation / FILE, asdict(champion))
+    write_json(settings.evaluation / FILE, {**asdict(champion), INPUTS: _inputs(settings, best)})
     return champion
+
+
+def champion_current(settings: Settings) -> bool:
+    """Tell whether the tables are current and their best variant, if there is one yet, is registered.
+
+    MLflow is not asked.
+    """
+    if not tables_current(settings):
+        return False
+    try:
+        best = best_variant(settings)
+    except DistractedError:  # whoever crowns says what is wrong
+        return False
+    return best is None or is_current([settings.evaluation / FILE], _inputs(settings, best))
+
+
+def _inputs(settings: Settings, best: Champion) -> str:
+    """Return the fingerprint of what is registered, and where."""
+    return fingerprint(CODE_VERSION, best.facts(), settings.mlflow)
 
 
 def best_variant(settings: Settings) -> Champion | None:
@@ -93,33 +117,34 @@ def best_variant(settings: Settings) -> Champion | None:
     """
     path = settings.evaluation / VARIANTS_FILE
     if not path.is_file():
-        raise DistractedError(f"{path} does not exist yet: which variant is best is not known. Type: distracted run")
-    columns = ["scope", "variant", "macro_recall", "trainable_parameters", "folds_missing"]
+        raise DistractedError(f"{path} does not exist yet: which variant is best is not known. Type: {RUN}")
     whole = [
-        row
-        for row in pq.read_table(path, columns=columns).to_pylist()
-        if not row["folds_missing"] and row["macro_recall"] is not None
+        (score.macro_recall, score)
+        for score in read_rows(path, VariantScore)
+        if score.macro_recall is not None and not score.folds_missing
     ]
-    for scope in _CHOICE:
-        rows = [row for row in whole if row["scope"] == scope]
-        if rows:
-            best = max(rows, key=lambda row: (row["macro_recall"], -(row["trainable_parameters"] or 0)))
-            fold = usable_fold(settings, best["variant"])
-            fingerprint = read_meta(model_folder(settings, best["variant"], fold))["fingerprint"]
-            return Champion(best["variant"], fold, scope, float(best["macro_recall"]), fingerprint)
+    for scope in _DECIDING:
+        known = [(recall, score) for recall, score in whole if score.scope == scope]
+        if known:
+            recall, best = max(known, key=lambda pair: (pair[0], -(pair[1].trainable_parameters or 0)))
+            fold = usable_fold(settings, best.variant)
+            return Champion(best.variant, fold, scope, recall, model_fingerprint(settings, best.variant, fold))
     return None
 
 
 def usable_fold(settings: Settings, variant: str) -> str:
-    """Return whose weights stand for a variant: the seed fold's, whose dev and test drivers were never trained on.
+    """Return whose weights stand for a variant: the original fold's where it is trained, else the first there is.
 
     Raises:
         DistractedError: The variant is trained on no fold.
     """
-    trained = [fold for fold in FOLDS if (model_folder(settings, variant, fold) / CONFIG).is_file()]
-    if not trained:
-        read_meta(model_folder(settings, variant, FOLDS[0]))  # says what to type
-    return trained[0]
+    trained = next((fold for fold in FOLDS if model_fingerprint(settings, variant, fold)), None)
+    if trained is None:
+        raise DistractedError(
+            f"there is no trained model of {variant} in {settings.models / variant} that this version can read. "
+            f"Train it: {materialize_fold('trained_model', variant, FOLDS[0])}"
+        )
+    return trained
 
 
 def registered_version(settings: Settings) -> "ModelVersion | None":
@@ -139,13 +164,13 @@ def registered_version(settings: Settings) -> "ModelVersion | None":
         raise
 
 
-def _registered(settings: Settings, best: Champion, log: Callable[[str], object]) -> Champion:
+def _registered(settings: Settings, best: Champion, log: Log) -> Champion:
     from mlflow.exceptions import MlflowException
 
     try:
         there = registered_version(settings)
         tags = {key: str(value) for key, value in best.facts().items()}
-        if there is not None and tags.items() <= there.tags.items():
+        if there is not None and tags.items() <= _tags_of(there).items():
             return replace(best, version=str(there.version))
         client, experiment = tracking.open_client(settings)
         version = _register(settings, client, experiment, best, tags)
@@ -153,22 +178,29 @@ def _registered(settings: Settings, best: Champion, log: Callable[[str], object]
         tracking.pause(settings)
         raise tracking.down(settings, error) from error
     log(
-        f"champion: {best.variant}, macro recall {best.macro_recall:.3f} {_CHOICE[best.scope]}; "
+        f"champion: {best.variant}, macro recall {best.macro_recall:.3f} on {SCOPES[best.scope].words}; "
         f"registered as {URI}, version {version}"
     )
     return replace(best, version=version)
+
+
+def _tags_of(version: "ModelVersion") -> dict[str, str]:
+    """Return a version's tags; the fold by its name of today."""
+    return {**version.tags, "fold": canonical_fold(version.tags.get("fold", ""))}
 
 
 def _register(settings: Settings, client: "MlflowClient", experiment: str, best: Champion, tags: dict[str, str]) -> str:
     from mlflow.exceptions import MlflowException
 
     from distracted_pipeline.serving.export import classifier_of, save_classifier
+    from distracted_pipeline.training.checkpoint import load_trained
 
     trained = load_trained(settings, best.variant, best.fold, "cpu")
     module = classifier_of(settings, trained)
-    kept = ("variant", "fold", "fingerprint", "train_subjects", "validation_subjects", "masks_fingerprint")
+    kept = ("variant", "fingerprint", "train_subjects", "validation_subjects", "masks_fingerprint")
     about: dict[str, Any] = {
         **{key: trained.meta[key] for key in kept},
+        "fold": best.fold,
         "inputs": list(module.inputs),
         "size": list(module.size or ()),
     }
@@ -181,29 +213,33 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
         save_classifier(module, folder, about)
         client.log_artifacts(run_id, str(folder), _ARTIFACTS)
     try:
-        client.create_registered_model(MODEL, description="Which of ten things a driver does, from one frame.")
+        what = f"Which of {len(settings.dataset.class_ids)} things a driver does, from one frame."
+        client.create_registered_model(MODEL, description=what)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACTS}"
-    version = client.create_model_version(MODEL, source, run_id, tags=tags, description=_description(best, about))
+    description = _description(best, about, settings.dataset)
+    version = client.create_model_version(MODEL, source, run_id, tags=tags, description=description)
     client.set_registered_model_alias(MODEL, ALIAS, version.version)
     return str(version.version)
 
 
-def _description(best: Champion, about: dict[str, Any]) -> str:
-    size = about["size"]
+def _description(best: Champion, about: dict[str, Any], dataset: Dataset) -> str:
+    from distracted_pipeline.serving.export import GRID
+
+    size, classes, ids = about["size"], len(dataset.class_ids), len(dataset.mask_names)
     reads = {
         "pixels": f"pixels, uint8 [B, 3, {size[0]}, {size[1]}]: the whole frame in RGB, resized bilinearly with "
         "antialiasing; values 0 to 255, normalised inside"
         if size
         else "",
-        "fractions": "fractions, float32 [B, 7, 60, 80]: the share of none, person, bottle, cell phone, cup, car and "
-        "chair in each cell of a grid over the frame",
+        "fractions": f"fractions, float32 [B, {ids}, {GRID[0]}, {GRID[1]}]: the share of "
+        f"{listing(list(dataset.mask_names))} in each cell of a grid over the frame",
     }
     inputs = "; ".join(reads[name] for name in about["inputs"])
     return (
         f"{best.variant}, trained on {', '.join(about['train_subjects'])}; of all variants the highest macro recall "
-        f"{_CHOICE[best.scope]}: {best.macro_recall:.3f}. Reads {inputs}. Returns the probabilities of c0 to c9, "
-        "float32 [B, 10]. Any batch size; runs on the CPU."
+        f"on {SCOPES[best.scope].words}: {best.macro_recall:.3f}. Reads {inputs}. Returns the probabilities of "
+        f"{listing(list(dataset.class_ids))}, float32 [B, {classes}]. Any batch size; runs on the CPU."
     )

@@ -18,7 +18,6 @@ from distracted_pipeline.training.checkpoint import Trained
 from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
 from distracted_pipeline.variants.networks import VariantNet
-from distracted_pipeline.vocabulary import CLASS_IDS, MASK_NAMES
 
 GRID = (60, 80)
 """Rows and columns of the class-fraction maps."""
@@ -32,16 +31,22 @@ class Classifier(nn.Module):
     """Image values to probabilities, normalisation included.
 
     Reads, in the order of `inputs` and only those that the variant has: `pixels`, RGB uint8 `[B, 3, h, w]`, resized
-    to the backbone's size (bilinear with antialiasing, the whole image); `fractions`, float32 `[B, 7, 60, 80]`, the
-    share of none and of each mask category in each cell of a grid over the image.
+    to the backbone's size (bilinear with antialiasing, the whole image); `fractions`, float32 `[B, ids, 60, 80]`, the
+    share of each mask id (0 is none, then the categories) in each cell of a grid over the image.
+
+    Args:
+        net: The trained network.
+        preprocessing: What `pixels` need; None where the variant reads none.
+        mask_ids: How many mask ids the data set has.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, net: VariantNet, preprocessing: Preprocessing | None) -> None:
+    def __init__(self, net: VariantNet, preprocessing: Preprocessing | None, mask_ids: int) -> None:
         super().__init__()
         self.net = net
+        self.mask_ids = mask_ids
         self.inputs = net.map_inputs
         self.size = preprocessing.size if preprocessing else None
         if preprocessing is not None:
@@ -49,7 +54,7 @@ class Classifier(nn.Module):
             self.register_buffer("shift", torch.tensor(preprocessing.shift)[:, None, None])
 
     def forward(self, first: Tensor, second: Tensor | None = None) -> Tensor:
-        """Return probabilities `[B, 10]`, in the order of the class ids."""
+        """Return probabilities `[B, class]`, in the order of the class ids."""
         batch = {name: value for name, value in zip(self.inputs, (first, second), strict=False) if value is not None}
         if PIXELS in batch:
             pixels = batch[PIXELS].float() * self.scale + self.shift
@@ -63,7 +68,7 @@ class Classifier(nn.Module):
         if self.size is not None:
             found.append(torch.randint(0, 256, (batch, 3, *self.size), dtype=torch.uint8, generator=generator))
         if FRACTIONS in self.inputs:
-            shares = torch.rand(batch, len(MASK_NAMES), *GRID, generator=generator)
+            shares = torch.rand(batch, self.mask_ids, *GRID, generator=generator)
             found.append(shares / shares.sum(1, keepdim=True))
         return tuple(found)
 
@@ -71,7 +76,7 @@ class Classifier(nn.Module):
 def classifier_of(settings: Settings, trained: Trained) -> Classifier:
     """Return a trained variant as the module that is exported, in eval mode, on the variant's device."""
     preprocessing = load_preprocessing(settings, trained.config.model_name) if trained.config.taps else None
-    module = Classifier(trained.net, preprocessing).eval().requires_grad_(False)
+    module = Classifier(trained.net, preprocessing, len(settings.dataset.mask_names)).eval().requires_grad_(False)
     return module.to(next(trained.net.parameters()).device)
 
 
@@ -94,7 +99,8 @@ def save_classifier(module: Classifier, folder: Path, metadata: dict[str, Any]) 
         TensorSpec(value.numpy().dtype, (-1, *value.shape[1:]), name)
         for name, value in zip(module.inputs, example, strict=True)
     ]
-    signature = ModelSignature(Schema(specs), Schema([TensorSpec(np.dtype("float32"), (-1, len(CLASS_IDS)))]))
+    returned = TensorSpec(np.dtype("float32"), (-1, module.net.classifier.out_features))
+    signature = ModelSignature(Schema(specs), Schema([returned]))
     mlflow.pytorch.save_model(
         module,
         str(folder),

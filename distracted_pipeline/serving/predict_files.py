@@ -1,7 +1,7 @@
 """Predictions for anybody's frames: files in, probabilities out, as `distracted predict` prints them.
 
 Belongs here: which files, which model, what a reader must know about the outcome. Predicting the held-out drivers
-of a fold, which is what evaluation counts, is `predict`.
+of a fold, which is what evaluation counts, is `evaluation.predict`.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.taps import PIXELS
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
@@ -25,9 +26,10 @@ from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.fractions import class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.loading import load_segmenter
-from distracted_pipeline.masks.rle import CATEGORIES
 from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
+from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.serving.champion import ALIAS, MODEL, registered_version, usable_fold
 from distracted_pipeline.serving.export import GRID, classifier_of
 from distracted_pipeline.settings import Settings
@@ -47,7 +49,7 @@ class Model:
     """What predicts.
 
     Attributes:
-        run: From `inputs`, in that order, to probabilities `[B, 10]`.
+        run: From `inputs`, in that order, to probabilities `[B, class]`.
         inputs: `pixels` uint8 and `fractions`, those that it reads.
         size: Height and width of pixels; empty where it reads none.
         device: Where its inputs go.
@@ -68,14 +70,14 @@ class FilePredictions:
     """What came out.
 
     Attributes:
+        probabilities: float32 `[N, class]`, rows as `imgs`.
         imgs: Files that could be predicted, in natural order, relative to the folder that was named.
-        probabilities: float32 `[N, 10]`, rows as `imgs`.
         failed: Every other file, with the reason.
         notes: What a reader must know: which model it was, and which images prove nothing.
     """
 
+    probabilities: np.ndarray
     imgs: list[str] = field(default_factory=list)
-    probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 10), np.float32))
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -86,8 +88,7 @@ def predict_files(
     variant: str,
     *,
     fold: str | None = None,
-    device: str = "auto",
-    log: Callable[[str], object] = print,
+    options: RunOptions = RunOptions(),
 ) -> FilePredictions:
     """Predict an image, or every file of a folder (a video's frames, say), in natural order.
 
@@ -95,22 +96,24 @@ def predict_files(
         settings: Where the models lie, and the segmenter for models that read masks.
         path: A JPEG, or a folder of them; folders in it are not read.
         variant: Of the catalogue or trained by `distracted train`, or `champion`.
-        fold: Whose weights; None takes the seed fold's. The champion has its own.
-        device: As in `DeviceConfig`; the champion runs on the CPU.
-        log: Receives progress lines.
+        fold: Whose weights; None takes the original fold's. The champion has its own.
+        options: Device (the champion runs on the CPU), images at once, and who hears of progress.
 
     Raises:
         DistractedError: No such path, nothing in it, no such model, or a segmenter that is needed is not there.
     """
     folder, names = _files(path)
+    device = options.device_name()
     model = load_champion(settings, fold) if variant == CHAMPION else load_variant(settings, variant, fold, device)
-    result = FilePredictions(notes=[model.chosen, *_skipped_folders(path)])
+    nothing = np.empty((0, len(settings.dataset.class_ids)), np.float32)
+    result = FilePredictions(nothing, notes=[model.chosen, *_skipped_folders(path)])
     segmenter = _segmenter(settings, model, device, result.notes)
     parts: list[np.ndarray] = []
     seen: list[str] = []
     digests = _known_images(settings, model)
-    progress = Progress(len(names), "images", log)
-    for batch in _batches(folder, names, model, segmenter, digests, seen, result.failed):
+    progress = Progress(len(names), "images", options.log)
+    size, mask_ids = options.batch_size or _BATCH, len(settings.dataset.mask_names)
+    for batch in _batches(folder, names, model, segmenter, mask_ids, size, digests, seen, result.failed):
         inputs = [torch.from_numpy(np.stack([arrays[k] for _, arrays in batch])) for k in range(len(model.inputs))]
         with torch.inference_mode():
             parts.append(model.run(*(value.to(model.device) for value in inputs)).float().cpu().numpy())
@@ -127,7 +130,7 @@ def predict_files(
 
 
 def load_variant(settings: Settings, variant: str, fold: str | None, device: str) -> Model:
-    """Return a trained variant, the seed fold's unless another is named.
+    """Return a trained variant, the original fold's unless another is named.
 
     Raises:
         DistractedError: There is no such variant, or it is not trained.
@@ -137,7 +140,7 @@ def load_variant(settings: Settings, variant: str, fold: str | None, device: str
     used = fold or usable_fold(settings, variant)
     trained = load_trained(settings, variant, used, device)
     module = classifier_of(settings, trained)
-    why = "as asked" if fold else "the seed's split" if used == "original" else "the first that is trained"
+    why = "as asked" if fold else "the original split" if used == ORIGINAL_FOLD else "the first that is trained"
     chosen = f"{variant}, fold {used} ({why}), trained on {len(trained.meta['train_subjects'])} drivers"
     return Model(module, module.inputs, module.size or (), next(module.net.parameters()).device, trained.meta, chosen)
 
@@ -156,7 +159,7 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
     version = registered_version(settings)
     if version is None:
         raise DistractedError(
-            f"no champion is registered in MLflow at {tracking.shown(settings.mlflow_uri)}. Type `distracted run`, "
+            f"no champion is registered in MLflow at {tracking.shown(settings.mlflow_uri)}. Type `{RUN}`, "
             "which registers the best variant, or name one: --variant top_only"
         )
     import mlflow.pytorch
@@ -171,7 +174,7 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
     except (OSError, MlflowException) as error:
         raise DistractedError(
             f"the champion (version {version.version} of {MODEL}) cannot be read from {version.source} ({error}). "
-            f"Register it again: delete {settings.evaluation / 'champion.json'} and type: distracted run"
+            f"Register it again: delete {settings.evaluation / 'champion.json'} and type: {RUN}"
         ) from error
     chosen = (
         f"{CHAMPION}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
@@ -227,6 +230,8 @@ def _batches(
     names: Sequence[str],
     model: Model,
     segmenter: Segmenter | None,
+    mask_ids: int,
+    size: int,
     known: set[str],
     seen: list[str],
     failed: dict[str, str],
@@ -244,7 +249,7 @@ def _batches(
                 if resizer is not None:
                     arrays[PIXELS] = resizer.resize(image)
                 if segmenter is not None:
-                    arrays[FRACTIONS] = _fractions(segmenter, image, name)
+                    arrays[FRACTIONS] = _fractions(segmenter, mask_ids, image, name)
             except ImageProblem as problem:
                 failed[name] = problem.what
                 continue
@@ -254,16 +259,16 @@ def _batches(
             if name in known or hashlib.sha256(data).hexdigest() in known:
                 seen.append(name)
             batch.append((name, [arrays[key] for key in model.inputs]))
-            if len(batch) == _BATCH:
+            if len(batch) == size:
                 yield batch
                 batch = []
     if batch:
         yield batch
 
 
-def _fractions(segmenter: Segmenter, image: np.ndarray, name: str) -> np.ndarray:
-    """Return what the mask cache would give for the image, float32 `[7, 60, 80]`."""
+def _fractions(segmenter: Segmenter, mask_ids: int, image: np.ndarray, name: str) -> np.ndarray:
+    """Return what the mask cache would give for the image, float32 `[mask_ids, 60, 80]`."""
     mask = segmenter.segment([image], [name])[0]
-    fractions = np.empty((CATEGORIES, *GRID), np.float16)
-    class_fractions(mask, np.bincount(mask.ravel(), minlength=CATEGORIES), fractions)
+    fractions = np.empty((mask_ids, *GRID), np.float16)
+    class_fractions(mask, np.bincount(mask.ravel(), minlength=mask_ids), fractions)
     return fractions.astype(np.float32)

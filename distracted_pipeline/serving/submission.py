@@ -1,33 +1,33 @@
-"""Kaggle's submission: probabilities of the unlabelled test images from the seed-fold model.
+"""Kaggle's submission: probabilities of the unlabelled test images, from the model of the original fold.
 
 Test images pass through the whole network once, shard by shard, without a feature cache: nobody reads them twice.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.images.problems import OK
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
+from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained, load_trained
 from distracted_pipeline.training.inputs import load_inputs
-from distracted_pipeline.vocabulary import CLASS_IDS, SEED_FOLD
 
 CLIP = 1e-4
 """Smallest probability written: one confident mistake must not cost the whole log loss."""
-
-HEADER = ("img", *CLASS_IDS)
 
 SAMPLE = "sample_submission.csv"
 """Kaggle's example, in the data root: which images a submission has to hold, in which order."""
@@ -43,44 +43,43 @@ class Submission:
     images: int
 
 
-def write_submission(
-    settings: Settings,
-    variant: str,
-    *,
-    device: str = "auto",
-    batch_size: int = 0,
-    log: Callable[[str], object] = print,
-) -> Submission:
+def submission_header(class_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the first row of a submission, and of Kaggle's sample."""
+    return ("img", *class_ids)
+
+
+def write_submission(settings: Settings, variant: str, options: RunOptions = RunOptions()) -> Submission:
     """Predict every usable unlabelled image and write `submissions/<variant>.csv`.
 
-    Where Kaggle's sample lies in the data root, the images are exactly its images, in its order. `batch_size`
-    images pass through the network at once; 0 chooses.
+    Where Kaggle's sample lies in the data root, the images are exactly its images, in its order.
 
     Raises:
         DistractedError: There are no test images, they are not those of Kaggle's sample, or the variant is not
-            trained on the seed's fold.
+            trained on the original fold.
     """
+    header = submission_header(settings.dataset.class_ids)
     table = read_manifest(settings)
     tests = table.filter(pc.equal(table["classname"], ""))
     usable = tests.filter(pc.equal(tests["status"], OK))
     if not usable.num_rows:
         raise DistractedError(
             f"{settings.data} has no unlabelled test images. Put Kaggle's into {settings.data / 'imgs' / 'test'}, "
-            "then: distracted run"
+            f"then: {RUN}"
         )
     imgs = usable["img"].to_pylist()
-    sample = sample_images(settings.data / SAMPLE)
+    sample = sample_images(settings.data / SAMPLE, header)
     if sample is not None:
         imgs = _in_order_of(sample, imgs, settings.data / SAMPLE)
     elif usable.num_rows < tests.num_rows:
         bad = tests.filter(pc.not_equal(tests["status"], OK))["img"][0].as_py()
-        log(f"{tests.num_rows - usable.num_rows:,} test images cannot be used and are left out, {bad} first")
-    trained = load_trained(settings, variant, SEED_FOLD, device)
-    probabilities = clipped(_predict(settings, trained, imgs, device, batch_size or _BATCH, log))
+        options.log(f"{tests.num_rows - usable.num_rows:,} test images cannot be used and are left out, {bad} first")
+    device = options.device_name()
+    trained = load_trained(settings, variant, ORIGINAL_FOLD, device)
+    probabilities = clipped(_predict(settings, trained, imgs, replace(options, device=device)))
     path = settings.submissions / f"{variant}.csv"
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(HEADER)
+        writer.writerow(header)
         writer.writerows(
             (img, *(f"{value:.6f}" for value in row)) for img, row in zip(imgs, probabilities, strict=True)
         )
@@ -88,13 +87,13 @@ def write_submission(
 
 
 def clipped(probabilities: np.ndarray) -> np.ndarray:
-    """Return probabilities `[N, 10]` of at least `CLIP`, rows summing to 1 again."""
+    """Return probabilities `[N, class]` of at least `CLIP`, rows summing to 1 again."""
     bounded = np.clip(probabilities, CLIP, 1 - CLIP)
     return bounded / bounded.sum(1, keepdims=True)
 
 
-def sample_images(path: Path) -> list[str] | None:
-    """Return the images that Kaggle's sample lists, in its order; None where there is no sample.
+def sample_images(path: Path, header: tuple[str, ...]) -> list[str] | None:
+    """Return the images that Kaggle's sample lists under `header`, in its order; None where there is no sample.
 
     Raises:
         DistractedError: It is no such CSV, has another header, or names an image twice.
@@ -107,9 +106,9 @@ def sample_images(path: Path) -> list[str] | None:
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DistractedError(f"{path} cannot be read ({error}). {fetch}") from error
-    if not rows or tuple(rows[0]) != HEADER:
-        header = ",".join(rows[0])[:80] if rows else "empty"
-        raise DistractedError(f"{path} begins with {header!r} instead of {','.join(HEADER)!r}. {fetch}")
+    if not rows or tuple(rows[0]) != header:
+        first = ",".join(rows[0])[:80] if rows else "empty"
+        raise DistractedError(f"{path} begins with {first!r} instead of {','.join(header)!r}. {fetch}")
     imgs = [row[0] for row in rows[1:]]
     if len(set(imgs)) < len(imgs):
         twice = next(img for img, count in Counter(imgs).items() if count > 1)
@@ -129,16 +128,14 @@ def _in_order_of(sample: list[str], imgs: list[str], path: Path) -> list[str]:
     )
     raise DistractedError(
         f"{path} lists {len(sample):,} images, and there are {len(imgs):,} usable test images: {counted}. Kaggle "
-        f"takes exactly its images. Complete {path.parent / 'imgs' / 'test'}, then type `distracted run`; or "
+        f"takes exactly its images. Complete {path.parent / 'imgs' / 'test'}, then type `{RUN}`; or "
         f"delete {path.name} to predict what is there."
     )
 
 
-def _predict(
-    settings: Settings, trained: Trained, imgs: list[str], device: str, size: int, log: Callable[[str], object]
-) -> np.ndarray:
-    chosen = resolve_device(device)
-    progress = Progress(len(imgs), "test images", log)
+def _predict(settings: Settings, trained: Trained, imgs: list[str], options: RunOptions) -> np.ndarray:
+    chosen, size = resolve_device(options.device_name()), options.batch_size or _BATCH
+    progress = Progress(len(imgs), "test images", options.log)
     parts = []
     with torch.inference_mode():
         for first in range(0, len(imgs), size):

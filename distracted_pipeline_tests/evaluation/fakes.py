@@ -7,17 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distracted_pipeline.evaluation.predictions import PROBABILITIES, write_predictions
+from distracted_pipeline.dataset import STATE_FARM, Dataset
+from distracted_pipeline.evaluation.predictions import probability_columns, write_predictions
 from distracted_pipeline.images.manifest import SCHEMA, labelled, read_manifest
+from distracted_pipeline.scopes import CROSS_FOLDS, FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS, SEED_FOLD
 
 DRIVERS = tuple(f"p{i:03d}" for i in range(12))
 
 
 def make_root(
-    root: Path, drivers: Sequence[str] = DRIVERS, frames: int = 3, classes: Sequence[int] = range(10)
+    root: Path,
+    drivers: Sequence[str] = DRIVERS,
+    frames: int = 3,
+    classes: Sequence[int] = (),
+    dataset: Dataset = STATE_FARM,
 ) -> Settings:
     """Write a manifest of `frames` images per driver and class; drivers 0, 5, 10 are dev and 1, 6, 11 are test.
 
@@ -28,10 +33,10 @@ def make_root(
         {
             "img": f"{driver}_c{c}_{f}.jpg",
             "subject": driver,
-            "classname": CLASS_IDS[c],
+            "classname": dataset.class_ids[c],
             "split": {0: "dev", 1: "test"}.get(d % 5, "train"),
             "fold": d % len(CROSS_FOLDS),
-            "path": f"imgs/train/{CLASS_IDS[c]}/{driver}_c{c}_{f}.jpg",
+            "path": f"imgs/train/{dataset.class_ids[c]}/{driver}_c{c}_{f}.jpg",
             "bytes": 1,
             "width": 64,
             "height": 48,
@@ -39,7 +44,7 @@ def make_root(
             "status": "ok",
         }
         for d, driver in enumerate(drivers)
-        for c in classes
+        for c in classes or range(len(dataset.class_ids))
         for f in range(frames)
     ]
     catalogue = root / "variants.yaml"
@@ -47,7 +52,7 @@ def make_root(
         "\n".join(f"{name}: null" for name in load_catalogue(Settings(data=root)))
         + "\nbase: {kind: top_only}\nother: {kind: masks_only}\n"
     )
-    settings = Settings(data=root, variants_file=catalogue, baseline="base")
+    settings = Settings(data=root, variants_file=catalogue, baseline="base", dataset=dataset)
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), settings.manifest)
     return settings
 
@@ -56,36 +61,41 @@ def held_out(settings: Settings, fold: str) -> pa.Table:
     """Return the images that a fold predicts."""
     images = labelled(read_manifest(settings))
     rows = images.to_pylist()
-    keep = [row["split"] in ("dev", "test") if fold == SEED_FOLD else row["fold"] == int(fold) for row in rows]
+    keep = [row["split"] in ("dev", "test") if fold == ORIGINAL_FOLD else row["fold"] == int(fold) for row in rows]
     return images.filter(pa.array(keep))
 
 
-def table(images: pa.Table, predicted: Sequence[int], sure: float = 0.91) -> pa.Table:
+def table(
+    images: pa.Table, predicted: Sequence[int], sure: float = 0.91, class_ids: Sequence[str] = STATE_FARM.class_ids
+) -> pa.Table:
     """Return predictions of `images` that say `predicted`, each with probability `sure`."""
-    probabilities = np.full((images.num_rows, 10), (1 - sure) / 9, np.float32)
+    others = len(class_ids) - 1
+    probabilities = np.full((images.num_rows, len(class_ids)), (1 - sure) / others, np.float32)
     probabilities[np.arange(images.num_rows), np.asarray(predicted)] = sure
-    true = np.array([CLASS_IDS.index(name) for name in images["classname"].to_pylist()], np.int8)
-    columns = {name: probabilities[:, c] for c, name in enumerate(PROBABILITIES)}
+    true = right(images, class_ids).astype(np.int8)
+    columns = {name: probabilities[:, c] for c, name in enumerate(probability_columns(class_ids))}
     return pa.table({"img": images["img"], "subject": images["subject"], "true": true, **columns})
 
 
-def right(images: pa.Table) -> np.ndarray:
+def right(images: pa.Table, class_ids: Sequence[str] = STATE_FARM.class_ids) -> np.ndarray:
     """Return the true classes, int [N]."""
-    return np.array([CLASS_IDS.index(name) for name in images["classname"].to_pylist()])
+    return np.array([class_ids.index(name) for name in images["classname"].to_pylist()])
 
 
 def predict(
     settings: Settings,
     variant: str,
-    folds: Sequence[str] = (*CROSS_FOLDS, SEED_FOLD),
+    folds: Sequence[str] = FOLDS,
     wrong: dict[int, int] | None = None,
     drivers: Sequence[str] = (),
 ) -> None:
     """Write predictions that are right but for `wrong` (true class -> predicted class), only of `drivers` if given."""
+    class_ids = settings.dataset.class_ids
     for fold in folds:
         images = held_out(settings, fold)
-        predicted = right(images)
+        true_classes = right(images, class_ids)
+        predicted = true_classes.copy()
         chosen = [not drivers or subject in drivers for subject in images["subject"].to_pylist()]
         for true, said in (wrong or {}).items():
-            predicted[(right(images) == true) & chosen] = said
-        write_predictions(settings, variant, fold, table(images, predicted))
+            predicted[(true_classes == true) & chosen] = said
+        write_predictions(settings, variant, fold, table(images, predicted, class_ids=class_ids))

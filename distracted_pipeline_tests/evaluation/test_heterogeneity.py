@@ -11,7 +11,7 @@ from distracted_pipeline.evaluation.heterogeneity import cochran_q, driver_delta
 def simulate(
     rng: np.random.Generator, luck: float = 0.9, taste: float = 0.0, drivers: int = 14
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of two variants: each driver has a level, each film of his too, and each variant its luck with a film.
+    """Counts of two variants: each driver has a level, each of their films too, and each variant its luck with a film.
 
     `taste` is how much the first variant suits some drivers better than others, in every class.
     """

@@ -10,6 +10,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import check_predictions, is_predicted, predict_fold
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.train import train_variant
@@ -33,7 +34,7 @@ def held_out(settings: Settings, fold: str) -> pa.Table:
 def test_a_fold_is_predicted_once_and_again_after_training_anew(
     own_root: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_variant(own_root, "masks_only", "0", log=quiet)
+    train_variant(own_root, "masks_only", "0", RunOptions(log=quiet))
     assert not is_predicted(own_root, "masks_only", "0")
     sizes: list[int] = []
     whole = Rows.batch
@@ -44,31 +45,31 @@ def test_a_fold_is_predicted_once_and_again_after_training_anew(
 
     with monkeypatch.context() as patched:
         patched.setattr(Rows, "batch", spy)
-        path = predict_fold(own_root, "masks_only", "0", batch_size=7, log=quiet)
+        path = predict_fold(own_root, "masks_only", "0", RunOptions(batch_size=7, log=quiet))
     assert max(sizes) == 7
     assert sum(sizes) == held_out(own_root, "0").num_rows
     assert is_predicted(own_root, "masks_only", "0")
     stamp = path.stat().st_mtime_ns
-    assert predict_fold(own_root, "masks_only", "0", log=quiet).stat().st_mtime_ns == stamp
+    assert predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet)).stat().st_mtime_ns == stamp
     assert own_root.variants_file is not None
     text = own_root.variants_file.read_text()
     own_root.variants_file.write_text(text.replace("masks_only: {epochs: 2}", "masks_only: {epochs: 1}"))
-    train_variant(own_root, "masks_only", "0", log=quiet)
+    train_variant(own_root, "masks_only", "0", RunOptions(log=quiet))
     assert not is_predicted(own_root, "masks_only", "0")
-    assert predict_fold(own_root, "masks_only", "0", log=quiet).stat().st_mtime_ns > stamp
+    assert predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet)).stat().st_mtime_ns > stamp
 
 
 def test_predictions_from_other_data_are_refused(own_root: Settings) -> None:
-    train_variant(own_root, "linear_probe", "0", log=quiet)
+    train_variant(own_root, "linear_probe", "0", RunOptions(log=quiet))
     draw_frame(5, 5, 77).save(own_root.data / held_out(own_root, "0")["path"][0].as_py(), quality=92)
     ingest(own_root, log=quiet)
     with pytest.raises(DistractedError, match="trained on other data"):
-        predict_fold(own_root, "linear_probe", "0", log=quiet)
+        predict_fold(own_root, "linear_probe", "0", RunOptions(log=quiet))
 
 
 def test_the_check_tells_missing_images_and_sums_that_are_not_one(own_root: Settings) -> None:
-    train_variant(own_root, "masks_only", "1", log=quiet)
-    path = predict_fold(own_root, "masks_only", "1", log=quiet)
+    train_variant(own_root, "masks_only", "1", RunOptions(log=quiet))
+    path = predict_fold(own_root, "masks_only", "1", RunOptions(log=quiet))
     assert check_predictions(own_root, "1", path).passed
     table = pq.read_table(path, partitioning=None)
     broken = path.with_name("broken.parquet")

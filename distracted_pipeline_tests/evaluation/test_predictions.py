@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predictions import (
-    SCHEMA,
     predictions_path,
+    predictions_schema,
     read_predictions,
     write_predictions,
 )
@@ -28,7 +29,8 @@ def rewrite(path: Path, column: str, values: list, meta: dict | None = None) -> 
     old = pq.read_table(path)
     field = old.schema.field(column)
     new = old.set_column(old.column_names.index(column), field, pa.array(values, field.type))
-    pq.write_table(new.cast(SCHEMA).replace_schema_metadata({**old.schema.metadata, **(meta or {})}), path)
+    metadata = {**old.schema.metadata, **(meta or {})}
+    pq.write_table(new.cast(predictions_schema(STATE_FARM.class_ids)).replace_schema_metadata(metadata), path)
 
 
 def test_what_was_written_is_read_back_in_manifest_order(root: Settings) -> None:
@@ -56,7 +58,7 @@ def test_a_fold_without_drivers_is_not_missing(tmp_path: Path) -> None:
     assert read_predictions(root, ["base"]).missing == []
 
 
-def test_dev_and_test_rows_come_from_the_seed_fold(root: Settings) -> None:
+def test_dev_and_test_rows_come_from_the_original_fold(root: Settings) -> None:
     predict(root, "base")
     (part,) = read_predictions(root).of("base", "dev")
     assert part.fold == "original"

@@ -1,7 +1,5 @@
 """Numbers against hand-computed ones, and error rates against simulated drivers."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -275,11 +273,10 @@ def test_the_same_model_from_another_seed_is_not_called_different():
     assert called.mean() <= 0.1  # Holm: any of the ten classes, at most 5 in 100 but for luck
 
 
-def test_ten_variants_take_well_under_ten_seconds():
+def test_ten_variants_are_tested_in_every_class_at_once():
     rng = np.random.default_rng(0)
     n = rng.integers(50, 120, (10, 10, 26))
     a, b = rng.binomial(n, 0.8), rng.binomial(n, 0.7)
-    start = time.process_time()
-    p, _ = st.swap_test(a, n, b, n, st.swap_signs(DRIVERS))
+    p, _ = st.swap_test(a, n, b, n, st.swap_signs(DRIVERS))  # what it costs: benchmarks.bench_statistics
     assert p.shape == (10, 10)
-    assert time.process_time() - start < 10
+    assert ((p > 0) & (p < 0.05)).all()

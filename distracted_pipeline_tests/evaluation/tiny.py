@@ -9,13 +9,13 @@ class TinyNet(nn.Module):
 
     inputs = map_inputs = ("pixels",)
 
-    def __init__(self, linear: bool = True, seed: int = 0) -> None:
+    def __init__(self, linear: bool = True, seed: int = 0, classes: int = 10) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.SiLU())
         self.pool: nn.Module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Sequential() if linear else nn.Sequential(nn.Linear(8, 8), nn.Tanh())
-        self.classifier = nn.Linear(8, 10)
+        self.classifier = nn.Linear(8, classes)
         self.linear = linear
 
     def forward(self, pixels: Tensor) -> Tensor:
