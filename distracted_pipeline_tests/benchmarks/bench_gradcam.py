@@ -54,7 +54,7 @@ def network(size: str) -> tuple[VariantNet, int]:
             module.momentum = None
     with torch.no_grad():
         model.train()(torch.randn(4, 3, side, side))
-    net = VariantNet(VariantConfig(name="bench", kind="top_only"), EfficientNetTrunk(model), None)
+    net = VariantNet(VariantConfig(name="bench", kind="top_only"), EfficientNetTrunk(model), None, classes=10)
     nn.init.normal_(net.classifier.weight)
     return net.to(memory_format=torch.channels_last).eval(), side
 

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predictions import read_predictions
-from distracted_pipeline.explanation import explain
+from distracted_pipeline.explanation import explain, gradcam
 from distracted_pipeline.explanation import selection as choice
 from distracted_pipeline.explanation.explain import gradcam_variant
 from distracted_pipeline.explanation.selection import choose, few_each
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 from distracted_pipeline_tests.evaluation.tiny import TinyNet
@@ -48,6 +50,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
             mask = np.ones((48, 64), np.uint8)
             mask[:8] = 3
             return mask
+
+        def content(self, subjects: Sequence[str]) -> str:
+            return "masks"
 
     def pixels(settings: Settings, names: Sequence[str], imgs: Sequence[str], *, model_name: str | None) -> dict:
         assert tuple(names) == ("pixels",)
@@ -82,10 +87,14 @@ def silent(_line: str) -> None:
     pass
 
 
+CLASS_IDS = STATE_FARM.class_ids
+QUIET = RunOptions("cpu", log=silent)
+
+
 @pytest.mark.usefixtures("none_shared")
 def test_right_and_confused_images_are_explained_for_predicted_and_true_class(root: Settings) -> None:
-    result = gradcam_variant(root, "other", images_per_class=2, device="cpu", log=silent)
-    rows = result.rows.to_pandas()
+    result = gradcam_variant(root, "other", QUIET, images_per_class=2)
+    rows = result.table().to_pandas()
     assert (rows[rows["kind"] == "correct"]["target"] == "predicted").all()
     assert rows[rows["kind"] == "correct"].groupby("true").size().tolist() == [2] * 10
     confused = rows[rows["kind"] == "confused"]
@@ -105,8 +114,8 @@ def test_right_and_confused_images_are_explained_for_predicted_and_true_class(ro
 
 
 def test_lifts_are_there_where_masks_are_and_the_others_are_named(root: Settings) -> None:
-    result = gradcam_variant(root, "other", images_per_class=5, device="cpu", log=silent)
-    rows = result.rows.to_pandas()
+    result = gradcam_variant(root, "other", QUIET, images_per_class=5)
+    rows = result.table().to_pandas()
     unmasked = rows["subject"] == "p003"
     assert unmasked.any()
     assert rows[unmasked]["lift_person"].isna().all()
@@ -118,22 +127,22 @@ def test_lifts_are_there_where_masks_are_and_the_others_are_named(root: Settings
 def test_the_files_hold_what_was_returned_and_come_out_alike_again(
     root: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    first = gradcam_variant(root, "other", QUIET, images_per_class=1)
     folder = root.evaluation / "gradcam" / "other"
-    assert pq.read_table(folder / "rows.parquet").equals(first.rows)
+    assert pq.read_table(folder / "rows.parquet").equals(first.table())
     with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
         assert (arrays["cams"] == first.cams).all()
     sizes: list[int] = []
-    whole = explain.cams
+    whole = gradcam.cams
 
     def spy(net: Any, batch: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
         sizes.append(len(targets))
         return whole(net, batch, targets)
 
-    monkeypatch.setattr(explain, "cams", spy)
-    again = gradcam_variant(root, "other", images_per_class=1, device="cpu", batch_size=64, log=silent)
+    monkeypatch.setattr(gradcam, "cams", spy)
+    again = gradcam_variant(root, "other", RunOptions("cpu", batch_size=64, log=silent), images_per_class=1)
     assert max(sizes) == 64
-    assert again.rows.equals(first.rows)
+    assert again.table().equals(first.table())
     assert (again.cams == first.cams).all()
 
 
@@ -143,10 +152,10 @@ def test_maps_that_are_zero_everywhere_are_flagged(root: Settings, monkeypatch: 
     net = TinyNet().eval()
     nn.init.zeros_(net.classifier.weight)
     monkeypatch.setattr(checkpoint, "load_trained", lambda *_: FakeTrained(net, SimpleNamespace(model_name=None)))
-    result = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
-    assert all(result.rows["all_zero"].to_pylist())
+    result = gradcam_variant(root, "other", QUIET, images_per_class=1)
+    assert all(row.all_zero for row in result.rows)
     assert not result.cams.any()
-    assert result.rows["lift_person"].null_count == result.rows.num_rows
+    assert result.table()["lift_person"].null_count == len(result.rows)
 
 
 def test_without_a_segmenter_there_are_cams_and_no_lifts(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,14 +165,14 @@ def test_without_a_segmenter_there_are_cams_and_no_lifts(root: Settings, monkeyp
         raise DistractedError("no weights")
 
     monkeypatch.setattr(cache, "open_cache", no_segmenter)
-    result = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
-    assert result.rows["lift_person"].null_count == result.rows.num_rows > 0
+    result = gradcam_variant(root, "other", QUIET, images_per_class=1)
+    assert result.table()["lift_person"].null_count == len(result.rows) > 0
     assert "no lifts, because there are no masks: no weights" in result.missing
 
 
 def test_without_predictions_the_next_command_is_named(root: Settings) -> None:
     with pytest.raises(DistractedError, match="base: no predictions yet. Run `distracted run --variant base`"):
-        gradcam_variant(root, "base", log=silent)
+        gradcam_variant(root, "base", QUIET)
 
 
 def test_some_images_of_each_class_are_explained_whatever_the_variant(root: Settings) -> None:
@@ -172,7 +181,7 @@ def test_some_images_of_each_class_are_explained_whatever_the_variant(root: Sett
 
     def of_class(variant: str, c: int) -> list[tuple[str, str]]:
         parts = read_predictions(root, [variant]).of(variant, "oof")[:: -1 if variant == "base" else 1]
-        return [(parts[i].img[row], kind) for i, row, kind in choose(parts, 2) if parts[i].true[row] == c]
+        return [(parts[i].img[row], kind) for i, row, kind in choose(parts, 2, CLASS_IDS) if parts[i].true[row] == c]
 
     common = 0
     for c in range(10):
@@ -189,14 +198,14 @@ def test_some_images_of_each_class_are_explained_whatever_the_variant(root: Sett
 @pytest.mark.usefixtures("none_shared")
 def test_the_choice_spreads_over_drivers_and_ignores_the_order_of_parts(root: Settings) -> None:
     parts = read_predictions(root, ["other"]).of("other", "oof")
-    chosen = choose(parts, 4)
+    chosen = choose(parts, 4, CLASS_IDS)
     subjects = [parts[i].subject[row] for i, row, kind in chosen if kind == "correct" and parts[i].true[row] == 1]
     assert subjects == ["p000", "p004", "p007", "p011"]
     confused = [parts[i].subject[row] for i, row, kind in chosen if kind == "confused" and parts[i].true[row] == 2]
     assert confused == ["p001", "p002", "p003", "p004"]
     backwards = parts[::-1]
     names = [(parts[i].img[row], kind) for i, row, kind in chosen]
-    assert [(backwards[i].img[row], kind) for i, row, kind in choose(backwards, 4)] == names
+    assert [(backwards[i].img[row], kind) for i, row, kind in choose(backwards, 4, CLASS_IDS)] == names
 
 
 @pytest.mark.usefixtures("none_shared")
@@ -204,7 +213,7 @@ def test_a_driver_gives_more_than_one_image_where_drivers_are_few(tmp_path: Path
     root = make_root(tmp_path / "few", drivers=("p0", "p1"))
     predict(root, "base", ["0", "1"])
     parts = read_predictions(root, ["base"]).of("base", "oof")
-    chosen = [parts[i].img[row] for i, row, _ in choose(parts, 4) if parts[i].true[row] == 0]
+    chosen = [parts[i].img[row] for i, row, _ in choose(parts, 4, CLASS_IDS) if parts[i].true[row] == 0]
     assert chosen == ["p0_c0_0.jpg", "p1_c0_0.jpg", "p0_c0_1.jpg", "p1_c0_1.jpg"]
 
 
@@ -220,7 +229,7 @@ def test_few_images_of_each_driver_and_class_are_averaged_whatever_the_order(roo
 
 def test_means_are_taken_by_driver_and_say_what_they_rest_on(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "SAMPLE", 2)
-    result = gradcam_variant(root, "other", images_per_class=1, device="cpu", log=silent)
+    result = gradcam_variant(root, "other", QUIET, images_per_class=1)
     folder = root.evaluation / "gradcam" / "other"
     with np.load(folder / "driver_means.npz", allow_pickle=False) as arrays:
         assert arrays["drivers"].tolist() == [f"p{d:03d}" for d in range(12) if d % 5 != 4]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.explanation.gradcam import by_gradient, cams, closed_form
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import VariantNet, build_network
@@ -73,7 +74,7 @@ def test_a_frozen_network_is_explained_alike_and_keeps_no_gradients(batch: dict[
 
 def network(folder: Path, kind: str) -> VariantNet:
     """A variant's network over a tiny EfficientNet, its classifier far from zero."""
-    net = build_network(variant(kind), load_backbone(settings_for(folder))).eval().requires_grad_(False)
+    net = build_network(variant(kind), load_backbone(settings_for(folder)), STATE_FARM).eval().requires_grad_(False)
     nn.init.normal_(net.classifier.weight, generator=torch.Generator().manual_seed(0))
     return net
 

@@ -5,8 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.explanation.maps import as_bytes, delta_cam, energy, lift, resized
 from distracted_pipeline.explanation.overlays import diverge
+
+CATEGORIES = STATE_FARM.category_names
 
 
 def test_lift_is_energy_over_area() -> None:
@@ -15,7 +18,7 @@ def test_lift_is_energy_over_area() -> None:
     mask[0, 2] = 3  # cell phone: one of sixteen pixels
     cam = np.zeros((4, 4))
     cam[0] = 1  # the top row: two pixels of the person, the phone, one of neither
-    found = lift(cam, mask)
+    found = lift(cam, mask, CATEGORIES)
     assert found["person"] == pytest.approx(0.5 / 0.5)
     assert found["cell phone"] == pytest.approx(0.25 / (1 / 16))
     assert found["cup"] is None
@@ -23,11 +26,11 @@ def test_lift_is_energy_over_area() -> None:
 
 def test_a_uniform_cam_lifts_nothing_at_any_resolution() -> None:
     mask = np.random.default_rng(0).integers(0, 7, (48, 64), dtype=np.uint8)
-    assert list(lift(np.full((7, 10), 0.3), mask).values()) == pytest.approx([1.0] * 6, rel=1e-5)
+    assert list(lift(np.full((7, 10), 0.3), mask, CATEGORIES).values()) == pytest.approx([1.0] * 6, rel=1e-5)
 
 
 def test_a_cam_of_zeros_has_no_lift() -> None:
-    assert set(lift(np.zeros((3, 4)), np.ones((6, 8), np.uint8)).values()) == {None}
+    assert set(lift(np.zeros((3, 4)), np.ones((6, 8), np.uint8), CATEGORIES).values()) == {None}
 
 
 def test_resizing_is_that_of_torch() -> None:
@@ -44,7 +47,7 @@ def test_energy_by_runs_is_energy_pixel_by_pixel(shape: tuple[int, int]) -> None
     mask[1, :2] = 3
     cam = rng.random((7, 10))
     every_pixel = np.bincount(mask.ravel(), resized(cam, shape).ravel(), 7)
-    share, area = energy(cam, mask)
+    share, area = energy(cam, mask, 7)
     assert share == pytest.approx(every_pixel / every_pixel.sum())
     assert area == pytest.approx(np.bincount(mask.ravel(), minlength=7) / mask.size)
 

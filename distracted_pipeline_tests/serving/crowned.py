@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 
 TRAINED = ("linear_probe", "masks_fused")
@@ -14,9 +15,12 @@ def quiet(line: str) -> None:
     """Drop a log line."""
 
 
+QUIET = RunOptions(log=quiet)
+
+
 @pytest.fixture(scope="session")
 def crowned(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Two variants trained on the seed's fold and compared, the better one registered."""
+    """Two variants trained on the original fold and compared, the better one registered."""
     from distracted_pipeline.evaluation.predict import predict_fold
     from distracted_pipeline.evaluation.tables import class_accuracy
     from distracted_pipeline.serving.champion import crown
@@ -27,8 +31,8 @@ def crowned(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Set
     shutil.copytree(prepared.data, root, ignore=shutil.ignore_patterns(*dropped))
     settings = dataclasses.replace(prepared, data=root, baseline=TRAINED[0])
     for variant in TRAINED:
-        train_variant(settings, variant, "original", log=quiet)
-        predict_fold(settings, variant, "original", log=quiet)
+        train_variant(settings, variant, "original", QUIET)
+        predict_fold(settings, variant, "original", QUIET)
     class_accuracy(settings, log=quiet)
     crown(settings, log=quiet)
     return settings

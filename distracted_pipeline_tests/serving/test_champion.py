@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.table_schemas import VARIANTS as VARIANTS_SCHEMA
+from distracted_pipeline.evaluation.table_schemas import VariantScore
 from distracted_pipeline.evaluation.tables import VARIANTS_FILE
+from distracted_pipeline.evaluation.tables_io import schema_of
 from distracted_pipeline.serving.champion import FILE, URI, best_variant, crown, registered_version
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
 from distracted_pipeline.settings import Settings
@@ -37,7 +39,7 @@ def row(scope: str, name: str, recall: float | None, missing: tuple[str, ...] = 
 def tables(root: Path, rows: list[dict], trained: tuple[str, ...]) -> Settings:
     settings = Settings(data=root)
     settings.evaluation.mkdir(parents=True)
-    table = pa.Table.from_pylist(rows, schema=VARIANTS_SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=schema_of(VariantScore))
     pq.write_table(table, settings.evaluation / VARIANTS_FILE)
     for name in trained:
         folder = settings.models / name / "original"
@@ -77,7 +79,7 @@ def test_while_nothing_is_complete_there_is_no_champion_and_no_error(tmp_path: P
 
 
 def test_a_champion_whose_model_is_gone_is_an_error_with_the_command(tmp_path: Path) -> None:
-    with pytest.raises(DistractedError, match=r'no trained model .*"seed\|a"'):
+    with pytest.raises(DistractedError, match=r'no trained model .*"original\|a"'):
         best_variant(tables(tmp_path, [row("oof", "a", 0.9)], ()))
 
 
@@ -121,7 +123,7 @@ def test_crowning_again_registers_nothing_new_and_another_model_becomes_the_next
     settings = dataclasses.replace(crowned, data=root)
     path = settings.evaluation / VARIANTS_FILE
     rows = [{**r, "macro_recall": float(r["variant"] != first.variant)} for r in pq.read_table(path).to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=VARIANTS_SCHEMA), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema_of(VariantScore)), path)
     second = crown(settings, log=quiet)
     assert second is not None
     assert second.variant != first.variant
@@ -151,7 +153,7 @@ def test_any_backbone_is_exported_with_a_free_batch(
     family: str, other_families: dict[str, Path], tmp_path: Path
 ) -> None:
     settings, config = settings_for(other_families[family]), variant("linear_probe")
-    net = build_network(config, load_backbone(settings)).eval().requires_grad_(False)
+    net = build_network(config, load_backbone(settings), settings.dataset).eval().requires_grad_(False)
     module = classifier_of(settings, Trained(net, config, {}))
     save_classifier(module, tmp_path / "model", {"variant": "probe"})  # compares at batches of 1, 2 and 7 itself
     assert (tmp_path / "model" / "data" / "model.pt2").is_file()
@@ -161,7 +163,8 @@ def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, monke
     import mlflow.pytorch
 
     config = variant("masks_only")
-    module = classifier_of(Settings(data=tmp_path), Trained(build_network(config, None).eval(), config, {}))
+    net = build_network(config, None, STATE_FARM).eval()
+    module = classifier_of(Settings(data=tmp_path), Trained(net, config, {}))
     monkeypatch.setattr(mlflow.pytorch, "load_model", lambda path: lambda maps: torch.full((len(maps), 10), 0.5))
     with pytest.raises(RuntimeError, match="differs by"):
         save_classifier(module, tmp_path / "model", {})

@@ -20,7 +20,7 @@ from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.serving.predict_files import natural, predict_files
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
-from distracted_pipeline_tests.serving.crowned import TRAINED, quiet
+from distracted_pipeline_tests.serving.crowned import QUIET, TRAINED
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_held_out_frame_gets_the_probabilities_that_evaluation_counts(crowned:
     rows = pq.read_table(crowned.predictions / variant / "original.parquet").to_pylist()[:3]
     paths = {row["img"]: row["path"] for row in read_manifest(crowned).to_pylist()}
     for row in rows:
-        result = predict_files(crowned, crowned.data / paths[row["img"]], variant, log=quiet)
+        result = predict_files(crowned, crowned.data / paths[row["img"]], variant, options=QUIET)
         expected = [row[f"p_c{k}"] for k in range(10)]
         assert np.abs(result.probabilities[0] - expected).max() < 2e-2  # evaluation reads fp16 taps
 
@@ -56,22 +56,22 @@ def test_a_held_out_frame_gets_the_probabilities_that_evaluation_counts(crowned:
 def test_the_champion_predicts_as_the_variant_it_was_exported_from(crowned: Settings, frames: Path) -> None:
     best = json.loads((crowned.evaluation / "champion.json").read_text())["variant"]
     assert best == "linear_probe", "else the frames would need masks"
-    champion = predict_files(crowned, frames, "champion", log=quiet)
-    variant = predict_files(crowned, frames, best, log=quiet)
+    champion = predict_files(crowned, frames, "champion", options=QUIET)
+    variant = predict_files(crowned, frames, best, options=QUIET)
     assert np.allclose(champion.probabilities, variant.probabilities, atol=1e-5)
     assert "version 1 of distracted_driver" in champion.notes[0]
-    assert "fold seed (the seed's split)" in variant.notes[0]
+    assert "fold original (the original split)" in variant.notes[0]
 
 
 def test_frames_come_in_natural_order_and_rotated_ones_upright(crowned: Settings, frames: Path) -> None:
-    plain = predict_files(crowned, frames, "linear_probe", log=quiet)
+    plain = predict_files(crowned, frames, "linear_probe", options=QUIET)
     assert plain.imgs == [f"frame_{number}.jpg" for number in range(1, 12)]
     assert np.allclose(plain.probabilities.sum(1), 1, atol=1e-5)
     upright = Image.open(frames / "frame_1.jpg")
     exif = Image.Exif()
     exif[0x0112] = 6
     upright.transpose(Image.Transpose.ROTATE_90).save(frames / "frame_12.jpg", quality=95, exif=exif)
-    again = predict_files(crowned, frames / "frame_12.jpg", "linear_probe", log=quiet)
+    again = predict_files(crowned, frames / "frame_12.jpg", "linear_probe", options=QUIET)
     assert np.abs(again.probabilities[0] - plain.probabilities[0]).max() < 0.02
     assert sorted(["b10", "b9", "a", "b²", "10", "9"], key=natural) == ["9", "10", "a", "b9", "b10", "b²"]
 
@@ -114,7 +114,7 @@ def test_frames_of_drivers_that_trained_the_model_are_no_evidence(crowned: Setti
     held_out = next(row for row in manifest if row["split"] == "test")
     shutil.copy(crowned.data / train["path"], frames / "renamed.jpg")
     shutil.copy(crowned.data / held_out["path"], frames / "fresh.jpg")
-    notes = predict_files(crowned, frames, "linear_probe", log=quiet).notes
+    notes = predict_files(crowned, frames, "linear_probe", options=QUIET).notes
     assert any("1 of 13 images are of drivers that this model was trained on (renamed.jpg first)" in n for n in notes)
 
 
@@ -130,19 +130,19 @@ def test_masks_of_another_segmenter_are_told(crowned: Settings, tmp_path: Path) 
     held_out = next(row for row in read_manifest(crowned).to_pylist() if row["split"] == "test")
     image = crowned.data / held_out["path"]
     assert not any(
-        "another segmenter" in note for note in predict_files(crowned, image, "masks_fused", log=quiet).notes
+        "another segmenter" in note for note in predict_files(crowned, image, "masks_fused", options=QUIET).notes
     )
     shutil.copytree(crowned.segmenter.removeprefix("folder:"), tmp_path / "maps")
     (tmp_path / "maps" / "one_more.png").write_bytes(b"")
     other = dataclasses.replace(crowned, segmenter=f"folder:{tmp_path / 'maps'}")
-    assert any("another segmenter" in note for note in predict_files(other, image, "masks_fused", log=quiet).notes)
+    assert any("another segmenter" in note for note in predict_files(other, image, "masks_fused", options=QUIET).notes)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("{frames}", "--variant", "nonsense"), r"no variant 'nonsense'.*linear_probe.*champion"),
-        (("{frames}", "--variant", "top_only"), r'no trained model.*"seed\|top_only"'),
+        (("{frames}", "--variant", "top_only"), r'no trained model.*"original\|top_only"'),
         (("{frames}", "--variant", "linear_probe", "--fold", "3"), r'no trained model.*"3\|linear_probe"'),
         (("{frames}", "--fold", "3"), "champion's weights are those registered"),
         (("{frames}/nothing.jpg", "--variant", "linear_probe"), "neither a file nor a folder"),
@@ -162,7 +162,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 
 def test_without_a_registered_champion_it_says_what_registers_one(prepared: Settings, frames: Path) -> None:
     with pytest.raises(DistractedError, match="no champion is registered.*distracted run"):
-        predict_files(prepared, frames, "champion", log=quiet)
+        predict_files(prepared, frames, "champion", options=QUIET)
 
 
 def test_a_champion_whose_file_was_deleted_is_named(crowned: Settings, frames: Path, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_champion_whose_file_was_deleted_is_named(crowned: Settings, frames: P
         path.rename(path.with_suffix(".gone"))
     try:
         with pytest.raises(DistractedError, match="version 1 of distracted_driver.*distracted run"):
-            predict_files(settings, frames, "champion", log=quiet)
+            predict_files(settings, frames, "champion", options=QUIET)
     finally:
         for path in crowned.mlflow_artifacts.rglob("model.gone"):
             path.rename(path.with_suffix(".pt2"))

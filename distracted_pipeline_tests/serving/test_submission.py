@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
-from distracted_pipeline.serving.submission import HEADER, SAMPLE, sample_images, write_submission
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.serving.submission import SAMPLE, sample_images, submission_header, write_submission
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline.variants.networks import VariantNet
 
+HEADER = submission_header(STATE_FARM.class_ids)
 TESTS = ["img_900000.jpg", "img_900001.jpg", "img_900002.jpg"]
 
 
@@ -29,15 +32,15 @@ def write_sample(settings: Settings, imgs: list[str], header: tuple[str, ...] = 
 
 def test_the_submission_follows_the_order_of_kaggles_sample(own_root: Settings) -> None:
     write_sample(own_root, TESTS[::-1])
-    train_variant(own_root, "masks_only", "original", log=quiet)
-    written = write_submission(own_root, "masks_only", log=quiet)
+    train_variant(own_root, "masks_only", "original", RunOptions(log=quiet))
+    written = write_submission(own_root, "masks_only", RunOptions(log=quiet))
     with written.path.open(newline="") as handle:
         rows = list(csv.reader(handle))
     assert [row[0] for row in rows] == ["img", *TESTS[::-1]]
     own_order = own_root.data / "own.csv"
     shutil.move(written.path, own_order)
     (own_root.data / SAMPLE).unlink()
-    with write_submission(own_root, "masks_only", log=quiet).path.open(newline="") as handle:
+    with write_submission(own_root, "masks_only", RunOptions(log=quiet)).path.open(newline="") as handle:
         unordered = {row[0]: row[1:] for row in csv.reader(handle)}
     assert all(np.allclose(np.array(row[1:], float), np.array(unordered[row[0]], float), atol=2e-6) for row in rows[1:])
 
@@ -45,7 +48,7 @@ def test_the_submission_follows_the_order_of_kaggles_sample(own_root: Settings) 
 def test_a_batch_size_is_how_many_images_are_predicted_at_once(
     own_root: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_variant(own_root, "masks_only", "original", log=quiet)
+    train_variant(own_root, "masks_only", "original", RunOptions(log=quiet))
     sizes: list[int] = []
 
     def spy(self: VariantNet, batch: dict[str, Tensor]) -> Tensor:
@@ -55,7 +58,7 @@ def test_a_batch_size_is_how_many_images_are_predicted_at_once(
     monkeypatch.setattr(VariantNet, "forward_from_images", spy)
     for size, expected in ((0, [3]), (2, [2, 1])):
         sizes.clear()
-        write_submission(own_root, "masks_only", batch_size=size, log=quiet)
+        write_submission(own_root, "masks_only", RunOptions(batch_size=size, log=quiet))
         assert sizes == expected
 
 
@@ -64,7 +67,7 @@ def test_missing_and_foreign_images_are_counted_with_examples(own_root: Settings
     ingest(own_root, log=quiet)
     write_sample(own_root, [*TESTS[:2], *(f"img_{number}.jpg" for number in range(5))])
     with pytest.raises(DistractedError) as raised:
-        write_submission(own_root, "masks_only", log=quiet)
+        write_submission(own_root, "masks_only", RunOptions(log=quiet))
     said = str(raised.value)
     assert "lists 7 images, and there are 2 usable test images" in said
     assert "6 of its images are missing or damaged here (img_0.jpg, img_1.jpg, img_2.jpg, …)" in said
@@ -75,16 +78,16 @@ def test_missing_and_foreign_images_are_counted_with_examples(own_root: Settings
 def test_a_sample_that_is_none_is_refused(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     path = tmp_path / SAMPLE
-    assert sample_images(path) is None
+    assert sample_images(path, HEADER) is None
     write_sample(settings, TESTS, header=("img", "c1", "c0"))
     with pytest.raises(DistractedError, match="begins with 'img,c1,c0' instead of 'img,c0,c1"):
-        sample_images(path)
+        sample_images(path, HEADER)
     write_sample(settings, [*TESTS, TESTS[1]])
     with pytest.raises(DistractedError, match="names img_900001.jpg twice"):
-        sample_images(path)
+        sample_images(path, HEADER)
     path.write_bytes(b"\xff\xfe\x00PK")
     with pytest.raises(DistractedError, match="cannot be read"):
-        sample_images(path)
+        sample_images(path, HEADER)
     path.write_text("")
     with pytest.raises(DistractedError, match="begins with 'empty'"):
-        sample_images(path)
+        sample_images(path, HEADER)
