@@ -41,7 +41,7 @@ def cached_iou(settings: Settings) -> dict[str, float]:
     folder = settings.data / LABEL_MAPS
     if not folder.is_dir():
         raise DistractedError(f"no {folder}: {settings.data} is not the demo's data root. Type: distracted demo")
-    cache, overlap, frames = open_cache(settings), Overlap(), 0
+    cache, overlap, frames = open_cache(settings), Overlap(settings.dataset.category_names), 0
     for subject in cache.subjects_done():
         for img, found in cache.masks(subject):
             with Image.open(folder / img.replace(".jpg", ".png")) as drawn:

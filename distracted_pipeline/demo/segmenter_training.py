@@ -228,7 +228,7 @@ def measure(
         `iou` by category, pixels pooled over all frames; `mean_iou`; `phone_found` by class, the share of frames with
         any pixel called cell phone; `frames`; `cpu_ms` a frame.
     """
-    overlap = Overlap()
+    overlap = Overlap(MASK_NAMES[1:])
     found, seen = dict.fromkeys(CLASS_IDS, 0), dict.fromkeys(CLASS_IDS, 0)
     phone = MASK_NAMES.index("cell phone")
     progress = Progress(len(scenes), "frames measured", log)

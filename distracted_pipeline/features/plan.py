@@ -44,7 +44,7 @@ def wanted_taps(settings: Settings) -> tuple[dict[str | None, list[str]], list[s
     for config in load_catalogue(settings).values():
         if not config.taps:
             continue
-        reason = why_unsupported(settings, config.kind, config.model_name)
+        reason = why_unsupported(settings, config)
         if reason:
             skipped.append(f"{config.name}: {reason}")
             continue

@@ -14,10 +14,9 @@ import numpy as np
 from distracted_pipeline.files import write_json
 from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
-from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
 IMAGES = 16
-"""So few tell pixel agreement well enough, and cost seconds."""
+"""Enough to tell how many pixels agree, and a matter of seconds."""
 
 AGREEMENT = "agreement.json"
 
@@ -41,7 +40,7 @@ class Agreement:
         precision: The reduced one.
         images: How many were compared.
         pixels: Share of pixels with the same category.
-        iou: Category -> intersection over union; None where neither side has it.
+        iou: Category -> intersection over union; None where neither side has the category.
     """
 
     precision: str
@@ -55,23 +54,27 @@ class Agreement:
         return f"{self.precision} against fp32 on {self.images} images: {self.pixels:.3%} of pixels agree; IoU {each}"
 
 
-def compare(masks: Sequence[np.ndarray], reference: Sequence[np.ndarray], precision: str) -> Agreement:
+def compare(
+    masks: Sequence[np.ndarray], reference: Sequence[np.ndarray], precision: str, categories: Sequence[str]
+) -> Agreement:
     """Return how far `masks` agree with `reference`, pooled over all pixels of all images."""
-    overlap = Overlap()
+    overlap = Overlap(categories)
     for mask, right in zip(masks, reference, strict=True):
         overlap.add(right, mask)
     iou = overlap.iou()
-    return Agreement(precision, len(masks), overlap.same(), {name: iou.get(name) for name in MASK_CATEGORIES})
+    return Agreement(precision, len(masks), overlap.same(), {name: iou.get(name) for name in categories})
 
 
-def measure(segmenter: Reducible, images: Sequence[np.ndarray], names: Sequence[str]) -> Agreement:
+def measure(
+    segmenter: Reducible, images: Sequence[np.ndarray], names: Sequence[str], categories: Sequence[str]
+) -> Agreement:
     """Return the agreement on some images, one at a time: fp32 takes more memory than the batch size allows for."""
     full = segmenter.in_fp32()
     pairs = [
         (segmenter.segment([image], [name])[0], full.segment([image], [name])[0])
         for image, name in zip(images, names, strict=True)
     ]
-    return compare([pair[0] for pair in pairs], [pair[1] for pair in pairs], segmenter.precision)
+    return compare([pair[0] for pair in pairs], [pair[1] for pair in pairs], segmenter.precision, categories)
 
 
 def record(root: Path, agreement: Agreement) -> None:

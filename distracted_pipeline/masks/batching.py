@@ -1,6 +1,6 @@
 """Images in, encoded masks out: decoding and post-processing threads around one device.
 
-Belongs here: threads, batches, memory. What is missing and where results go is `engine`; nothing here
+Belongs here: threads, batches, memory. What is missing and where results go is `fill`; nothing here
 touches the cache.
 
     decode threads -> batches on the device (calling thread) -> post-processing threads -> results
@@ -26,9 +26,10 @@ from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.segmenter import Segmenter, StagedSegmenter
 from distracted_pipeline.masks.stage_timer import StageClock
+from distracted_pipeline.options import RunOptions
 
 MOST_THREADS = 8
-"""Per stage; beyond it the device waits for nothing."""
+"""Per stage; with so many the device never waits."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -64,10 +65,9 @@ def segment_images(
     images: Sequence[Wanted],
     reader: ImageReader,
     segmenter: Segmenter,
-    *,
-    batch_size: int = 0,
-    log: Callable[[str], object] = print,
-    clock: StageClock | None = None,
+    categories: int,
+    options: RunOptions,
+    clock: StageClock,
 ) -> Generator[Mask | Failure, None, None]:
     """Yield a mask, or why there is none, for every image, roughly in order.
 
@@ -75,16 +75,15 @@ def segment_images(
         images: What to segment.
         reader: Where the bytes come from.
         segmenter: A staged one keeps the device busy while threads decode and post-process.
-        batch_size: Images per device batch; 0 lets the segmenter choose. Out of memory halves it.
-        log: Receives a line when the batch is halved.
+        categories: How many the data set has.
+        options: Only batch size (0 lets the segmenter choose; out of memory halves it) and log are used.
         clock: Receives the CPU time of each stage.
 
     Raises:
         DistractedError: A single image does not fit the device's memory.
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
-    clock = clock or StageClock()
-    batches = _Batches(stages, batch_size, log, clock)
+    batches = _Batches(stages, options, clock)
     threads = max(1, min(MOST_THREADS, _cores() // 2))
     decoders = ThreadPoolExecutor(threads, "decode", _one_torch_thread)
     finishers = ThreadPoolExecutor(threads, "finish", _one_torch_thread)
@@ -112,7 +111,7 @@ def segment_images(
         if mask.shape != prepared.size:
             raise ValueError(f"{segmenter.name} returned a mask of shape {mask.shape} for an image of {prepared.size}")
         with clock.stage("encode"):
-            runs, values, areas = encode(mask)
+            runs, values, areas = encode(mask, categories)
         return Mask(prepared.wanted.img, prepared.wanted.sha256[:SOURCE_DIGITS], prepared.size, runs, values, areas)
 
     finishing: deque[Future[Mask]] = deque()
@@ -139,11 +138,11 @@ def segment_images(
 class _Batches:
     """Collects images of one shape until a batch is full; halves the batch when memory runs out."""
 
-    def __init__(self, stages: StagedSegmenter, size: int, log: Callable[[str], object], clock: StageClock) -> None:
+    def __init__(self, stages: StagedSegmenter, options: RunOptions, clock: StageClock) -> None:
         self._stages = stages
-        self._log = log
+        self._log = options.log
         self._clock = clock
-        self._chosen = size
+        self._chosen = options.batch_size
         self._waiting: dict[Any, list[_Prepared]] = {}
 
     @property
@@ -259,7 +258,7 @@ def _too_large(error: Exception) -> DistractedError:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise every device's way of saying it, without importing torch for segmenters that need none."""
+    """Recognise how every device says so, without importing torch for segmenters that do without it."""
     text = str(error).lower()
     return (
         isinstance(error, MemoryError)
@@ -279,7 +278,7 @@ def _torch_threads() -> int | None:
 
 
 def _one_torch_thread() -> None:
-    """Keep torch from starting a team of threads in each of ours; the setting is the thread's own."""
+    """Keep torch from starting threads of its own in each of ours; the setting counts for the calling thread only."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """The mask cache on disk: Parquet shards of run-length encoded masks, and how to read them.
 
 Belongs here: layout, reading, and the atomic writes of one shard and of a subject's index. Deciding
-what is missing and computing it is `engine`.
+what is missing and computing it is `fill`.
 
     masks/<fingerprint>/about.json                      what the fingerprint stands for
     masks/<fingerprint>/subject=p002/part-00000.parquet masks of some images of one driver
@@ -23,28 +23,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distracted_pipeline.advice import materialize
+from distracted_pipeline.cache_folders import precision_of, read_about
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, locked, write_json
+from distracted_pipeline.files import atomic_path, write_json
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.masks.fractions import class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
-from distracted_pipeline.masks.rle import CATEGORIES, decode
+from distracted_pipeline.masks.rle import decode
 from distracted_pipeline.settings import Settings
 
-SCHEMA = pa.schema(
-    [
-        ("img", pa.string()),
-        ("source", pa.string()),  # first 16 hex digits of the image's SHA-256: another image, another mask
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("runs", pa.list_(pa.int32())),
-        ("values", pa.list_(pa.uint8())),
-        ("areas", pa.list_(pa.int32(), CATEGORIES)),
-    ]
-)
 SOURCE_DIGITS = 16
 INDEX = "index.json"
-ABOUT = "about.json"
-REMEDY = "dagster asset materialize --select masks"
+REMEDY = materialize("masks")
+
+
+def shard_schema(categories: int) -> pa.Schema:
+    """Return the columns of a shard, for masks of so many categories."""
+    return pa.schema(
+        [
+            ("img", pa.string()),
+            ("source", pa.string()),  # first 16 hex digits of the image's SHA-256: another image, another mask
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("runs", pa.list_(pa.int32())),
+            ("values", pa.list_(pa.uint8())),
+            ("areas", pa.list_(pa.int32(), categories + 1)),  # pixels of each id; 0 is none
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Mask:
 
     Attributes:
         img: The image's name.
-        source: See `SCHEMA`.
+        source: See `shard_schema`.
         size: Height and width.
         runs: As `rle.encode` returns them.
         values: Likewise.
@@ -77,7 +83,7 @@ class Index:
         images: Masks in the shards.
         shards: File name -> bytes.
         quarantined: Image -> reason and the file's size and time of change when it failed.
-        empty: Images without any of the six categories.
+        empty: Images without any category.
         present: Category id -> images that hold it.
         pixels: Category id -> its pixels, over all images; 0 is none.
     """
@@ -115,11 +121,14 @@ class MaskCache:
     Args:
         root: `masks/<fingerprint>`.
         fingerprint: Of the segmenter.
+        categories: How many the data set has; ids in masks go from 0 (none) to this.
     """
 
-    def __init__(self, root: Path, fingerprint: str) -> None:
+    def __init__(self, root: Path, fingerprint: str, categories: int) -> None:
         self.root = root
         self.fingerprint = fingerprint
+        self.categories = categories
+        self.schema = shard_schema(categories)
         self._rows: dict[str, tuple[Path, int]] = {}
         self._seen: frozenset[tuple[Path, int]] = frozenset()
 
@@ -145,13 +154,13 @@ class MaskCache:
         return dict(zip(table["img"].to_pylist(), table["source"].to_pylist(), strict=True))
 
     def read_shard(self, shard: Path) -> pa.Table:
-        """Return the encoded masks of one shard in the columns of `SCHEMA`."""
+        """Return the encoded masks of one shard in the columns of `shard_schema`."""
         return _read_table(shard)
 
     def shard_areas(self, subject: str) -> np.ndarray:
-        """Return the pixels of each category in each mask of a subject, int32 `[N, 7]`, in shard order."""
+        """Return the pixels of each category in each mask of a subject, int32 `[N, ids]`, in shard order."""
         tables = [_read_table(shard, columns=["areas"]) for shard in self.shards(subject)]
-        return np.concatenate([np.zeros((0, CATEGORIES), np.int32), *(_fixed(table["areas"]) for table in tables)])
+        return np.concatenate([self._no_areas(0), *(_fixed(table["areas"]) for table in tables)])
 
     def index(self, subject: str) -> Index | None:
         """Return what a finished subject holds; None where it is not finished."""
@@ -162,16 +171,14 @@ class MaskCache:
         except (ValueError, TypeError):  # of another version, or damaged: derived data, so derive it again
             return None
 
-    def read_subject(self, subject: str) -> pa.Table:
-        """Return the encoded masks of a subject in the columns of `SCHEMA`.
+    def content(self, subjects: Iterable[str]) -> str:
+        """Return a fingerprint of what is held of these subjects; it stays the same while nothing changes.
 
-        Raises:
-            DistractedError: There are none.
+        From the indexes, no mask is opened: the same images, masked by the same segmenter in the same precision, have
+        the same masks. How they are spread over shards changes nothing.
         """
-        shards = self.shards(subject)
-        if not shards:
-            raise DistractedError(f"no masks of {subject} in {self.root}. Make them with: {REMEDY}")
-        return pa.concat_tables([_read_table(shard) for shard in shards])
+        held = {subject: self._content_of(subject) for subject in subjects}
+        return fingerprint(self.fingerprint, precision_of(self.root), held)
 
     def masks(self, subject: str) -> Iterator[tuple[str, np.ndarray]]:
         """Yield image and mask (uint8 `[H, W]`) of every image of a subject."""
@@ -190,23 +197,23 @@ class MaskCache:
         return _open_shard(path).mask(row)
 
     def areas(self, imgs: Sequence[str]) -> np.ndarray:
-        """Return the pixels of each category, int32 `[N, 7]`.
+        """Return the pixels of each category, int32 `[N, ids]`; id 0 is none.
 
         Raises:
             DistractedError: An image has no mask.
         """
-        result = np.zeros((len(imgs), CATEGORIES), np.int32)
+        result = self._no_areas(len(imgs))
         for i, (path, row) in self._locate(imgs):
             result[i] = _open_shard(path).areas[row]
         return result
 
     def fractions(self, imgs: Sequence[str], grid: tuple[int, int]) -> np.ndarray:
-        """Return the share of each category in each cell, float16 `[N, 7, *grid]`.
+        """Return the share of each category in each cell, float16 `[N, ids, *grid]`; id 0 is none.
 
         Raises:
             DistractedError: An image has no mask.
         """
-        result = np.zeros((len(imgs), CATEGORIES, *grid), np.float16)
+        result = np.zeros((len(imgs), self.categories + 1, *grid), np.float16)
         for i, (path, row) in self._locate(imgs):
             shard = _open_shard(path)
             class_fractions(shard.mask(row), shard.areas[row], result[i])
@@ -232,8 +239,8 @@ class MaskCache:
             [mask.values for mask in masks],
             [mask.areas for mask in masks],
         ]
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
-        table = pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(description))
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, self.schema.types, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=self.schema.with_metadata(description))
         last = max((int(path.stem.removeprefix("part-")) for path in self.shards(subject)), default=-1)
         path = self.folder(subject) / f"part-{last + 1:05d}.parquet"
         write_table(path, table)
@@ -245,18 +252,14 @@ class MaskCache:
 
     def about(self) -> dict[str, Any]:
         """Return what the fingerprint stands for, and the precision of the masks; empty before the first mask."""
-        try:
-            found: dict[str, Any] = json.loads((self.root / ABOUT).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found
+        return read_about(self.root)
 
-    def write_about(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Write what the fingerprint stands for, once; return what stands there."""
-        with locked(self.root / ".about.lock", what=f"the mask cache {self.root}"):
-            if not (self.root / ABOUT).is_file():
-                write_json(self.root / ABOUT, about)
-            return self.about()
+    def _content_of(self, subject: str) -> object:
+        index = self.index(subject)
+        return "" if index is None else [index.rows, sorted(index.quarantined), index.present, index.pixels]
+
+    def _no_areas(self, images: int) -> np.ndarray:
+        return np.zeros((images, self.categories + 1), np.int32)
 
     def _locate(self, imgs: Sequence[str]) -> Iterable[tuple[int, tuple[Path, int]]]:
         """Return position, shard and row of every image, shard by shard."""
@@ -286,8 +289,12 @@ def open_cache(settings: Settings) -> MaskCache:
     Raises:
         DistractedError: The segmenter is not there, so its fingerprint is unknown.
     """
-    fingerprint = segmenter_fingerprint(settings)
-    return MaskCache(settings.masks / fingerprint, fingerprint)
+    return cache_of(settings, segmenter_fingerprint(settings))
+
+
+def cache_of(settings: Settings, segmenter: str) -> MaskCache:
+    """Return the cache of the segmenter with this fingerprint; it may be empty."""
+    return MaskCache(settings.masks / segmenter, segmenter, len(settings.dataset.categories))
 
 
 def fraction_maps(settings: Settings, imgs: Sequence[str], grid: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -299,21 +306,12 @@ def fraction_maps(settings: Settings, imgs: Sequence[str], grid: tuple[int, int]
         grid: Rows and columns; cells may be larger or smaller than a pixel.
 
     Returns:
-        float16 `[N, 7, *grid]`, each cell summing to 1 over the categories; 0 is none.
+        float16 `[N, ids, *grid]`, each cell summing to 1 over the ids; 0 is none.
 
     Raises:
         DistractedError: An image has no mask.
     """
     return open_cache(settings).fractions(imgs, grid)
-
-
-def areas(settings: Settings, imgs: Sequence[str]) -> np.ndarray:
-    """Return the pixels of each category in each image, int32 `[N, 7]`.
-
-    Raises:
-        DistractedError: An image has no mask.
-    """
-    return open_cache(settings).areas(imgs)
 
 
 def rows_digest(rows: pa.Table) -> str:
@@ -374,4 +372,5 @@ def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fixed(column: pa.ChunkedArray) -> np.ndarray:
-    return column.combine_chunks().flatten().to_numpy().reshape(-1, CATEGORIES)
+    """Return a column of lists of one length, `[rows, length]`."""
+    return column.combine_chunks().flatten().to_numpy().reshape(len(column), column.type.list_size)

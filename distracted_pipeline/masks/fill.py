@@ -1,6 +1,6 @@
 """Fills what is missing in the mask cache: one writer per subject, resumable at any shard.
 
-Belongs here: deciding what is missing, locks, shards, indexes. How images become masks is `pipeline`.
+Belongs here: deciding what is missing, locks, shards, indexes. How images become masks is `batching`.
 """
 
 import errno
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries
 from distracted_pipeline.images.archive import SEPARATOR
@@ -22,25 +23,17 @@ from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import OK
 from distracted_pipeline.masks.batching import Failure, Wanted, segment_images
-from distracted_pipeline.masks.cache import (
-    INDEX,
-    SCHEMA,
-    SOURCE_DIGITS,
-    Index,
-    Mask,
-    MaskCache,
-    rows_digest,
-    write_table,
-)
+from distracted_pipeline.masks.cache import INDEX, SOURCE_DIGITS, Index, Mask, MaskCache, rows_digest, write_table
 from distracted_pipeline.masks.segmenter import Segmenter
-from distracted_pipeline.masks.source import Log, Source
+from distracted_pipeline.masks.source import Source
 from distracted_pipeline.masks.stage_timer import StageClock
-from distracted_pipeline.progress import Progress, duration
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import Settings
 
 SHARD_IMAGES = 256
 SHARD_SECONDS = 120.0
-"""A shard is written after so many images or so long, whichever comes first: what a kill can cost."""
+"""A shard is written after so many images or so long, whichever comes first; a kill costs at most that."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class FillResult:
         seconds: Wall time.
         index: What the subject holds; None where it could not be finished.
         error: Why it could not be finished; empty otherwise.
-        cpu: CPU seconds by stage (`clock.StageClock`); empty where nothing was made.
+        cpu: CPU seconds by stage (`stage_timer.StageClock`); empty where nothing was made.
         model_seconds: Wall time in the model.
     """
 
@@ -66,11 +59,6 @@ class FillResult:
     error: str = ""
     cpu: dict[str, float] = field(default_factory=dict)
     model_seconds: float = 0.0
-
-    @property
-    def areas(self) -> np.ndarray:
-        """Pixels of each category over the subject's images, int64 `[7]`."""
-        return np.array(self.index.pixels if self.index else [0] * 7, np.int64)
 
 
 @dataclass
@@ -99,52 +87,39 @@ class _Writer:
 def fill_subject(
     settings: Settings,
     subject: str,
+    options: RunOptions = RunOptions(),
     *,
     segmenter: Segmenter | None = None,
-    device: str | Callable[[], str] = "auto",
-    precision: str = "auto",
-    batch_size: int = 0,
-    log: Log = print,
 ) -> FillResult:
     """Make the masks that one driver, or one shard of unlabelled images, lacks.
 
     Args:
         settings: Data root and segmenter.
         subject: As in the manifest.
+        options: How the segmenter runs; a GPU is claimed when the first mask is missing.
         segmenter: Stands in for the one that the settings name.
-        device: As in `DeviceConfig`, or what returns that once a model is needed.
-        precision: As in `DeviceConfig`.
-        batch_size: Images per device batch; 0 chooses.
-        log: Receives progress lines.
 
     Raises:
         DistractedError: No such subject, no segmenter, or the disk refuses; finished shards stay.
     """
-    source = Source(settings, segmenter, device, precision, log)
-    return _fill(source, subject, _rows(read_manifest(settings), subject), batch_size, log)
+    return _fill(Source(settings, segmenter, options), subject, _rows(read_manifest(settings), subject))
 
 
 def fill_missing(
     settings: Settings,
     subjects: Iterable[str] | None = None,
+    options: RunOptions = RunOptions(),
     *,
     segmenter: Segmenter | None = None,
-    device: str | Callable[[], str] = "auto",
-    precision: str = "auto",
-    batch_size: int = 0,
-    log: Log = print,
     on_filled: Callable[[str, FillResult], object] = lambda subject, result: None,
 ) -> dict[str, FillResult]:
-    """Make the masks that any of the subjects lacks; what fails does not stop the others.
+    """Make the masks that any of the subjects lacks; a subject that fails does not stop the others.
 
     Args:
         settings: Data root and segmenter.
         subjects: As in the manifest; None is all of them.
+        options: As in `fill_subject`.
         segmenter: Stands in for the one that the settings name.
-        device: As in `DeviceConfig`, or what returns that once a model is needed.
-        precision: As in `DeviceConfig`.
-        batch_size: Images per device batch; 0 chooses.
-        log: Receives progress lines.
         on_filled: Called for each subject in which something was made.
 
     Returns:
@@ -153,7 +128,7 @@ def fill_missing(
     Raises:
         DistractedError: No manifest, or no segmenter though something is missing.
     """
-    source = Source(settings, segmenter, device, precision, log)
+    source, log = Source(settings, segmenter, options), options.log
     manifest = read_manifest(settings)
     if subjects is None:
         subjects = manifest.filter(pc.equal(manifest["status"], OK))["subject"].unique().to_pylist()
@@ -166,7 +141,7 @@ def fill_missing(
     for subject, rows in chosen.items():
         started = time.monotonic()
         try:
-            results[subject] = _fill(source, subject, rows, batch_size, log)
+            results[subject] = _fill(source, subject, rows)
         except DistractedError as error:
             results[subject] = FillResult(0, 0, {}, time.monotonic() - started, error=str(error))
             log(f"{subject}: {error}")
@@ -186,8 +161,7 @@ def fill_missing(
 def finished(cache: MaskCache, data: Path, subject: str, rows: pa.Table) -> Index | None:
     """Return the subject's index if nothing is left to do for these manifest rows, else None.
 
-    Looks at the index and at file sizes, not at masks. An image that failed is left alone for as long as its
-    file stays as it was.
+    Looks at the index and at file sizes, not at masks. An image that failed is tried again once its file has changed.
     """
     index = cache.index(subject)
     if index is None or index.rows != rows_digest(rows):
@@ -199,22 +173,23 @@ def finished(cache: MaskCache, data: Path, subject: str, rows: pa.Table) -> Inde
     return None if retry else index
 
 
-def _fill(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Log) -> FillResult:
+def _fill(source: Source, subject: str, rows: pa.Table) -> FillResult:
     started = time.monotonic()
     cache, data = source.cache, source.settings.data
     index = finished(cache, data, subject, rows)
     if index is None:
         source.begin()
-        with _only_writer(cache, subject, log):
+        with _only_writer(cache, subject, source.options.log):
             index = finished(cache, data, subject, rows)  # another process may have been faster
             if index is None:
-                return _complete(source, subject, rows, batch_size, log, started)
+                return _complete(source, subject, rows, started)
     return FillResult(0, index.images, _reasons(index), time.monotonic() - started, index)
 
 
-def _complete(source: Source, subject: str, rows: pa.Table, batch_size: int, log: Log, started: float) -> FillResult:
+def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> FillResult:
     """Make what is missing and write the index; the caller holds the subject's lock."""
     cache, data, segmenter = source.cache, source.settings.data, source.segmenter
+    log = source.options.log
     source.compare_precision(rows)
     wanted = [Wanted(*row) for row in zip(*(rows[name].to_pylist() for name in ("img", "path", "sha256")), strict=True)]
     sweep_temporaries(cache.folder(subject))
@@ -228,7 +203,7 @@ def _complete(source: Source, subject: str, rows: pa.Table, batch_size: int, log
     progress = Progress(len(missing), f"masks of {subject}", log)
     with ImageReader(data) as reader:
         try:
-            masks = segment_images(missing, reader, segmenter, batch_size=batch_size, log=log, clock=clock)
+            masks = segment_images(missing, reader, segmenter, cache.categories, source.options, clock)
             with closing(masks):
                 for result in masks:
                     if isinstance(result, Failure):
@@ -278,7 +253,7 @@ def _drop_stale(cache: MaskCache, subject: str, wanted: dict[str, str]) -> set[s
             shard.unlink()
         elif not all(keep):
             table = cache.read_shard(shard)
-            write_table(shard, table.filter(pa.array(keep)).cast(SCHEMA.with_metadata(table.schema.metadata)))
+            write_table(shard, table.filter(pa.array(keep)).cast(cache.schema.with_metadata(table.schema.metadata)))
     return there
 
 
@@ -301,7 +276,7 @@ def _rows(manifest: pa.Table, subject: str) -> pa.Table:
         raise DistractedError(
             f"the manifest has no usable image of subject {subject!r}. Its subjects: "
             f"{', '.join(sorted(set(manifest['subject'].to_pylist()))[:40])}. "
-            "After changing the data, type: distracted run"
+            f"After changing the data, type: {RUN}"
         )
     return rows
 

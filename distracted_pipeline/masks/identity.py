@@ -1,6 +1,6 @@
 """Which segmenter the settings name, and the fingerprint of its masks, without loading weights.
 
-Belongs here: everything that names a segmenter or changes its masks. Loading one is `loading`.
+Belongs here: whatever names a segmenter or changes its masks. Loading one is `loading`.
 """
 
 import hashlib
@@ -9,13 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distracted_pipeline.advice import DOCTOR
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import locked, write_json
+from distracted_pipeline.fingerprints import file_digest
 from distracted_pipeline.masks.segmenter import Thresholds
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 
 CODE_VERSION = "1"
 """Part of every fingerprint: raise it when the same model would give other masks."""
+
+CATEGORIES = "categories"
+"""Key under which the identity, and `about.json` beside the masks, say what the ids stand for."""
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
@@ -30,20 +35,24 @@ def segmenter_fingerprint(settings: Settings) -> str:
     """Return 12 hex digits over what changes the masks, without loading weights.
 
     For class maps that is the folder's listing; for a local model its configuration and the hash of its
-    weights; for a hub model its id and commit.
+    weights; for a hub model its id and commit. Always the data set's categories.
 
     Raises:
         DistractedError: The model or folder is not there.
     """
-    identity = json.dumps(segmenter_identity(settings), sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+    identity = segmenter_identity(settings)
+    if settings.dataset.has_state_farms_categories:
+        # Versions before knew no other categories and hashed none: left out, their caches keep their fingerprint.
+        del identity[CATEGORIES]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def segmenter_identity(settings: Settings) -> dict[str, Any]:
     """Return what the fingerprint is computed from, in words."""
+    common: dict[str, Any] = {"stage": CODE_VERSION, CATEGORIES: named_categories(settings.dataset)}
     if masks_are_given(settings):
-        return {"stage": CODE_VERSION, "maps": _listing_hash(given_folder(settings))}
-    identity: dict[str, Any] = {"stage": CODE_VERSION, "thresholds": asdict(Thresholds())}
+        return common | {"maps": _listing_hash(maps_folder(settings))}
+    identity = common | {"thresholds": asdict(Thresholds())}
     folder = Path(settings.segmenter)
     if not folder.is_dir():
         return identity | {"model": settings.segmenter, "revision": hub_revision(settings.segmenter)}
@@ -53,9 +62,14 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     if absent:
         raise model_missing(settings.segmenter, f"the folder lacks {' and '.join(absent)}")
     return identity | {
-        "weights": {path.name: _weights_hash(settings, path) for path in weights},
-        "configuration": [hashlib.sha256(path.read_bytes()).hexdigest() for path in configs],
+        "weights": {path.name: file_digest(path) for path in weights},
+        "configuration": [file_digest(path) for path in configs],
     }
+
+
+def named_categories(dataset: Dataset) -> list[list[str]]:
+    """Return what the ids of a mask stand for, from 1: each category's name, then its further labels."""
+    return [[category.name, *category.labels] for category in dataset.categories]
 
 
 def model_missing(name: str, why: str) -> DistractedError:
@@ -64,11 +78,11 @@ def model_missing(name: str, why: str) -> DistractedError:
         f"no segmentation model {name} ({why}). DISTRACTED_SEGMENTER names it: a Hugging Face id, which is downloaded "
         f"once where the network allows it, or a local folder that holds {', '.join(MODEL_FILES)}; `folder:PATH` takes "
         "class maps that exist already. Download the model on another machine, copy its folder here, "
-        "set DISTRACTED_SEGMENTER to it (in .env), then type: distracted doctor"
+        f"set DISTRACTED_SEGMENTER to it (in .env), then type: {DOCTOR}"
     )
 
 
-def given_folder(settings: Settings) -> Path:
+def maps_folder(settings: Settings) -> Path:
     """Return the folder that `folder:PATH` names.
 
     Raises:
@@ -79,8 +93,8 @@ def given_folder(settings: Settings) -> Path:
     if not folder.is_dir():
         raise DistractedError(
             f"DISTRACTED_SEGMENTER is {settings.segmenter}, but there is no folder {folder}. "
-            "Put one class map per image there (img_1.png or img_1.jpg.npz, uint8 ids 0..6), "
-            "or name a segmentation model; then type: distracted doctor"
+            "Put one class map per image there (img_1.png or img_1.jpg.npz, uint8 ids "
+            f"0..{len(settings.dataset.categories)}), or name a segmentation model; then type: {DOCTOR}"
         )
     return folder
 
@@ -105,22 +119,3 @@ def hub_revision(model: str) -> str:
     except (OSError, HFValidationError) as error:
         raise model_missing(model, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
     return Path(path).parent.name
-
-
-def _weights_hash(settings: Settings, path: Path) -> str:
-    """Return the SHA-256 of a weights file, remembered by its size and time of change."""
-    memory = settings.masks / "weights.json"
-    status = path.stat()
-    key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
-    known = _read_memory(memory)
-    if known.get(key, [None])[:-1] == stamp:
-        return str(known[key][-1])
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    with locked(settings.masks / ".weights.lock", what="the list of hashed weights"):
-        write_json(memory, _read_memory(memory) | {key: [*stamp, digest]})
-    return digest
-
-
-def _read_memory(memory: Path) -> dict[str, list[Any]]:
-    return json.loads(memory.read_text(encoding="utf-8")) if memory.is_file() else {}

@@ -1,6 +1,6 @@
 """Class maps that exist already, in a folder, as a segmenter.
 
-Belongs here: reading PNG and NPZ maps. The seed's own NPZ files are imported by `exchange`.
+Belongs here: reading PNG and NPZ maps. `exchange` imports whole folders of NPZ files.
 """
 
 from collections.abc import Sequence
@@ -8,23 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from distracted_pipeline.advice import materialize
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.masks.rle import CATEGORIES
 from distracted_pipeline.settings import FOLDER_PREFIX
 
 
 class GivenMasks:
-    """`<stem>.png`, `<img>.npz` or `<stem>.npz` in one folder, ids 0..6.
+    """`<stem>.png`, `<img>.npz` or `<stem>.npz` in one folder, category ids from 0 (none).
 
     Args:
         folder: Where the maps lie.
         fingerprint: Of the folder's listing.
+        categories: How many the data set has.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, categories: int) -> None:
         self.name = f"{FOLDER_PREFIX}{folder}"
         self.fingerprint = fingerprint
         self._folder = folder
+        self._categories = categories
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         """Return the map of each image; see `Segmenter`."""
@@ -41,7 +43,7 @@ class GivenMasks:
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise DistractedError(f"no class map for {name}: {self._folder} holds no {stem}.png and no {name}.npz")
-        mask = read_map(path)
+        mask = read_map(path, self._categories)
         if mask.shape != image.shape[:2]:
             raise DistractedError(f"{path} is {_size(mask)}, but the image {name} is {_size(image)}")
         return mask
@@ -59,11 +61,15 @@ class GivenMasks:
         return 32
 
 
-def read_map(path: Path) -> np.ndarray:
+def read_map(path: Path, categories: int) -> np.ndarray:
     """Return a class map file (PNG of mode L or P, or the first array of an NPZ) as uint8 `[H, W]`.
 
+    Args:
+        path: The file.
+        categories: The largest id there may be.
+
     Raises:
-        DistractedError: Damaged, boolean, not a matrix, or ids above 6; names the file and the reason.
+        DistractedError: Damaged, boolean, not a matrix, or larger ids; names the file and the reason.
     """
     from zipfile import BadZipFile
 
@@ -82,15 +88,14 @@ def read_map(path: Path) -> np.ndarray:
         raise DistractedError(f"{path} cannot be read as a class map: {error}") from error
     if mask.dtype == np.bool_:
         raise DistractedError(
-            f"{path} holds booleans: which of the six categories a pixel has was lost when the file was written, "
-            "so it cannot be used. "
-            "Make the masks anew: dagster asset materialize --select masks"
+            f"{path} holds booleans: which of the categories a pixel has was lost when the file was written, "
+            f"so it cannot be used. Make the masks anew: {materialize('masks')}"
         )
     if mask.ndim != 2 or mask.dtype.kind not in "ui":
         raise DistractedError(f"{path} holds {mask.dtype} of shape {mask.shape} instead of a matrix of ids")
-    foreign = mask[(mask < 0) | (mask >= CATEGORIES)]
+    foreign = mask[(mask < 0) | (mask > categories)]
     if foreign.size:
-        raise DistractedError(f"{path} holds the id {foreign[0]}; a class map holds 0..{CATEGORIES - 1}")
+        raise DistractedError(f"{path} holds the id {foreign[0]}; a class map holds 0..{categories}")
     return mask.astype(np.uint8)
 
 

@@ -1,55 +1,57 @@
-"""From a model's label names to the six categories.
+"""From a model's label names to the data set's categories.
 
 Belongs here: names only. What a model predicts per pixel is `postprocess`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from distracted_pipeline.advice import DOCTOR
+from distracted_pipeline.dataset import DATASET_FILE, Category
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.vocabulary import MASK_CATEGORIES
-
-ALIASES: Mapping[str, str] = {
-    "human": "person",
-    "people": "person",
-    "cellphone": "cell phone",
-    "mobile phone": "cell phone",
-    "mug": "cup",
-    "automobile": "car",
-}
-"""Other names of the categories; anything else must match COCO's name ("dining table" is no chair)."""
 
 
-def category_table(id2label: Mapping[int, str], model: str) -> tuple[np.ndarray, list[str]]:
+def category_table(
+    id2label: Mapping[int, str], model: str, categories: Sequence[Category]
+) -> tuple[np.ndarray, list[str]]:
     """Return the category of every label id, and the categories that the model does not know.
 
-    A label matches by whole name, whatever its case; of "car, auto, automobile" each part is a name.
+    A label matches a category's name or one of its `labels` as a whole, whatever the case ("dining table" is no
+    chair); of "car, auto, automobile" each part is a name.
 
     Args:
         id2label: The model config's labels.
         model: Name of the model, for the message.
+        categories: The data set's.
 
     Returns:
-        Category ids uint8 `[max label id + 1]` (0: none of the six), and names out of `MASK_CATEGORIES`.
+        Category ids uint8 `[max label id + 1]` (0: in no category), and the names of the unknown categories.
 
     Raises:
-        DistractedError: Not one of the six categories is among the labels.
+        DistractedError: No category is among the labels.
     """
+    ids = {
+        _plain(name): number
+        for number, category in enumerate(categories, start=1)
+        for name in (category.name, *category.labels)
+    }
     table = np.zeros(max(id2label, default=0) + 1, np.uint8)
     for label, text in id2label.items():
         for part in re.split(r"[,;/]", text):
-            name = re.sub(r"[\s_-]+", " ", part).strip().casefold()
-            name = ALIASES.get(name, name)
-            if name in MASK_CATEGORIES:
-                table[label] = MASK_CATEGORIES.index(name) + 1
-    missing = [name for number, name in enumerate(MASK_CATEGORIES, 1) if number not in table]
-    if len(missing) == len(MASK_CATEGORIES):
+            table[label] = ids.get(_plain(part), table[label])
+    missing = [category.name for number, category in enumerate(categories, start=1) if number not in table]
+    if len(missing) == len(categories):
         some = ", ".join(list(id2label.values())[:8])
         raise DistractedError(
-            f"the segmenter {model} knows none of {', '.join(MASK_CATEGORIES)}: its labels are {some}, … "
-            "Set DISTRACTED_SEGMENTER to a model trained on COCO, Pascal VOC or ADE20K, or give it those label names "
-            "in id2label of its config.json; then type: distracted doctor"
+            f"the segmenter {model} knows none of {', '.join(missing)}: its labels are {some}, … Set "
+            "DISTRACTED_SEGMENTER to a model that was trained on these categories (COCO, Pascal VOC and ADE20K have "
+            f"people and vehicles), or list the model's names under `labels` of the categories in {DATASET_FILE}; "
+            f"then type: {DOCTOR}"
         )
     return table, missing
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()

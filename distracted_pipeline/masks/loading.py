@@ -5,7 +5,7 @@ Belongs here: the choice between the implementations, which load torch only when
 
 from pathlib import Path
 
-from distracted_pipeline.masks.identity import given_folder, hub_revision, masks_are_given, segmenter_fingerprint
+from distracted_pipeline.masks.identity import hub_revision, maps_folder, masks_are_given, segmenter_fingerprint
 from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.settings import Settings
 
@@ -15,17 +15,18 @@ def load_segmenter(settings: Settings, device: str = "auto", precision: str = "a
 
     Args:
         settings: `segmenter` is a Hugging Face id, a local model folder, or `folder:PATH` of class maps.
-        device: As in `assets.compute.DeviceConfig`.
-        precision: As in `assets.compute.DeviceConfig`.
+        device: As in `RunOptions`.
+        precision: As in `RunOptions`.
 
     Raises:
-        DistractedError: The model or folder is not there, or knows none of the six categories.
+        DistractedError: The model or folder is not there, or the model knows none of the data set's categories.
     """
+    categories, fingerprint = settings.dataset.categories, segmenter_fingerprint(settings)
     if masks_are_given(settings):
         from distracted_pipeline.masks.label_maps import GivenMasks
 
-        return GivenMasks(given_folder(settings), segmenter_fingerprint(settings))
+        return GivenMasks(maps_folder(settings), fingerprint, len(categories))
     from distracted_pipeline.masks.models import load_model
 
     revision = None if Path(settings.segmenter).is_dir() else hub_revision(settings.segmenter)
-    return load_model(settings.segmenter, revision, segmenter_fingerprint(settings), device, precision)
+    return load_model(settings.segmenter, revision, fingerprint, categories, device, precision)

@@ -20,6 +20,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
 )
 
+from distracted_pipeline.advice import DOCTOR
+from distracted_pipeline.dataset import Category
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
@@ -46,20 +48,27 @@ class ModelSegmenter:
     """A universal or semantic segmentation model; see `StagedSegmenter`.
 
     Attributes:
-        categories_missing: Names of the categories that the model cannot see.
+        categories_missing: Names of the categories that the model does not know.
         device: Where it runs.
         precision: `fp32`, `bf16` or `fp16` (autocast).
         on_device: Whether the device resizes and normalises, where it does so exactly.
     """
 
     def __init__(
-        self, model: Any, processor: Any, name: str, fingerprint: str, device: str = "auto", precision: str = "auto"
+        self,
+        model: Any,
+        processor: Any,
+        name: str,
+        fingerprint: str,
+        categories: Sequence[Category],
+        device: str = "auto",
+        precision: str = "auto",
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
-        self.table, self.categories_missing = category_table(model.config.id2label, name)
+        self.table, self.categories_missing = category_table(model.config.id2label, name, categories)
         self.thresholds = Thresholds()
         self.preprocess = Preprocessor(processor)
         self.on_device = self.device.type == "cuda"
@@ -106,11 +115,11 @@ class ModelSegmenter:
         return semantic_map(raw, self.table, size)
 
     def batch_size(self, prepared: torch.Tensor) -> int:
-        """Return a power of two that fits the device, from the memory that one more image takes."""
+        """Return the largest power of two that fits the device, judged by the memory that one more image takes."""
         if self.device.type != "cuda":
             return CPU_BATCH
-        self.forward([prepared])  # what stays allocated (workspaces, kernels) is no image's
-        # The difference, for weights cast by autocast are allocated once a batch.
+        self.forward([prepared])  # so that workspaces and kernels, allocated once and kept, do not count
+        # The difference between the two: autocast's copies of the weights are allocated once a batch, however large.
         one, two = (self._peak([prepared] * count) for count in (1, 2))
         free, _ = torch.cuda.mem_get_info(self.device)
         idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
@@ -118,7 +127,7 @@ class ModelSegmenter:
         return 1 << max(min(fits, LARGEST_BATCH).bit_length() - 1, 0)
 
     def in_fp32(self) -> "ModelSegmenter":
-        """Return the same model without autocast; weights are shared, for autocast never changes them."""
+        """Return the same model without autocast. It shares the weights, which autocast never changes."""
         twin = copy.copy(self)
         twin.precision = "fp32"
         return twin
@@ -126,7 +135,7 @@ class ModelSegmenter:
     def _gathered(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
         if self.device.type != "cuda":
             return torch.stack(list(prepared)).to(self.device)
-        # From pageable memory the copy would be staged by the driver, and slower.
+        # Pinned, because the driver copies pageable memory twice.
         batch = torch.empty((len(prepared), *prepared[0].shape), dtype=prepared[0].dtype, pin_memory=True)
         return torch.stack(list(prepared), out=batch).to(self.device, non_blocking=True)
 
@@ -143,18 +152,21 @@ class ModelSegmenter:
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
 
 
-def load_model(name: str, revision: str | None, fingerprint: str, device: str, precision: str) -> ModelSegmenter:
+def load_model(
+    name: str, revision: str | None, fingerprint: str, categories: Sequence[Category], device: str, precision: str
+) -> ModelSegmenter:
     """Return a universal or semantic segmentation model with its processor.
 
     Args:
         name: Hugging Face id or local folder.
         revision: Commit of a hub model; None for a folder.
-        fingerprint: See `segmenter.segmenter_fingerprint`.
-        device: As in `DeviceConfig`.
-        precision: As in `DeviceConfig`.
+        fingerprint: See `identity.segmenter_fingerprint`.
+        categories: The data set's.
+        device: As in `RunOptions`.
+        precision: As in `RunOptions`.
 
     Raises:
-        DistractedError: Files are missing or of a kind of model that does not segment.
+        DistractedError: Files are missing, or this kind of model does not segment.
     """
     where: dict[str, Any] = {} if revision is None else {"revision": revision}
     try:
@@ -167,8 +179,8 @@ def load_model(name: str, revision: str | None, fingerprint: str, device: str, p
         else:
             kinds = ", ".join([*WORKING_SIZES, *MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES])
             raise DistractedError(
-                f"DISTRACTED_SEGMENTER names {name}, a {kind} model, which is none of the kinds used here: {kinds}. "
-                "Name another one, then type: distracted doctor"
+                f"DISTRACTED_SEGMENTER names {name}, a {kind} model; the kinds that can be used are {kinds}. "
+                f"Name another one, then type: {DOCTOR}"
             )
         with quiet_transformers():
             processor = AutoImageProcessor.from_pretrained(name, backend="pil", **where)
@@ -180,6 +192,6 @@ def load_model(name: str, revision: str | None, fingerprint: str, device: str, p
         raise DistractedError(
             f"the weights of {name} lack {len(loading['missing_keys'])} tensors, e.g. {min(loading['missing_keys'])}: "
             "they would be random. Copy the model's folder again (a hub model: delete it from the Hugging Face cache), "
-            "then type: distracted doctor"
+            f"then type: {DOCTOR}"
         )
-    return ModelSegmenter(model, processor, name, fingerprint, device, precision)
+    return ModelSegmenter(model, processor, name, fingerprint, categories, device, precision)

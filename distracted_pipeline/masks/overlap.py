@@ -4,21 +4,26 @@ Belongs here: the count of pixels and what follows from it. Whose maps are compa
 for others to say (`agreement`: two precisions; `demo.mask_quality`: a model and the drawing).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from distracted_pipeline.vocabulary import MASK_CATEGORIES, MASK_NAMES
-
 
 class Overlap:
-    """Counts pixels of pairs of class maps; those of all frames are pooled."""
+    """Counts pixels of pairs of class maps; those of all frames are pooled.
 
-    def __init__(self) -> None:
-        self._pairs = np.zeros((len(MASK_NAMES), len(MASK_NAMES)), np.int64)
+    Args:
+        categories: Names of the categories with ids 1, 2, …
+    """
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        self._names = tuple(categories)
+        self._pairs = np.zeros((len(self._names) + 1,) * 2, np.int64)
 
     def add(self, right: NDArray[np.uint8], found: NDArray[np.uint8]) -> None:
-        """Count one frame: two maps of ids 0..6 of one shape."""
-        side = len(MASK_NAMES)
+        """Count one frame: two maps of category ids, of one shape."""
+        side = len(self._pairs)
         pairs = right.astype(np.int64) * side + found
         self._pairs += np.bincount(pairs.ravel(), minlength=side**2).reshape(side, side)
 
@@ -26,7 +31,7 @@ class Overlap:
         """Return intersection over union of every category that either side has."""
         both = self._pairs.diagonal()
         either = self._pairs.sum(0) + self._pairs.sum(1) - both
-        return {name: float(both[k] / either[k]) for k, name in enumerate(MASK_CATEGORIES, start=1) if either[k]}
+        return {name: float(both[k] / either[k]) for k, name in enumerate(self._names, start=1) if either[k]}
 
     def same(self) -> float:
         """Return the share of pixels with the same category; 0 where nothing was counted."""

@@ -1,57 +1,50 @@
-"""Masks drawn over images, for eyes.
+"""Masks drawn over images, for people to look at.
 
-Belongs here: colours and pictures. Nothing reads these back.
+Belongs here: pictures. Nothing computes with them.
 """
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from distracted_pipeline.dataset import Category
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.masks.cache import REMEDY, SOURCE_DIGITS, MaskCache, open_cache
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-PALETTE: dict[int, tuple[int, int, int]] = {
-    1: (0, 114, 178),  # person: blue
-    2: (0, 158, 115),  # bottle: green
-    3: (213, 94, 0),  # cell phone: vermilion
-    4: (240, 228, 66),  # cup: yellow
-    5: (204, 121, 167),  # car: purple
-    6: (86, 180, 233),  # chair: sky blue
-}
-"""Colour of each category id, RGB; Okabe and Ito's palette, told apart by colour-blind eyes as well."""
 
 OPACITY = 0.55
 PREVIEW_WIDTH = 240
 _CAPTION = 14
 
 
-def overlay(image: np.ndarray, mask: np.ndarray) -> "Image":
+def overlay(image: np.ndarray, mask: np.ndarray, categories: Sequence[Category]) -> "Image":
     """Return an image with each category of its mask tinted in its colour.
 
     Args:
         image: uint8 RGB `[H, W, 3]`.
-        mask: uint8 `[H, W]`, ids 0..6.
+        mask: uint8 `[H, W]` of category ids, 0 for none.
+        categories: The data set's.
     """
     import torch
     from torchvision.transforms.functional import to_pil_image
     from torchvision.utils import draw_segmentation_masks
 
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    ids = torch.arange(1, len(MASK_CATEGORIES) + 1, dtype=torch.uint8)
+    ids = torch.arange(1, len(categories) + 1, dtype=torch.uint8)
     areas = torch.from_numpy(np.array(mask))[None] == ids[:, None, None]
     picture: Image = to_pil_image(
-        draw_segmentation_masks(pixels, areas, alpha=OPACITY, colors=[PALETTE[int(i)] for i in ids])
+        draw_segmentation_masks(pixels, areas, alpha=OPACITY, colors=[category.colour for category in categories])
     )
     return picture
 
@@ -68,7 +61,7 @@ def show(settings: Settings, img: str) -> "Image":
         raise DistractedError(f"the manifest has no image {img}. Its names are like {manifest['img'][0]}.")
     mask = open_cache(settings).mask(img)
     with ImageReader(settings.data) as reader:
-        return overlay(reader.rgb(rows["path"][0].as_py()), mask)
+        return overlay(reader.rgb(rows["path"][0].as_py()), mask, settings.dataset.categories)
 
 
 def previews(settings: Settings, cache: MaskCache, rows: pa.Table, count: int = 4) -> dict[str, bytes]:
@@ -86,12 +79,14 @@ def previews(settings: Settings, cache: MaskCache, rows: pa.Table, count: int = 
     usable = rows.filter(pa.array([img in masked for img in rows["img"].to_pylist()]))
     spread = np.linspace(0, usable.num_rows - 1, 2 * count + 1)[1::2] if usable.num_rows else np.zeros(0)
     chosen = np.unique(spread.astype(int))
+    categories = settings.dataset.categories
+    folder = cache.root / "overlays" / fingerprint([category.colour for category in categories])
     result = {}
     for row in usable.take(pa.array(chosen, pa.int64())).to_pylist():
-        path = cache.root / "overlays" / f"{row['sha256'][:SOURCE_DIGITS]}.jpg"
+        path = folder / f"{row['sha256'][:SOURCE_DIGITS]}.jpg"
         if not path.is_file():
             with ImageReader(settings.data) as reader:
-                picture = overlay(reader.rgb(row["path"]), cache.mask(row["img"]))
+                picture = overlay(reader.rgb(row["path"]), cache.mask(row["img"]), categories)
             picture.thumbnail((PREVIEW_WIDTH, PREVIEW_WIDTH))
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=80)
@@ -102,7 +97,7 @@ def previews(settings: Settings, cache: MaskCache, rows: pa.Table, count: int = 
 
 
 def sheet(settings: Settings, columns: int = 6) -> "Image":
-    """Return a contact sheet: one overlay of each finished subject, in their order, to judge a segmenter by eye.
+    """Return a contact sheet to judge a segmenter by: one overlay of each finished subject, in order.
 
     Raises:
         DistractedError: No subject has masks.
@@ -126,11 +121,8 @@ def sheet(settings: Settings, columns: int = 6) -> "Image":
     return page
 
 
-def as_markdown(pictures: dict[str, bytes]) -> str:
+def as_markdown(pictures: dict[str, bytes], categories: Sequence[Category]) -> str:
     """Return JPEGs as inline Markdown pictures with a legend."""
-    legend = ", ".join(
-        f"{name} #{PALETTE[i][0]:02x}{PALETTE[i][1]:02x}{PALETTE[i][2]:02x}"
-        for i, name in enumerate(MASK_CATEGORIES, 1)
-    )
+    legend = ", ".join("{} #{:02x}{:02x}{:02x}".format(category.name, *category.colour) for category in categories)
     inline = (f"![{name}](data:image/jpeg;base64,{base64.b64encode(data).decode()})" for name, data in pictures.items())
     return " ".join(inline) + f"\n\n{legend}"

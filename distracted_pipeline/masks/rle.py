@@ -5,36 +5,34 @@ Belongs here: the encoding and its inverse. Where encoded masks are stored is `c
 
 import numpy as np
 
+from distracted_pipeline.advice import materialize
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.vocabulary import MASK_NAMES
-
-CATEGORIES = len(MASK_NAMES)
-"""Ids in a mask: 0 (none) … 6."""
 
 
-def encode(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def encode(mask: np.ndarray, categories: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a mask as runs of equal ids in row-major order.
 
     Args:
-        mask: uint8 `[H, W]` of ids 0..6.
+        mask: uint8 `[H, W]` of ids 0 (none) to `categories`.
+        categories: How many the data set has.
 
     Returns:
-        Lengths int32 `[R]`, ids uint8 `[R]` (neighbours differ), and areas int32 `[7]` in pixels.
+        Lengths int32 `[R]`, ids uint8 `[R]` (neighbours differ), and areas int32 `[categories + 1]` in pixels.
 
     Raises:
-        ValueError: Not a uint8 matrix, or an id above 6.
+        ValueError: Not a uint8 matrix, or an id above `categories`.
     """
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f"a mask is a uint8 matrix, not {mask.dtype} of shape {mask.shape}")
     flat = np.ascontiguousarray(mask).reshape(-1)
     if not flat.size:
-        return np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(CATEGORIES, np.int32)
+        return np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(categories + 1, np.int32)
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
     values = flat[starts]
-    if values.max() >= CATEGORIES:
-        raise ValueError(f"a mask holds ids 0..{CATEGORIES - 1}, not {values.max()}")
+    if values.max() > categories:
+        raise ValueError(f"a mask holds ids 0..{categories}, not {values.max()}")
     runs = np.diff(starts, append=flat.size).astype(np.int32)
-    areas = np.bincount(values, weights=runs, minlength=CATEGORIES).astype(np.int32)
+    areas = np.bincount(values, weights=runs, minlength=categories + 1).astype(np.int32)
     return runs, values, areas
 
 
@@ -48,6 +46,6 @@ def decode(runs: np.ndarray, values: np.ndarray, height: int, width: int) -> np.
     if flat.size != height * width:
         raise DistractedError(
             f"a cached mask has {flat.size:,} pixels instead of {height}x{width}: the mask cache is damaged. "
-            "Delete its subject's folder under masks/, then type: dagster asset materialize --select masks"
+            f"Delete its subject's folder under masks/, then type: {materialize('masks')}"
         )
     return flat.reshape(height, width)

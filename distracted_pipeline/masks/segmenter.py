@@ -1,7 +1,7 @@
 """What a segmenter is: the protocol that everything in this room speaks.
 
 Belongs here: names and promises only. The implementations are `models` (Hugging Face) and `label_maps` (class maps
-that exist already), which one the settings name is `loading`.
+that exist already); `loading` chooses the one that the settings name.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a query of a universal model counts; the defaults of transformers.
+    """When a query of a universal model counts; the defaults are those of transformers.
 
     Attributes:
-        score: A query's class probability must exceed it.
-        mask: Pixels of at least this weighted probability are the query's own.
-        overlap: Share of its own pixels that a query must win, else it is dropped.
+        score: Class probability that a query must exceed.
+        mask: Weighted probability from which on a pixel is the query's own.
+        overlap: Share of its own pixels that a query must win to be kept.
     """
 
     score: float = 0.5
@@ -38,7 +38,7 @@ class Segmenter(Protocol):
     fingerprint: str
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-        """Return a uint8 `[H, W]` map of ids 0..6 for each uint8 RGB image `[H, W, 3]`.
+        """Return a uint8 `[H, W]` map of category ids, 0 for none, for each uint8 RGB image `[H, W, 3]`.
 
         Raises:
             DistractedError: One of the images cannot be segmented.

@@ -1,6 +1,6 @@
 """Where the CPU time of a fill goes, by stage.
 
-Belongs here: the clock. What the stages are is `pipeline` and `engine`.
+Belongs here: the clock. What the stages are is `batching` and `fill`.
 """
 
 import threading
@@ -34,7 +34,7 @@ class StageClock:
 
     @contextmanager
     def model(self) -> Iterator[None]:
-        """Count the wall time of the block: on a GPU, what is not in it is time the device waited."""
+        """Count the wall time of the block; on a GPU, the rest of a fill is time in which the device waited."""
         started = time.monotonic()
         try:
             yield
@@ -42,7 +42,7 @@ class StageClock:
             self.model_wall += time.monotonic() - started
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Return CPU seconds by stage; `model` is the rest of the process, for its threads are not ours to ask."""
+        """Return CPU seconds by stage; `model` is the rest of the process, for torch's threads cannot be asked."""
         with self._lock:
             stages = dict(self._stages)
         rest = time.process_time() - self._started - sum(stages.values())

@@ -22,6 +22,7 @@ from PIL import Image
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks.cache import MaskCache, open_cache
 from distracted_pipeline.masks.fill import SHARD_IMAGES, fill_missing
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.cluster.services import (
     Postgres,
@@ -113,7 +114,10 @@ def environment(settings: Settings, postgres: Postgres, ray: Ray, home: Path) ->
 
 def contents(cache: MaskCache) -> dict[str, list[dict[str, Any]]]:
     return {
-        subject: sorted(cache.read_subject(subject).to_pylist(), key=lambda row: row["img"])
+        subject: sorted(
+            (row for shard in cache.shards(subject) for row in cache.read_shard(shard).to_pylist()),
+            key=lambda row: row["img"],
+        )
         for subject in cache.subjects_done()
     }
 
@@ -123,7 +127,7 @@ def test_a_backfill_with_a_killed_worker_ends_as_on_one_machine(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    fill_missing(settings, log=lambda line: None)
+    fill_missing(settings, options=RunOptions(log=lambda line: None))
     expected = contents(open_cache(settings))
     assert {subject: len(rows) for subject, rows in expected.items()} == dict.fromkeys(DRIVERS, FRAMES * 10)
     settings.masks.rename(folder / "masks-of-one-machine")

@@ -11,6 +11,7 @@ from distracted_pipeline.demo.mask_quality import cached_iou, mean_iou, reaches_
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks.fill import fill_missing
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 
@@ -32,7 +33,7 @@ def root(tmp_path: Path) -> Settings:
         Image.fromarray(ids).save(data / LABEL_MAPS / f"{path.stem}.png")
     settings = Settings(data=data, segmenter=f"folder:{data / LABEL_MAPS}")
     ingest(settings, log=quiet)
-    fill_missing(settings, log=quiet)
+    fill_missing(settings, options=RunOptions(log=quiet))
     return settings
 
 

@@ -1,15 +1,63 @@
-"""A real Mask2Former with a small configuration, and a data root that is ingested."""
+"""A real Mask2Former with a small configuration, a segmenter that needs no model, and data roots that are ingested."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.images.manifest import of_subject, read_manifest
+from distracted_pipeline.masks.cache import MaskCache, cache_of
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import write_kaggle_tree
 
 LABELS = ("person", "bicycle", "car", "bottle", "cup", "chair", "cell phone", "tv", "sky-other-merged")
 """Some of COCO's panoptic labels, in COCO's order; the last is stuff."""
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
+
+
+QUIET = RunOptions(log=quiet)
+
+
+class Bright:
+    """The smallest segmenter: bright pixels are a cup. Counts its calls."""
+
+    name = "bright"
+    fingerprint = "0123456789ab"
+
+    def __init__(self, most: int = 99) -> None:
+        self.batches: list[int] = []
+        self.most = most
+
+    def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        assert len({image.shape for image in images}) == 1
+        if len(images) > self.most:
+            raise MemoryError("out of memory")
+        self.batches.append(len(images))
+        return [((image.max(2) > 200) * 4).astype(np.uint8) for image in images]
+
+
+@pytest.fixture
+def frames(settings: Settings) -> Settings:
+    """Settings over ingested frames."""
+    ingest(settings, log=quiet)
+    return settings
+
+
+def bright_cache(settings: Settings) -> MaskCache:
+    """Return the cache of `Bright`."""
+    return cache_of(settings, Bright.fingerprint)
+
+
+def first_path(settings: Settings, subject: str) -> tuple[str, Path]:
+    """Return name and file of a subject's first image."""
+    row = of_subject(read_manifest(settings), subject).slice(0, 1).to_pylist()[0]
+    return row["img"], settings.data / row["path"]
 
 
 @pytest.fixture(scope="session")
@@ -65,5 +113,5 @@ def ingested(tmp_path: Path, tiny_mask2former: Path) -> Settings:
     """Settings over 30 frames of three drivers and 3 unlabelled ones, ingested, with the tiny Mask2Former."""
     root = write_kaggle_tree(tmp_path / "data", drivers=("p002", "p014", "p026"), frames=1)
     settings = Settings(data=root, segmenter=str(tiny_mask2former))
-    ingest(settings, log=lambda line: None)
+    ingest(settings, log=quiet)
     return settings

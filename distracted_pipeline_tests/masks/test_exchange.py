@@ -9,15 +9,11 @@ from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.exchange import collect_garbage, export_npz, import_npz
 from distracted_pipeline.masks.fill import fill_missing, fill_subject
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.masks.conftest import save_tiny_mask2former
-
-
-def quiet(line: str) -> None:
-    pass
+from distracted_pipeline_tests.masks.conftest import QUIET, quiet, save_tiny_mask2former
 
 
 def test_exported_masks_come_back_the_same_under_a_name_of_their_own(ingested: Settings, tmp_path: Path) -> None:
-    fill_missing(ingested, log=quiet)
+    fill_missing(ingested, options=QUIET)
     lines: list[str] = []
     assert export_npz(ingested, tmp_path / "npz", log=quiet) == 33
     cache = open_cache(ingested)
@@ -36,17 +32,17 @@ def test_exported_masks_come_back_the_same_under_a_name_of_their_own(ingested: S
 
 
 def test_boolean_masks_are_refused_with_the_reason_before_anything_is_written(ingested: Settings) -> None:
-    folder = ingested.data / "seed"
+    folder = ingested.data / "original"
     folder.mkdir()
     np.savez_compressed(folder / "img_1.jpg.npz", np.zeros((48, 64), np.uint8))
     np.savez_compressed(folder / "img_2.jpg.npz", np.zeros((48, 64), bool))
-    with pytest.raises(DistractedError, match=r"img_2.jpg.npz holds booleans: which of the six categories .* was lost"):
+    with pytest.raises(DistractedError, match=r"img_2.jpg.npz holds booleans: which of the categories .* was lost"):
         import_npz(ingested, folder, log=quiet)
     assert not ingested.masks.exists()
 
 
 def test_images_without_an_imported_file_are_named(ingested: Settings) -> None:
-    folder = ingested.data / "seed"
+    folder = ingested.data / "original"
     folder.mkdir()
     np.savez_compressed(folder / "img_1.jpg.npz", np.zeros((48, 64), np.uint8))
     results = import_npz(ingested, folder, log=quiet)
@@ -62,9 +58,9 @@ def test_nothing_to_export_or_import_is_said(ingested: Settings, tmp_path: Path)
 
 
 def test_old_caches_go_only_when_told_and_the_one_in_force_never(ingested: Settings, tmp_path: Path) -> None:
-    fill_subject(ingested, "test-000", log=quiet)
+    fill_subject(ingested, "test-000", options=QUIET)
     newer = replace(ingested, segmenter=str(save_tiny_mask2former(tmp_path / "newer", seed=4)))
-    fill_subject(newer, "test-000", log=quiet)
+    fill_subject(newer, "test-000", options=QUIET)
     (ingested.masks / "my notes").mkdir()
     (old,) = collect_garbage(newer)
     assert old.segmenter == ingested.segmenter

@@ -14,7 +14,8 @@ import pytest
 
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks import fill as engine
-from distracted_pipeline.masks.cache import MaskCache
+from distracted_pipeline.masks.cache import MaskCache, cache_of
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import write_kaggle_tree
 
@@ -34,7 +35,9 @@ class Slow:
 
 def fill(root: str) -> None:
     engine.SHARD_IMAGES = 5
-    engine.fill_missing(Settings(data=Path(root)), segmenter=Slow(), batch_size=2, log=lambda line: None)
+    engine.fill_missing(
+        Settings(data=Path(root)), options=RunOptions(batch_size=2, log=lambda line: None), segmenter=Slow()
+    )
 
 
 def start(root: Path) -> BaseProcess:
@@ -52,7 +55,7 @@ def finish(process: BaseProcess) -> None:
 
 
 def content(cache: MaskCache) -> list[dict[str, Any]]:
-    rows = [row for path in cache.root.glob("subject=*") for row in cache.read_subject(path.name[8:]).to_pylist()]
+    rows = [row for path in cache.root.glob("subject=*/*.parquet") for row in cache.read_shard(path).to_pylist()]
     return sorted(rows, key=lambda row: row["img"])
 
 
@@ -64,7 +67,7 @@ def test_two_processes_at_once_leave_what_one_leaves(tmp_path: Path) -> None:
         ingest(Settings(data=root), log=lambda line: None)
     for process in [start(roots[0]), *[start(roots[1]) for _ in range(3)]]:
         finish(process)
-    one, several = (MaskCache(root / "masks" / FINGERPRINT, FINGERPRINT) for root in roots)
+    one, several = (cache_of(Settings(data=root), FINGERPRINT) for root in roots)
     assert content(several) == content(one)
     assert several.subjects_done() == ["p002", "p014", "test-000"]
 
@@ -75,7 +78,7 @@ def test_killed_at_random_moments_the_cache_ends_as_if_it_never_was(tmp_path: Pa
     roots = [write_kaggle_tree(tmp_path / name, drivers=("p002", "p014", "p026"), frames=3) for name in ("a", "b")]
     for root in roots:
         ingest(Settings(data=root), log=lambda line: None)
-    whole, broken = (MaskCache(root / "masks" / FINGERPRINT, FINGERPRINT) for root in roots)
+    whole, broken = (cache_of(Settings(data=root), FINGERPRINT) for root in roots)
     finish(start(roots[0]))
     moments = random.Random(0)
     kills = 0

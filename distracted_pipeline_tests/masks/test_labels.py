@@ -1,26 +1,26 @@
 import pytest
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.labels import category_table
-from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
 
-def test_coco_names_become_the_seed_s_ids() -> None:
-    table, missing = category_table(dict(enumerate(MASK_CATEGORIES)), "m")
+def test_coco_names_become_the_original_project_s_ids() -> None:
+    table, missing = category_table(dict(enumerate(STATE_FARM.category_names)), "m", STATE_FARM.categories)
     assert table.tolist() == [1, 2, 3, 4, 5, 6]
     assert missing == []
 
 
 def test_names_match_whatever_their_case_or_spelling() -> None:
     labels = {0: "background", 3: "Person", 5: "cell_phone", 7: "car, auto, automobile", 8: "Mug", 9: "cellphone"}
-    table, missing = category_table(labels, "m")
+    table, missing = category_table(labels, "m", STATE_FARM.categories)
     assert {i: int(table[i]) for i in labels} == {0: 0, 3: 1, 5: 3, 7: 5, 8: 4, 9: 3}
     assert missing == ["bottle", "chair"]
 
 
 def test_names_that_merely_contain_a_category_do_not_match() -> None:
     table, missing = category_table(
-        {0: "diningtable", 1: "carrot", 2: "cupboard", 3: "wheelchair", 4: "cart", 5: "car"}, "m"
+        {0: "diningtable", 1: "carrot", 2: "cupboard", 3: "wheelchair", 4: "cart", 5: "car"}, "m", STATE_FARM.categories
     )
     assert table.tolist() == [0, 0, 0, 0, 0, 5]
     assert "chair" in missing
@@ -28,4 +28,4 @@ def test_names_that_merely_contain_a_category_do_not_match() -> None:
 
 def test_a_model_without_any_category_is_refused_with_its_labels() -> None:
     with pytest.raises(DistractedError, match=r"some/model knows none of person.*wall, sky.*DISTRACTED_SEGMENTER"):
-        category_table({0: "wall", 1: "sky"}, "some/model")
+        category_table({0: "wall", 1: "sky"}, "some/model", STATE_FARM.categories)

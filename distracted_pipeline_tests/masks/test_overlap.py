@@ -4,7 +4,7 @@ from distracted_pipeline.masks.overlap import Overlap
 
 
 def test_pixels_are_pooled_over_frames_and_absent_categories_left_out() -> None:
-    overlap = Overlap()
+    overlap = Overlap(("person", "bottle", "cell phone", "cup", "car", "chair"))
     drawn, found = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     drawn[0], found[:2] = 1, 1
     overlap.add(drawn, found)
@@ -15,5 +15,5 @@ def test_pixels_are_pooled_over_frames_and_absent_categories_left_out() -> None:
 
 
 def test_nothing_counted_is_no_agreement() -> None:
-    assert Overlap().iou() == {}
-    assert Overlap().same() == 0.0
+    assert Overlap(("person", "bottle", "cell phone", "cup", "car", "chair")).iou() == {}
+    assert Overlap(("person", "bottle", "cell phone", "cup", "car", "chair")).same() == 0.0

@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.agreement import compare, measure, recorded
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.fill import fill_subject
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.models import ModelSegmenter
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
-
-
-def quiet(line: str) -> None:
-    pass
+from distracted_pipeline_tests.masks.conftest import QUIET, quiet
 
 
 def frames(count: int) -> list[np.ndarray]:
@@ -26,7 +25,7 @@ def frames(count: int) -> list[np.ndarray]:
 def test_agreement_counts_pixels_and_pools_iou_over_images() -> None:
     right = [np.array([[1, 1, 0, 0]], np.uint8), np.array([[1, 5, 5, 5]], np.uint8)]
     found = [np.array([[1, 0, 0, 0]], np.uint8), np.array([[1, 5, 5, 1]], np.uint8)]
-    agreement = compare(found, right, "bf16")
+    agreement = compare(found, right, "bf16", STATE_FARM.category_names)
     assert agreement.pixels == 6 / 8
     assert agreement.iou == {
         "person": 2 / 4, "bottle": None, "cell phone": None, "cup": None, "car": 2 / 3, "chair": None
@@ -43,7 +42,7 @@ def test_fp32_twin_shares_weights_and_gives_fp32_masks(tiny_mask2former: Path, t
     assert (half.precision, twin.precision) == ("bf16", "fp32")
     for ours, expected in zip(twin.segment(frames(3), list("abc")), full.segment(frames(3), list("abc")), strict=True):
         np.testing.assert_array_equal(ours, expected)
-    agreement = measure(half, frames(3), list("abc"))
+    agreement = measure(half, frames(3), list("abc"), settings.dataset.category_names)
     assert agreement.images == 3
     assert 0.5 < agreement.pixels < 1  # bf16 is close, and is not fp32
 
@@ -60,26 +59,28 @@ def test_resizing_on_the_device_changes_no_mask(tiny_mask2former: Path, tmp_path
 
 def test_agreement_is_recorded_once_beside_reduced_masks_and_not_for_fp32(ingested: Settings) -> None:
     lines: list[str] = []
-    fill_subject(ingested, "p002", precision="bf16", log=lines.append)
+    fill_subject(ingested, "p002", options=RunOptions(precision="bf16", log=lines.append))
     agreement = recorded(open_cache(ingested).root)
     assert agreement is not None
     assert (agreement.precision, agreement.images) == ("bf16", 10)
     assert sum("bf16 against fp32 on 10 images" in line for line in lines) == 1
     lines.clear()
-    fill_subject(ingested, "p014", log=lines.append)
+    fill_subject(ingested, "p014", options=RunOptions(log=lines.append))
     assert not [line for line in lines if "against fp32" in line]
     for path in ingested.masks.glob("*/"):
         path.rename(ingested.data / "elsewhere")
-    fill_subject(ingested, "test-000", log=quiet)
+    fill_subject(ingested, "test-000", options=QUIET)
     assert recorded(open_cache(ingested).root) is None
 
 
 def test_auto_keeps_the_precision_of_the_masks_that_are_there_and_another_is_refused(ingested: Settings) -> None:
-    fill_subject(ingested, "test-000", precision="bf16", log=quiet)
+    fill_subject(ingested, "test-000", options=RunOptions(precision="bf16", log=quiet))
     lines: list[str] = []
-    assert fill_subject(ingested, "p002", log=lines.append).done == 10
+    assert fill_subject(ingested, "p002", options=RunOptions(log=lines.append)).done == 10
     assert lines[0].endswith("on cpu, bf16")
     with pytest.raises(DistractedError, match=r"made in bf16, so none in fp32 .*precision to auto or bf16"):
-        fill_subject(ingested, "p014", precision="fp32", log=quiet)
+        fill_subject(ingested, "p014", options=RunOptions(precision="fp32", log=quiet))
     assert open_cache(ingested).imgs("p014") == []
-    assert fill_subject(ingested, "p002", precision="fp32", log=quiet).reused == 10  # nothing to make, nothing to mix
+    assert (
+        fill_subject(ingested, "p002", options=RunOptions(precision="fp32", log=quiet)).reused == 10
+    )  # nothing to make, nothing to mix

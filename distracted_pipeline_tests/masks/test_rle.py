@@ -14,7 +14,7 @@ masks = hnp.arrays(
 
 @given(masks)
 def test_decoding_returns_what_was_encoded(mask: np.ndarray) -> None:
-    runs, values, areas = encode(mask)
+    runs, values, areas = encode(mask, 6)
     np.testing.assert_array_equal(decode(runs, values, *mask.shape), mask)
     assert areas.tolist() == [int((mask == i).sum()) for i in range(7)]
     assert (runs > 0).all()
@@ -24,7 +24,7 @@ def test_decoding_returns_what_was_encoded(mask: np.ndarray) -> None:
 def test_columns_cut_from_a_larger_mask_are_encoded_in_row_major_order() -> None:
     mask = np.arange(24, dtype=np.uint8).reshape(4, 6) % 7
     part = mask[:, 1:4]
-    runs, values, _ = encode(part)
+    runs, values, _ = encode(part, 6)
     np.testing.assert_array_equal(decode(runs, values, 4, 3), part)
 
 
@@ -33,10 +33,10 @@ def test_columns_cut_from_a_larger_mask_are_encoded_in_row_major_order() -> None
 )
 def test_what_is_no_mask_is_refused(mask: np.ndarray) -> None:
     with pytest.raises(ValueError, match="mask"):
-        encode(mask)
+        encode(mask, 6)
 
 
 def test_runs_that_do_not_fill_the_image_name_the_remedy() -> None:
-    runs, values, _ = encode(np.zeros((4, 4), np.uint8))
+    runs, values, _ = encode(np.zeros((4, 4), np.uint8), 6)
     with pytest.raises(DistractedError, match="damaged.*--select masks"):
         decode(runs, values, 4, 5)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.identity import masks_are_given, segmenter_fingerprint
 from distracted_pipeline.masks.labels import category_table
@@ -34,7 +35,7 @@ def test_mask2former_masks_are_those_of_transformers(tiny_mask2former: Path, tmp
     maps = segmenter.segment(images, [str(i) for i in range(5)])
     model = Mask2FormerForUniversalSegmentation.from_pretrained(tiny_mask2former).eval()
     processor = AutoImageProcessor.from_pretrained(tiny_mask2former, backend="pil")
-    table, _ = category_table(dict(enumerate(LABELS)), "")
+    table, _ = category_table(dict(enumerate(LABELS)), "", STATE_FARM.categories)
     found = set()
     for image, mask in zip(images, maps, strict=True):
         with torch.no_grad():
