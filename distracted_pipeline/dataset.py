@@ -53,7 +53,7 @@ class LabelSource:
         root: Folder that the paths count from, relative to the data root; empty is the data root itself.
         pattern: Regular expression searched in a frame's path (relative to the data root); its named groups `label`,
             `driver`, `camera` and `session` say what no column says. A driver named by both is called
-            `<group>-<column>`.
+            `<group>_<column>`.
     """
 
     reader: Reader = "kaggle"

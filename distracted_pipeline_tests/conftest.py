@@ -24,11 +24,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 DRIVERS = ("p002", "p012", "p014", "p015", "p026", "p041", "p047", "p081")
-"""Eight of Kaggle's drivers: four of the seed's train part, two of dev, two of test."""
+"""Eight of Kaggle's drivers: four of the original split's train part, two of dev, two of test."""
 
 
 def draw_frame(driver: int, klass: int, frame: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -54,7 +54,7 @@ def write_kaggle_tree(
     number = 0
     rows = []
     for d, driver in enumerate(drivers):
-        for k, classname in enumerate(CLASS_IDS):
+        for k, classname in enumerate(STATE_FARM.class_ids):
             for f in range(frames):
                 number += 1
                 img = f"img_{number}.jpg"

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.problems import ImageProblem
 
@@ -66,7 +67,7 @@ class Archive:
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise DistractedError(
                 f"{path}: cannot be read as a zip ({error}). The download may be incomplete: fetch it again, "
-                "then: distracted run"
+                f"then: {RUN}"
             ) from error
         self._local = threading.local()
         self._handles: list[BinaryIO] = []

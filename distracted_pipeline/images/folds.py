@@ -8,29 +8,25 @@ are `evaluation`'s.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.dataset import PARTS, Dataset, Part
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.vocabulary import CROSS_FOLDS, FOLDS, SEED_FOLD, SEED_SPLIT
+from distracted_pipeline.scopes import CROSS_FOLDS, FOLDS, ORIGINAL_FOLD
 
-VALIDATION_SHARE = 0.15
-"""Images of the drivers that are not held out which choose the epoch."""
-
-KAGGLE_FOLDS: tuple[tuple[str, ...], ...] = (
-    ("p002", "p015", "p021", "p047", "p050"),
-    ("p014", "p022", "p035", "p039", "p075"),
-    ("p024", "p045", "p051", "p056", "p081"),
-    ("p026", "p042", "p049", "p052", "p064", "p072"),
-    ("p012", "p016", "p041", "p061", "p066"),
-)
-"""`assign_folds` of Kaggle's full list, written down: any part of those frames has the same folds."""
+VALIDATION_SHARE: Final = 0.15
+"""Share of the images outside the held-out fold that is set aside to choose the epoch."""
 
 
 @dataclass(frozen=True)
 class FoldRows:
-    """Row indices into the labelled table; the three parts share no driver (`seed`: predict holds validation).
+    """Row indices into the labelled table; the three parts share no driver.
+
+    In the original fold, `predict` contains `validation`: its dev drivers are reported too.
 
     Attributes:
         fold: Name of the fold.
@@ -45,21 +41,27 @@ class FoldRows:
     predict: np.ndarray
 
 
-def assign_folds(subjects: Sequence[str], classes: Sequence[str], k: int = len(CROSS_FOLDS)) -> dict[str, int]:
+def assign_folds(
+    subjects: Sequence[str],
+    classes: Sequence[str],
+    k: int = len(CROSS_FOLDS),
+    known: Sequence[Sequence[str]] = (),
+) -> dict[str, int]:
     """Return the fold of every driver, balanced over drivers, images and classes.
 
-    Greedy, largest driver first, into the fold that has least of what the driver brings. The result depends
-    only on the counts, never on the order of the rows. Kaggle's 26 drivers have fixed folds, so a part of the
-    frames, or a damaged file, does not move anyone. With fewer than `k` drivers the last folds stay empty.
+    Greedy, largest driver first, into the fold that has least of what the driver brings. The result depends only on
+    the counts, never on the order of the rows. With fewer than `k` drivers the last folds stay empty.
 
     Args:
         subjects: Driver of every image.
         classes: Class of every image, parallel to `subjects`.
         k: Number of folds.
+        known: Folds that are fixed where the drivers are exactly these (`Dataset.folds`), so that a part of the
+            frames, or a damaged file, moves no driver.
     """
     names, counts = _class_counts(subjects, classes)
-    if k == len(KAGGLE_FOLDS) and set(names) == {name for fold in KAGGLE_FOLDS for name in fold}:
-        return {name: fold for fold, members in enumerate(KAGGLE_FOLDS) for name in sorted(members)}
+    if k == len(known) and set(names) == {name for fold in known for name in fold}:
+        return {name: fold for fold, members in enumerate(known) for name in sorted(members)}
     # Images in all count as one more class, so that folds balance even where drivers share no class.
     wants = np.hstack([counts, counts.sum(1, keepdims=True)]).astype(float)
     wants /= np.maximum(wants.sum(0), 1)
@@ -76,36 +78,44 @@ def assign_folds(subjects: Sequence[str], classes: Sequence[str], k: int = len(C
     return dict(sorted(folds.items()))
 
 
-def assign_split(subjects: Iterable[str]) -> dict[str, str]:
-    """Return the part of the seed's split (`train`, `dev`, `test`) for every driver.
+def assign_split(subjects: Iterable[str], dataset: Dataset) -> dict[str, str]:
+    """Return the part of the original split (`train`, `dev`, `test`) for every driver.
 
-    Kaggle's drivers have the part that the seed gave them. Other drivers, in the order of the SHA-256 of
-    their names, fill `test` and then `dev` up to the seed's share (4 of 26 drivers, at least one where there
-    are three drivers); the rest train. So the parts depend on the set of names alone.
+    Drivers whom the split names have the part that it gives them. The others, in the order of the SHA-256 of their
+    names, fill `test` and then `dev` up to the share that the part has in the split (at least one driver where there
+    are three); the rest train. A part for which the split names nobody is filled from its train drivers too. So the
+    parts depend on the set of names alone.
     """
-    known = {subject: part for part, members in SEED_SPLIT.items() for subject in members}
     names = sorted(set(subjects))
-    split = {name: known[name] for name in names if name in known}
-    others = sorted(set(names) - split.keys(), key=lambda name: hashlib.sha256(name.encode()).digest())
-    share = len(SEED_SPLIT["test"]) / len(known)
-    quota = max(1, round(len(names) * share)) if len(names) >= 3 else 0
-    for part in ("test", "dev"):
-        take = max(0, min(quota - sum(p == part for p in split.values()), len(others)))
-        split |= dict.fromkeys(others[:take], part)
-        others = others[take:]
+    split: dict[str, str] = {name: part for name in names if (part := dataset.part_of(name)) is not None}
+    others = _by_hash(set(names) - split.keys())
+    named = {part for part, members in dataset.split if members}
+    to_fill: tuple[Part, ...] = ("test", "dev")
+    for part in to_fill:
+        quota = max(1, round(len(names) * dataset.share_of_part(part))) if len(names) >= 3 else 0
+        missing = max(0, quota - sum(p == part for p in split.values()))
+        chosen, others = others[:missing], others[missing:]
+        if part not in named:
+            trained = _by_hash(name for name, p in split.items() if p == "train")
+            chosen += trained[: min(missing - len(chosen), len(trained) + len(others) - 1)]
+        split |= dict.fromkeys(chosen, part)
     split |= dict.fromkeys(others, "train")
     return dict(sorted(split.items()))
+
+
+def _by_hash(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def fold_rows(labelled: pa.Table, fold: str) -> FoldRows:
     """Return who trains, who chooses the epoch and who is reported in `fold`.
 
-    `seed`: train on the seed's train drivers, choose on dev, report dev and test. `0` … `4`: report that
-    fold's drivers, choose on a few drivers of the rest (`validation_drivers`), train on the others.
+    `original`: train on the train drivers of the original split, choose on dev, report dev and test. `0` … `4`:
+    report that fold's drivers, choose on a few drivers of the rest (`validation_drivers`), train on the others.
 
     Args:
         labelled: `manifest.labelled(...)`; the indices are into this table.
-        fold: One of `vocabulary.FOLDS`.
+        fold: One of `scopes.FOLDS`.
 
     Raises:
         DistractedError: No such fold, too few drivers for it, or a driver or a byte-identical image on both sides.
@@ -118,14 +128,14 @@ def fold_rows(labelled: pa.Table, fold: str) -> FoldRows:
 def check_disjoint(labelled: pa.Table, rows: FoldRows) -> None:
     """Fail when a driver or a byte-identical image is on both sides of a fold.
 
-    For `seed` the sides are train against the rest, otherwise all three parts pairwise.
+    In the original fold the sides are train and the rest, otherwise each two of the three parts.
 
     Raises:
         DistractedError: Names the driver, or the images.
     """
     train, validation, predict = ("train", rows.train), ("validation", rows.validation), ("predict", rows.predict)
     pairs = [(train, validation), (train, predict)]
-    if rows.fold != SEED_FOLD:
+    if rows.fold != ORIGINAL_FOLD:
         pairs.append((validation, predict))
     subjects, hashes = _column(labelled, "subject"), _column(labelled, "sha256")
     for (left, a), (right, b) in pairs:
@@ -133,7 +143,7 @@ def check_disjoint(labelled: pa.Table, rows: FoldRows) -> None:
         if drivers:
             raise DistractedError(
                 f"fold {rows.fold}: driver {', '.join(drivers)} is in {left} and in {right}. "
-                "Write the manifest anew with: dagster asset materialize --select images"
+                f"Write the manifest anew with: {materialize('images')}"
             )
         twins = set(hashes[a]) & set(hashes[b])
         if twins:
@@ -141,7 +151,7 @@ def check_disjoint(labelled: pa.Table, rows: FoldRows) -> None:
             raise DistractedError(
                 f"fold {rows.fold}: {len(twins):,} byte-identical images are in {left} and in {right}, e.g. "
                 f"{names[a][hashes[a] == twin][0]} and {names[b][hashes[b] == twin][0]}. Find out whose frame each is, "
-                "delete the other file and its csv row, then: distracted run"
+                f"delete the other file and its row in the labels, then: {RUN}"
             )
 
 
@@ -203,14 +213,14 @@ def _choose(labelled: pa.Table, fold: str) -> FoldRows:
         raise DistractedError(f"no fold is called {fold!r}. Use one of: {', '.join(FOLDS)}")
     subjects = _column(labelled, "subject")
     drivers = len(set(subjects))
-    if fold == SEED_FOLD:
+    if fold == ORIGINAL_FOLD:
         split = _column(labelled, "split")
-        parts = {part: np.flatnonzero(split == part) for part in SEED_SPLIT}
+        parts = {part: np.flatnonzero(split == part) for part in PARTS}
         empty = [part for part, rows in parts.items() if not len(rows)]
         if empty:
             raise DistractedError(
-                f"fold {SEED_FOLD}: none of the {drivers} drivers in the manifest belongs to its "
-                f"{' or '.join(empty)} part. Add frames of {', '.join(SEED_SPLIT[empty[0]])}, or use the folds "
+                f"fold {ORIGINAL_FOLD}: none of the {drivers} drivers in the manifest belongs to the "
+                f"{' or '.join(empty)} part of the original split. Add frames of drivers who do, or use the folds "
                 f"{', '.join(CROSS_FOLDS)}."
             )
         return FoldRows(fold, parts["train"], parts["dev"], np.sort(np.concatenate([parts["dev"], parts["test"]])))
@@ -220,8 +230,8 @@ def _choose(labelled: pa.Table, fold: str) -> FoldRows:
     if not held_out.any() or rest < 2:
         raise DistractedError(
             f"fold {fold}: the manifest has {drivers} drivers, too few to hold some out, choose the epoch on others "
-            f"and train on the rest. Folds that can be used: {_usable(number, drivers)}. Add drivers to "
-            "driver_imgs_list.csv, then: distracted run"
+            f"and train on the rest. Folds that can be used: {_usable(number, drivers)}. Add drivers, "
+            f"then: {RUN}"
         )
     folds = dict(zip(subjects.tolist(), number.tolist(), strict=True))
     choosers = validation_drivers(

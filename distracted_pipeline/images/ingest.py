@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,32 +20,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries, write_json, write_text
-from distracted_pipeline.images.decode import ImageReader, verify
-from distracted_pipeline.images.labels import read_labels
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.decode import verify as verify_jpeg
+from distracted_pipeline.images.frames import Frame, Source
 from distracted_pipeline.images.manifest import NO_FOLD, labelled, read_manifest, read_source_key, write_manifest
 from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.images.problems import OK, ImageProblem, Problem
+from distracted_pipeline.images.recheck import distrusted, trust_again
 from distracted_pipeline.images.rows import Row, as_table, deal, join, judge_content, twins
-from distracted_pipeline.images.source import Frame, Source, find_source
+from distracted_pipeline.images.source import find_source
 from distracted_pipeline.images.state import Content, read_state, write_state
-from distracted_pipeline.progress import Progress, duration
+from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import SUBJECTS
 
 MAX_BAD_SHARE: Final = 0.01
 """Share of bad images, among the labelled or among the unlabelled ones, that is still accepted."""
 
 PROBLEMS_NAME: Final = "images_problems.json"
 
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 """Raise it when the same raw data would make another manifest."""
 
 _CHUNK: Final = 32
 _SHOWN_PER_KIND: Final = 3
-
-Log = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -76,27 +77,33 @@ class IngestResult:
         return self.bad_share <= self.max_bad_share
 
 
-def ingest(settings: Settings, *, log: Log = print, max_bad_share: float = MAX_BAD_SHARE) -> IngestResult:
+def ingest(
+    settings: Settings, *, verify: bool = False, log: Log = print, max_bad_share: float = MAX_BAD_SHARE
+) -> IngestResult:
     """Write `images.parquet`, `subjects.txt` and `images_problems.json` from the raw data in the data root.
 
     Args:
         settings: Names the data root.
+        verify: Read every image anew, also where size and time say that it is as before.
         log: Receives progress, notes and problems.
         max_bad_share: Limit that the result reports on; bad images never stop the ingest.
 
     Raises:
-        DistractedError: No data root, no images, no csv or a column of it missing, or not one usable labelled image.
+        DistractedError: No data root, no images, no label file or a column of it missing, or not one usable labelled
+            image.
     """
     start = time.monotonic()
     lock = settings.data / ".images.lock"
-    with closing(find_source(settings.data)) as source, locked(lock, what=f"the manifest {settings.manifest}"):
+    with closing(find_source(settings)) as source, locked(lock, what=f"the manifest {settings.manifest}"):
         sweep_temporaries(settings.data)
-        key = _source_key(source)
-        known = _unchanged(settings, key)
+        key = _source_key(source, settings.dataset)
+        doubted = {frame.path for frame in source.frames} if verify else distrusted(settings)
+        known = None if doubted else _unchanged(settings, key)
         if known is not None:
             (table, problems), read = known, 0
         else:
-            table, problems, read = _build(settings, source, key, log)
+            table, problems, read = _build(settings, source, key, doubted, log)
+            trust_again(settings, doubted)
     good = labelled(table)
     counts = {
         "labelled": len(good),
@@ -107,7 +114,7 @@ def ingest(settings: Settings, *, log: Log = print, max_bad_share: float = MAX_B
         "read": read,
         "unchanged": len(source.frames) - read,
     }
-    notes = [*source.notes, *_foreign_drivers(good)]
+    notes = [*source.notes, *_dealt_drivers(good, settings.dataset)]
     result = IngestResult(
         table, counts, problems, notes, bad_share(table), max_bad_share, seconds=time.monotonic() - start
     )
@@ -131,19 +138,21 @@ def bad_share(table: pa.Table) -> float:
     return max(float(np.mean(bad[part])) if part.any() else 0.0 for part in (unlabelled, ~unlabelled))
 
 
-def _build(settings: Settings, source: Source, key: str, log: Log) -> tuple[pa.Table, list[Problem], int]:
+def _build(
+    settings: Settings, source: Source, key: str, doubted: Container[str], log: Log
+) -> tuple[pa.Table, list[Problem], int]:
     """Write everything anew; return the manifest, the problems, and how many files were read."""
-    labels, problems = read_labels(source.csv, source.csv_name)
-    rows, found = join(labels, source.frames, source.csv_name)
-    read = _look_into(rows, source, settings.data, log)
-    problems += [*source.problems, *found, *judge_content(rows), *twins(rows)]
+    labels, problems = source.labels()
+    rows, found = join(labels, source.frames, ", ".join(name for name, _ in source.files))
+    read = _look_into(rows, source, settings.data, doubted, log)
+    problems = [*problems, *source.problems, *found, *judge_content(rows), *twins(rows)]
     problems.sort(key=lambda p: (p.where, p.row or 0, p.status))
-    deal(rows, labels, _earlier_folds(settings))
+    deal(rows, labels, _earlier_folds(settings), settings.dataset)
     write_json(settings.data / PROBLEMS_NAME, [asdict(p) for p in problems])
     if not any(row.usable for row in rows):
         raise DistractedError(
             f"{settings.data}: not one of {len(rows):,} images can be used. {' '.join(map(str, problems[:3]))} "
-            f"{settings.data / PROBLEMS_NAME} lists all {len(problems):,} problems; mend them, then: distracted run"
+            f"{settings.data / PROBLEMS_NAME} lists all {len(problems):,} problems; mend them, then: {RUN}"
         )
     subjects = sorted({row.subject for row in rows if row.status == OK})
     write_text(settings.subjects_file, "".join(f"{subject}\n" for subject in subjects))
@@ -154,10 +163,12 @@ def _build(settings: Settings, source: Source, key: str, log: Log) -> tuple[pa.T
     return table, problems, read
 
 
-def _source_key(source: Source) -> str:
+def _source_key(source: Source, dataset: Dataset) -> str:
     """Return a digest of all that the manifest depends on."""
-    digest = hashlib.sha256(f"{_VERSION}\n{source.csv_name}\n".encode())
-    digest.update(hashlib.sha256(source.csv).digest())
+    facts = (dataset.class_ids, dataset.split, dataset.folds, dataset.labels)
+    digest = hashlib.sha256(f"{_VERSION}\n{facts}\n".encode())
+    for name, raw in source.files:
+        digest.update(f"{name}\n".encode() + hashlib.sha256(raw).digest())
     for frame in source.frames:
         digest.update(f"{frame.path}\n{frame.stamp}\n".encode("utf-8", "surrogateescape"))
     for problem in source.problems:
@@ -173,7 +184,7 @@ def _unchanged(settings: Settings, key: str) -> tuple[pa.Table, list[Problem]] |
     return read_manifest(settings), read_problems(settings)
 
 
-def _look_into(rows: list[Row], source: Source, root: Path, log: Log) -> int:
+def _look_into(rows: list[Row], source: Source, root: Path, doubted: Container[str], log: Log) -> int:
     """Fill in every row's content, from the state where the file is unchanged; return how many files were read."""
     before = read_state(root)
     fresh: list[tuple[Row, Frame]] = []
@@ -182,7 +193,7 @@ def _look_into(rows: list[Row], source: Source, root: Path, log: Log) -> int:
         if row.frame is None:
             continue
         known = before.get(row.frame.path)
-        if known is not None and known[0] == row.frame.stamp:
+        if known is not None and known[0] == row.frame.stamp and row.frame.path not in doubted:
             row.content = known[1]
             seen[row.frame.path] = known
         else:
@@ -217,7 +228,7 @@ def _content(reader: ImageReader, frame: Frame) -> Content:
     try:
         data = reader.bytes(frame.path)
         sha256 = hashlib.sha256(data).hexdigest()
-        width, height = verify(data, frame.path)
+        width, height = verify_jpeg(data, frame.path)
     except ImageProblem as error:
         return Content(sha256=sha256, status=error.status, what=error.what)
     return Content(width, height, sha256)
@@ -232,14 +243,18 @@ def _earlier_folds(settings: Settings) -> dict[str, int]:
     return {subject: fold for subject, fold in sorted(pairs) if fold != NO_FOLD}
 
 
-def _foreign_drivers(good: pa.Table) -> list[str]:
+def _dealt_drivers(good: pa.Table, dataset: Dataset) -> list[str]:
+    """Return a note where the original fold has drivers whom no original split names."""
     pairs = set(zip(good["subject"].to_pylist(), good["split"].to_pylist(), strict=True))
-    foreign = sorted((part, subject) for subject, part in pairs if subject not in SUBJECTS)
-    if not foreign:
+    dealt = sorted((part, subject) for subject, part in pairs if dataset.part_of(subject) != part)
+    if not dealt:
         return []
-    parts = {part: ", ".join(s for p, s in foreign if p == part) for part, _ in foreign}
-    dealt = "; ".join(f"{part}: {names}" for part, names in parts.items())
-    return [f"{len(foreign)} drivers are not Kaggle's; the fold 'original' deals them by their names ({dealt})"]
+    parts = {part: ", ".join(s for p, s in dealt if p == part) for part, _ in dealt}
+    words = "; ".join(f"{part}: {names}" for part, names in parts.items())
+    return [
+        f"the original split of {dataset.name} does not say the part of {len(dealt)} drivers; the fold 'original' "
+        f"deals them by their names ({words})"
+    ]
 
 
 def _say(result: IngestResult, root: Path, log: Log) -> None:
@@ -259,5 +274,5 @@ def _say(result: IngestResult, root: Path, log: Log) -> None:
     if not result.acceptable:
         log(
             f"{result.bad_share:.2%} of the images are bad, more than {result.max_bad_share:.0%}: results would not "
-            f"stand for the data set. Mend what {root / PROBLEMS_NAME} lists, then: distracted run"
+            f"stand for the data set. Mend what {root / PROBLEMS_NAME} lists, then: {RUN}"
         )

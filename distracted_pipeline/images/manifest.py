@@ -20,10 +20,10 @@ from distracted_pipeline.settings import Settings
 
 SCHEMA: Final = pa.schema(
     [
-        ("img", pa.string()),  # file name: what an image is known by everywhere
+        ("img", pa.string()),  # what an image is known by everywhere: its file name, or its path with __ for /
         ("subject", pa.string()),  # driver, or test-000 … for unlabelled images
-        ("classname", pa.string()),  # c0 … c9, empty for unlabelled images
-        ("split", pa.string()),  # train, dev, test: the seed's; empty for unlabelled and bad images
+        ("classname", pa.string()),  # a class id, empty for unlabelled images
+        ("split", pa.string()),  # train, dev, test: the original split's; empty for unlabelled and bad images
         ("fold", pa.int8()),  # driver-disjoint fold, -1 for unlabelled and bad images
         ("path", pa.string()),  # relative to the data root, archive.zip::member in a zip, empty without a file
         ("bytes", pa.int64()),
@@ -31,10 +31,15 @@ SCHEMA: Final = pa.schema(
         ("height", pa.int32()),
         ("sha256", pa.string()),  # of the file's bytes, empty where it cannot be read
         ("status", pa.string()),  # ok, or why the image cannot be used
+        ("camera", pa.string()),  # empty where nobody says
+        ("session", pa.string()),  # of the driver; empty where nobody says
     ]
 )
 
 NO_FOLD: Final = -1
+
+_LATER: Final = ("camera", "session")
+"""Columns that earlier versions did not write."""
 
 _SOURCE_KEY: Final = b"distracted_source"
 
@@ -43,7 +48,7 @@ def read_manifest(settings: Settings) -> pa.Table:
     """Return the manifest, bad rows included, in its order: subject, classname, img.
 
     Raises:
-        DistractedError: There is none yet, or it is not one of this version's.
+        DistractedError: There is none yet, or neither this version nor an earlier one wrote it.
     """
     path = settings.manifest
     try:
@@ -53,6 +58,9 @@ def read_manifest(settings: Settings) -> pa.Table:
         raise DistractedError(f"{path} does not exist yet. Write it with: {RUN}") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise DistractedError(f"{path} cannot be read ({error}). Delete it, then: {RUN}") from error
+    for name in _LATER:
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.repeat(pa.scalar(""), len(table)))
     if table.schema.names != SCHEMA.names:
         raise DistractedError(f"{path} has other columns than this version writes. Delete it, then: {RUN}")
     return table.cast(SCHEMA)
@@ -86,7 +94,10 @@ def class_positions(table: pa.Table, dataset: Dataset) -> np.ndarray:
 
 
 def data_fingerprint(table: pa.Table) -> str:
-    """Return 12 hex digits that change with the usable images of `table`, their drivers, classes or bytes."""
+    """Return 12 hex digits that change with the usable images of `table`, their drivers, classes or bytes.
+
+    Cameras and sessions are left out: nothing is trained or computed from them.
+    """
     usable = table.filter(pc.equal(table["status"], OK))
     columns = [usable[name].to_pylist() for name in ("img", "subject", "classname", "sha256")]
     digest = hashlib.sha256()

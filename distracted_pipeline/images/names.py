@@ -1,6 +1,7 @@
 """Names that are safe as files, folders and partitions, and how unsafe ones are shown."""
 
 import re
+from pathlib import PurePosixPath
 from typing import Final
 
 TEST_PREFIX: Final = "test-"
@@ -15,6 +16,20 @@ _SUBJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|$)){0,63}")
 def is_plain_file_name(name: str) -> bool:
     """Tell whether a name can be a file's on any system: no folders, control characters or undecodable bytes."""
     return name not in ("", ".", "..") and len(name) <= _MAX_LENGTH and not _UNSAFE.search(name)
+
+
+def plain_path(path: str) -> str:
+    """Return a path as it is compared and joined: `./a//b.jpg` is `a/b.jpg`."""
+    return "" if path in ("", ".") else str(PurePosixPath(path))
+
+
+def image_name(path: str) -> str:
+    """Return what the image at a path below the folder of all images is known by: `a/b.jpg` is `a__b.jpg`.
+
+    File names alone repeat from folder to folder. Empty where the path is absolute or leads out of that folder.
+    """
+    parts = path.split("/")
+    return "" if path.startswith("/") or ".." in parts else "__".join(parts)
 
 
 def is_subject_name(name: str) -> bool:

@@ -6,33 +6,37 @@ Finding problems belongs to `source`, `labels`, `decode` and `ingest`; this says
 from dataclasses import dataclass
 from typing import Final
 
+from distracted_pipeline.dataset import DATASET_FILE
 from distracted_pipeline.errors import DistractedError
 
 OK: Final = "ok"
 
 REMEDIES: Final[dict[str, str]] = {
-    # Rows of the csv.
-    "incomplete row": "Give the row a subject, a classname and an img, or delete it.",
-    "not UTF-8": "Save the csv as UTF-8, or delete the row.",
+    # Rows of the label files.
+    "incomplete row": "Give the row an image, a class and a driver, or delete it.",
+    "not UTF-8": "Save the file as UTF-8, or delete the row.",
     "unsafe image name": "Give only the file's name, without folders or control characters.",
+    "unsafe path": "Give the path below the data root: with / between folders, without .., : and control characters, "
+    "200 characters at most.",
+    "pattern": f"Correct the path, or `pattern` under `labels` in {DATASET_FILE}.",
     "no subject": "Name the driver: folds need to know whose frame it is; or delete the row and the file.",
-    "unsafe subject": "Rename the driver in the csv: up to 64 letters, digits, '.', '_' and '-', "
-    "beginning with a letter or digit; 'test-…' is taken, and case alone tells no two drivers apart.",
-    "unknown class": "Use one of c0 … c9, or delete the row and the file.",
+    "unsafe subject": "Rename the driver: up to 64 letters, digits, '.', '_' and '-', beginning with a letter or "
+    "digit; 'test-…' is taken, and case alone tells no two drivers apart.",
+    "unknown class": "Correct the class, or delete the row and the file.",
     "duplicated row": "Delete one of the rows; the first one counts.",
     "two labels": "Keep the row that is right and delete the others.",
     # Files and rows that do not fit each other.
-    "no file": "Copy the image there again from Kaggle's zip, or delete its row.",
+    "no file": "Copy the image there again, or delete its row.",
     "no csv row": "Add its row to the csv, or delete the file.",
     "folder disagrees": "Move the file to the folder of its class, or correct the row.",
-    "name used twice": "Rename one of the files: an image is known by its file name.",
+    "name used twice": "Rename one of the files: an image is known by its name.",
     "nested folder": "Move its images up into the class folder.",
     # Content of files.
-    "empty file": "Copy the image there again from Kaggle's zip.",
+    "empty file": "Copy the image there again.",
     "not a JPEG": "Replace it by the JPEG that belongs there, or delete it and its row.",
-    "truncated": "Copy the image there again from Kaggle's zip.",
-    "damaged": "Copy the image there again from Kaggle's zip.",
-    "too large": "Scale the image down (Kaggle's are 640x480), or delete it and its row.",
+    "truncated": "Copy the image there again.",
+    "damaged": "Copy the image there again.",
+    "too large": "Scale the image down, or delete it and its row.",
     "unreadable": "Check that the file can be read (permissions, disk).",
     "same image, two drivers": "Find out whose frame it is and delete the other: it would leak between folds.",
     "same image, two classes": "Find out which class is right and delete the other.",
@@ -46,7 +50,7 @@ class Problem:
 
     Attributes:
         where: File, relative to the data root.
-        row: Line of the csv, counted from 1 with the header; None where no row is concerned.
+        row: Line of the label file, counted from 1; None where no line is concerned.
         what: What is wrong there, with the value.
         remedy: What to do about it.
         status: The kind of problem, a key of `REMEDIES`.
@@ -59,7 +63,7 @@ class Problem:
     status: str
 
     def __str__(self) -> str:
-        place = self.where if self.row is None else f"{self.where} (csv row {self.row})"
+        place = self.where if self.row is None else f"{self.where} (label row {self.row})"
         return f"{place}: {self.what}. {self.remedy}"
 
 

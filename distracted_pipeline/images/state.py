@@ -44,7 +44,7 @@ class Content:
 
 
 UNSEEN: Final = Content()
-"""Of a row without a file."""
+"""The content of a row that has no file."""
 
 
 def read_state(folder: Path) -> dict[str, tuple[str, Content]]:

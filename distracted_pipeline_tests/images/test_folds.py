@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from distracted_pipeline.dataset import STATE_FARM, Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.folds import (
-    KAGGLE_FOLDS,
     FoldRows,
     assign_folds,
     assign_split,
@@ -22,20 +23,23 @@ from distracted_pipeline.images.folds import (
 )
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import SCHEMA, labelled
+from distracted_pipeline.scopes import CROSS_FOLDS, FOLDS
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS, FOLDS, SEED_SPLIT, SUBJECTS
+
+CLASS_IDS, SUBJECTS, SPLIT = STATE_FARM.class_ids, STATE_FARM.drivers, dict(STATE_FARM.split)
 
 
 def manifest(counts: dict[str, dict[str, int]]) -> pa.Table:
     """Return a labelled table with so many images per driver and class, folds and split assigned."""
     pairs = [(s, c) for s in sorted(counts) for c in sorted(counts[s]) for _ in range(counts[s][c])]
     subjects, classes = [s for s, _ in pairs], [c for _, c in pairs]
-    folds, split = assign_folds(subjects, classes), assign_split(subjects)
+    folds, split = assign_folds(subjects, classes, known=STATE_FARM.folds), assign_split(subjects, STATE_FARM)
     names = [f"img_{n}.jpg" for n in range(len(pairs))]
     columns = {
         "img": names, "subject": subjects, "classname": classes, "split": [split[s] for s in subjects],
         "fold": [folds[s] for s in subjects], "path": names, "bytes": [1] * len(pairs), "width": [1] * len(pairs),
         "height": [1] * len(pairs), "sha256": names, "status": ["ok"] * len(pairs),
+        "camera": [""] * len(pairs), "session": [""] * len(pairs),
     }  # fmt: skip
     return pa.table(columns, schema=SCHEMA)
 
@@ -49,11 +53,11 @@ def subjects_of(table: pa.Table, rows: np.ndarray) -> set[str]:
 
 
 def test_kaggles_folds_hold_every_driver_once_whatever_the_counts() -> None:
-    assert sorted(name for fold in KAGGLE_FOLDS for name in fold) == list(SUBJECTS)
+    assert sorted(name for fold in STATE_FARM.folds for name in fold) == list(SUBJECTS)
     rng = random.Random(0)
     some = {d: {c: rng.randint(1, 40) for c in CLASS_IDS} for d in SUBJECTS}
     folds = {row["subject"]: row["fold"] for row in manifest(some).to_pylist()}
-    assert folds == {name: k for k, members in enumerate(KAGGLE_FOLDS) for name in members}
+    assert folds == {name: k for k, members in enumerate(STATE_FARM.folds) for name in members}
 
 
 counts_strategy = st.dictionaries(
@@ -135,26 +139,54 @@ def test_validation_takes_no_class_away_from_training() -> None:
         assert "d00" in subjects_of(table, fold_rows(table, fold).train)
 
 
-def test_seed_fold_is_the_seeds_split() -> None:
+def test_the_original_fold_is_the_original_split() -> None:
     table = manifest(even(SUBJECTS))
     rows = fold_rows(table, "original")
-    assert subjects_of(table, rows.train) == set(SEED_SPLIT["train"])
-    assert subjects_of(table, rows.validation) == set(SEED_SPLIT["dev"])
-    assert subjects_of(table, rows.predict) == {*SEED_SPLIT["dev"], *SEED_SPLIT["test"]}
+    assert subjects_of(table, rows.train) == set(SPLIT["train"])
+    assert subjects_of(table, rows.validation) == set(SPLIT["dev"])
+    assert subjects_of(table, rows.predict) == {*SPLIT["dev"], *SPLIT["test"]}
 
 
-def test_other_drivers_get_a_seed_split_by_name_alone() -> None:
+def test_other_drivers_are_dealt_by_name_alone() -> None:
     names = [f"driver-{n}" for n in range(14)]
-    split = assign_split(names)
-    assert split == assign_split(reversed(names))
+    split = assign_split(names, STATE_FARM)
+    assert split == assign_split(reversed(names), STATE_FARM)
     assert Counter(split.values()) == {"train": 10, "dev": 2, "test": 2}
-    assert split["driver-0"] == assign_split(names)["driver-0"]
+    assert split["driver-0"] == assign_split(names, STATE_FARM)["driver-0"]
+
+
+def split_of(**parts: list[str]) -> Dataset:
+    """Return a data set whose authors published this split."""
+    return replace(STATE_FARM, split=tuple((part, tuple(members)) for part, members in parts.items()))  # type: ignore[misc]
+
+
+def test_drivers_without_a_part_fill_each_part_up_to_its_share_in_the_original_split() -> None:
+    dataset = split_of(train=["a", "b", "c", "d"], dev=["e"], test=["f", "g", "h"])
+    split = assign_split([*"abcdefgh", *(f"new-{n}" for n in range(16))], dataset)
+    assert Counter(split.values()) == {"train": 12, "dev": 3, "test": 9}
+    assert all(split[name] == dataset.part_of(name) for name in "abcdefgh")
+
+
+def test_a_part_that_the_authors_left_empty_is_dealt_from_their_train_drivers() -> None:
+    dataset = split_of(train=[f"t{n}" for n in range(9)], dev=[], test=["x", "y", "z"])
+    split = assign_split([*dict(dataset.split)["train"], "x", "y", "z"], dataset)
+    assert Counter(split.values()) == {"train": 7, "dev": 2, "test": 3}
+    assert all(split[name] == "test" for name in "xyz")
+    tiny = split_of(train=["a"], test=["b", "c"])
+    assert assign_split(["a", "b", "c"], tiny)["a"] == "train", "somebody has to train"
+
+
+def test_folds_that_a_data_set_fixes_hold_only_for_exactly_its_drivers() -> None:
+    subjects, classes = list("aabbccdd"), ["x", "y"] * 4
+    fixed = (("d",), ("c",), ("b", "a"))
+    assert assign_folds(subjects, classes, 3, known=fixed) == {"a": 2, "b": 2, "c": 1, "d": 0}
+    assert assign_folds(subjects[:6], classes[:6], 3, known=fixed) == {"a": 0, "b": 1, "c": 2}
 
 
 def test_drivers_beside_kaggles_join_training_and_leave_its_dev_and_test_alone() -> None:
-    split = assign_split([*SUBJECTS, "me", "you"])
+    split = assign_split([*SUBJECTS, "me", "you"], STATE_FARM)
     assert (split["me"], split["you"]) == ("train", "train")
-    assert all(split[name] == part for part, members in SEED_SPLIT.items() for name in members)
+    assert all(split[name] == part for part, members in SPLIT.items() for name in members)
 
 
 @pytest.mark.parametrize("drivers", [1, 2])
@@ -163,7 +195,7 @@ def test_too_few_drivers_for_any_fold_is_said(drivers: int) -> None:
     for fold in CROSS_FOLDS:
         with pytest.raises(DistractedError, match=f"{drivers} drivers.*can be used: none.*Add drivers"):
             fold_rows(table, fold)
-    with pytest.raises(DistractedError, match="fold seed"):
+    with pytest.raises(DistractedError, match="fold original"):
         fold_rows(table, "original")
 
 
@@ -178,7 +210,7 @@ def test_three_drivers_leave_three_folds() -> None:
 
 
 def test_an_unknown_fold_names_the_known_ones() -> None:
-    with pytest.raises(DistractedError, match=r"'5'.*seed, 0, 1, 2, 3, 4"):
+    with pytest.raises(DistractedError, match=r"'5'.*original, 0, 1, 2, 3, 4"):
         fold_rows(manifest(even(["a", "b", "c"])), "5")
 
 
@@ -192,7 +224,7 @@ def test_a_driver_on_both_sides_fails(fold: str) -> None:
         check_disjoint(table, leaky)
 
 
-def test_seed_may_report_what_chose_the_epoch_but_a_cross_fold_may_not() -> None:
+def test_the_original_fold_may_report_what_chose_the_epoch_but_a_cross_fold_may_not() -> None:
     table = manifest(even(SUBJECTS))
     rows = fold_rows(table, "original")
     check_disjoint(table, rows)

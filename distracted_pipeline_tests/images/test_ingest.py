@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images import ingest as ingest_module
 from distracted_pipeline.images.ingest import IngestResult, ingest
 from distracted_pipeline.images.manifest import SCHEMA, data_fingerprint, labelled, of_subject, read_manifest
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import SEED_SPLIT
 from distracted_pipeline_tests.conftest import DRIVERS, draw_frame, write_kaggle_tree
 
 
@@ -67,7 +67,7 @@ def test_a_good_tree_becomes_one_ok_row_per_image(settings: Settings) -> None:
 def test_split_and_fold_follow_the_driver_and_test_frames_have_none(settings: Settings) -> None:
     table = quiet(settings).table
     for row in labelled(table).to_pylist():
-        assert row["subject"] in SEED_SPLIT[row["split"]]
+        assert row["split"] == STATE_FARM.part_of(row["subject"])
         assert 0 <= row["fold"] < 5
     tests = of_subject(table, "test-000").to_pylist()
     assert len(tests) == 3
@@ -170,7 +170,7 @@ def test_unchanged_data_is_not_read_again_and_gives_the_same_result(
     (settings.data / "imgs/train/c0/img_1.jpg").write_bytes(b"<html>404</html>")
     first = quiet(settings)
     written = settings.manifest.stat().st_mtime_ns
-    monkeypatch.setattr(ingest_module, "verify", lambda data, where: pytest.fail("read again"))
+    monkeypatch.setattr(ingest_module, "verify_jpeg", lambda data, where: pytest.fail("read again"))
     second = quiet(settings)
     assert (second.counts["read"], second.counts["unchanged"]) == (0, 163)
     assert second.table.equals(first.table)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.labels import Label, read_labels
 from distracted_pipeline.images.problems import Problem
@@ -10,7 +11,8 @@ GOOD = "p002,c0,img_1.jpg\np012,c1,img_2.jpg\n"
 
 
 def read(text: str | bytes) -> tuple[list[Label], list[Problem]]:
-    return read_labels(text if isinstance(text, bytes) else text.encode(), "driver_imgs_list.csv")
+    raw = text if isinstance(text, bytes) else text.encode()
+    return read_labels([("driver_imgs_list.csv", raw)], STATE_FARM)
 
 
 def bad_row(line: str | bytes) -> Problem:
@@ -110,4 +112,11 @@ def test_encodings_and_line_ends_of_spreadsheets_are_read(encoding: str, newline
 
 def test_columns_may_come_in_any_order_and_quoted() -> None:
     labels, _ = read('"img","x","Subject ","classname"\n"img_1.jpg","?","p002","c3"\n')
-    assert labels == [Label("p002", "c3", "img_1.jpg", 2)]
+    path = "imgs/train/c3/img_1.jpg"
+    assert labels == [Label("p002", "c3", "img_1.jpg", 2, path=path, file="driver_imgs_list.csv")]
+
+
+def test_cameras_and_sessions_that_somebody_added_to_the_csv_are_kept() -> None:
+    labels, problems = read("subject,classname,img,camera,session\np002,c3,img_1.jpg,front,monday\np012,c1,img_2.jpg\n")
+    assert [(label.camera, label.session) for label in labels] == [("front", "monday"), ("", "")]
+    assert problems == []
