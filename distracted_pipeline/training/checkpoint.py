@@ -1,8 +1,8 @@
 """Trained variants on disk: the weights that learned, and everything needed to know what they are.
 
 `models/<variant>/<fold>/model.safetensors` holds only what learned, here or in the checkpoint this one started from;
-`config.json`, written last, is the commit. Belongs here: writing, reading, and judging whether a checkpoint still
-fits. Not here: training (`train`), and what a training that was interrupted leaves (`snapshots`).
+`config.json`, written last, is the commit. Belongs here: writing, reading, and telling whether a checkpoint is
+current. Not here: training (`train`), and what an interrupted training leaves (`snapshots`).
 """
 
 import hashlib
@@ -250,7 +250,7 @@ def _load_all(net: VariantNet, state: State) -> bool:
 
 
 def _start_fingerprint(settings: Settings, config: VariantConfig, fold: str) -> str:
-    """Return the fingerprint of the start as it ought to be, so that what follows from it is stale with it."""
+    """Return the fingerprint that the start should have now: where the start is stale, so is what starts from it."""
     variant = start_variant(settings, config)
     if variant is not None:
         return fingerprints(settings, variant_named(settings, variant), fold)["fingerprint"]

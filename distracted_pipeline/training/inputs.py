@@ -1,8 +1,8 @@
 """What networks read, as tensors: taps and pixels from the feature cache, class fractions from the mask cache.
 
 Two forms: `Rows` keeps the cache's compact types and makes float batches on the device as training asks for
-them; `load_inputs` returns everything as floats at once, for a handful of images. Where the numbers come from
-is the business of `features` and `masks`.
+them; `load_inputs` returns everything as floats at once, for a handful of images. Not here: computing taps
+(`features`) and masks (`masks`).
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Rows:
         return len(self.labels)
 
     def to(self, device: torch.device) -> "Rows":
-        """Return the rows on a device, where they fit into half of its free memory; else they stay."""
+        """Return the rows on a device if they fit into half of its free memory, else the rows as they are."""
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             if sum(values.nbytes for values in self.raw.values()) > free // 2:

@@ -3,10 +3,11 @@
 Belongs here: one epoch, one step, scoring, and which epoch is kept. Does not belong here: what learns at which rate
 (`optimizers`), where rows come from (`inputs`), and what becomes of the result (`train`, `checkpoint`, `tracking`).
 
-Every epoch draws its order and its noise from `seed + epoch` alone, and the learning rate is a function of the
-epoch: what an epoch does depends on the `Snapshot` before it and on nothing else, so a killed training goes on to
-the same weights. No batch is dropped; the loss is cross-entropy on logits. Kept is the epoch with the highest macro
-recall on the validation drivers (ties: lowest loss), which are part of the training side and never those reported.
+Order and noise of an epoch come from the variant's seed and the epoch's number alone, and the learning rate is a
+function of the epoch: what an epoch does depends on the `Snapshot` before it and on nothing else, so a killed training
+ends with the same weights. No row is dropped; the loss is cross-entropy on logits. The epoch with the highest macro
+recall on the validation drivers is kept (ties: lowest loss). Those drivers are never held-out ones; only the original
+fold reports them too, as the scope `dev`.
 
 The backbone is in eval mode throughout (`VariantNet.train`): batch norms use their stored statistics even where
 their scale and shift learn, `top_bn` included. Rows of a batch therefore never depend on each other, and a batch
@@ -38,8 +39,8 @@ State = dict[str, Tensor]
 SCORING_BATCH = 64
 
 PIECE_PIXELS = 16 * 300 * 300
-"""Pixels that pass through a backbone at once on a CPU while it learns, from a tap too, sixteen images of
-EfficientNet-B3: with more an image costs more time and memory, and with fewer torch takes slower convolutions."""
+"""Pixels that pass through a learning backbone at once on a CPU, also from a tap: sixteen images of EfficientNet-B3.
+With more, each image takes more time and memory; with fewer, torch picks slower convolutions."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Fit:
 
     Attributes:
         history: One entry per finished epoch.
-        best: Weights that learn, after the best epoch, on the CPU; None before the first good epoch.
+        best: The weights that learn as the best epoch left them, on the CPU; None before the first good epoch.
         best_epoch: Counted from 1; 0 before the first good epoch.
         diverged: The epoch whose loss was not finite, where training stopped; None if all went well.
     """
@@ -98,7 +99,7 @@ class Session:
     """What a step needs beside its batch.
 
     Attributes:
-        weights: Of the classes in the loss; None counts every row alike.
+        weights: Of each class in the loss; None counts every row the same.
         dtype: Autocast type of the forward pass; None computes in fp32.
         piece: Rows that pass through the network at once.
     """
@@ -192,7 +193,7 @@ def open_session(net: VariantNet, train: Rows, config: VariantConfig, options: R
 
 
 def train_epoch(session: Session, rows: Rows, epoch: int, progress: Progress | None = None) -> float:
-    """Go once over the rows and return the mean loss; the order and all noise come from the seed and the epoch."""
+    """Go once over the rows and return the mean loss; order and noise come from the seed and the epoch alone."""
     session.net.train()
     seed = session.config.seed * 100_003 + epoch
     generator = torch.Generator().manual_seed(seed)
@@ -303,7 +304,7 @@ def _lbfgs_step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> T
 
 
 def _halve(session: Session, rows: int, error: torch.OutOfMemoryError) -> None:
-    """Let half as many rows through at once from now on; the batch that a step is made of stays as it is."""
+    """Pass half as many rows at once from now on; the batch of a step stays as it is."""
     tried = min(session.piece, rows)
     session.optimizer.zero_grad()
     if tried == 1:
@@ -337,7 +338,7 @@ def _batches(count: int, config: VariantConfig, generator: torch.Generator) -> t
 def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device) -> int:
     if device.type != "cpu" or net.trunk is None or rows.raw[net.inputs[0]].ndim != 4:
         return config.batch_size
-    height, width = net.trunk.image_size  # of a tap too: what follows it is as large as it would be from pixels
+    height, width = net.trunk.image_size  # from a tap too: what follows it is as large as from pixels
     return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))
 
 

@@ -1,6 +1,6 @@
 """Which weights learn how fast: parameter groups by name, optimisers, schedules.
 
-Belongs here: everything about an optimiser but taking its steps, which is `loop`'s.
+Belongs here: everything about an optimiser except taking its steps (`loop`).
 """
 
 import math
@@ -64,7 +64,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[Any, Any]
     for parameter, facts in optimizer.state.items():
         for name, value in facts.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                # As in memory before: another order of the elements may round differently.
+                # Laid out in memory as before: another order of the elements may round differently.
                 facts[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 

@@ -1,4 +1,4 @@
-"""How good logits are: loss, accuracy, recall by class. What is done about it is the business of `loop` and `train`."""
+"""How good logits are: loss, accuracy, recall by class, confusion. What follows from it is decided elsewhere."""
 
 import math
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Snapshots on disk: what a killed training goes on from, one file that appears whole or not at all.
+"""Snapshots on disk, from which a killed training resumes: one file that appears whole or not at all.
 
 `last.safetensors` beside a model's other files, only while it is being trained: weights of the last and of the best
 epoch, the optimiser's state, the history. Tensors are safetensors, all else JSON in its header; nothing is pickled.
-Belongs here: writing and reading that file. What is in it is `loop.Snapshot`'s business.
+Belongs here: writing and reading that file. What is in it is `loop.Snapshot`.
 """
 
 import json
@@ -33,7 +33,7 @@ class Interrupted:
 
 
 def write_last(folder: Path, fingerprint: str, interrupted: Interrupted) -> None:
-    """Write a snapshot atomically, in the place of the one before."""
+    """Write a snapshot atomically, replacing the one before."""
     tensors: dict[str, Tensor] = {}
     snapshot = interrupted.snapshot
     facts = {

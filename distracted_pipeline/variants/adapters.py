@@ -16,7 +16,7 @@ REDUCTION = 4
 
 
 class Adapter(nn.Module):
-    """Squeeze, look around (depthwise, with the block's stride and padding), expand by zeros."""
+    """Squeeze, convolve depthwise with the block's stride and padding, expand with weights that start at zero."""
 
     def __init__(self, width_in: int, width_out: int, spatial: nn.Module) -> None:
         super().__init__()

@@ -185,7 +185,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _source(settings: Settings, name: str | None) -> str:
-    """Make a variant's own `model_name` absolute as the settings do for theirs: data root first."""
+    """Make a variant's `model_name` absolute, as the settings do with their backbone: data root first."""
     if name is None:
         return settings.backbone
     inside = settings.data / name

@@ -55,7 +55,7 @@ class VariantConfig(BaseModel):
     augment: bool = Field(default=False, description="shifts and brightness; never flips, which swap left and right")
     checkpoint: str | None = Field(
         default=None,
-        description="start from another variant's weights of the same fold, or a model folder's, frozen ones included",
+        description="start from another variant's weights of the same fold, or a model folder's; frozen ones too",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: Literal["balanced"] | None = Field(

@@ -81,7 +81,7 @@ class VariantNet(nn.Module):
 
     Attributes:
         inputs: What `forward` reads: taps of the backbone, `fractions` of the mask cache.
-        own_body: The frozen part is another checkpoint's, not the backbone as it came: its cached taps do not fit.
+        own_body: The frozen part comes from another checkpoint, so the backbone's cached taps do not fit it.
         map_inputs: What `forward_with_map` reads: `pixels` (normalised) and `fractions`.
     """
 
@@ -109,8 +109,8 @@ class VariantNet(nn.Module):
     def forward_with_map(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and the last spatial map before pooling, from a batch of `map_inputs`.
 
-        A batch may hold `map_tap` in the place of `pixels`: the same map, sooner. The trunk's map where there is a
-        trunk, the mask head's otherwise. Its gradient of a logit is available unless gradients are off.
+        The map is the trunk's, or the mask head's where there is no trunk. A batch may hold `map_tap` instead of
+        `pixels`: the same map for less work. A logit can be differentiated by the map unless gradients are off.
 
         Raises:
             DistractedError: The backbone has no spatial map (a transformer's tokens).
@@ -138,10 +138,10 @@ class VariantNet(nn.Module):
         return self._classify(pooled, masks)
 
     def map_tap(self) -> str | None:
-        """Return the backbone's tap from which the map is soonest computed; None where only `pixels` will do."""
+        """Return the deepest tap that the map can be computed from; None where that needs `pixels`."""
         if self.trunk is None or self.own_body or self.inputs[0] == "pixels":
             return None
-        if self.inputs[0] == "pooled":  # past the map, but all that leads to it is the backbone as it came
+        if self.inputs[0] == "pooled":  # the map lies before it, in a part of the backbone that never changed
             return "last_block" if isinstance(self.trunk, EfficientNetTrunk) else None
         return self.inputs[0]
 
@@ -152,10 +152,10 @@ class VariantNet(nn.Module):
         return self.classifier.weight.detach()[:, : self.pooled_width] / self.standardise.std
 
     def train(self, mode: bool = True) -> "VariantNet":
-        """Switch dropout of the head; the trunk keeps its stored batch-norm statistics and no dropout, always.
+        """Switch the head's dropout; the trunk always stays in eval mode: stored batch-norm statistics, no dropout.
 
         Hugging Face's EfficientNet would otherwise replace its statistics by those of the last batch (momentum
-        0.99). It also makes every step independent of how a batch is cut.
+        0.99). It also makes every step independent of how a batch is cut into pieces.
         """
         super().train(mode)
         if self.trunk is not None:
@@ -163,7 +163,7 @@ class VariantNet(nn.Module):
         return self
 
     def streamline(self) -> None:
-        """Make the trunk faster for training from here on: `Trunk.streamline`. No frozen weight can be loaded after."""
+        """Make the trunk faster to train (`Trunk.streamline`). Frozen weights cannot be loaded afterwards."""
         if self.trunk is not None:
             self.trunk.streamline()
 

@@ -70,7 +70,7 @@ class Trunk(nn.Module):
         return {"pooled": self(x)[1]} if names else {}
 
     def streamline(self) -> None:
-        """Change what does not learn, where there is a way, so that the same is computed faster."""
+        """Rewrite frozen parts so that they compute the same faster, where this family allows it."""
 
     @property
     def family(self) -> str:
@@ -157,8 +157,8 @@ class EfficientNetTrunk(Trunk):
     def streamline(self) -> None:
         """Merge batch norms that do not learn into the convolutions before them, and pool squeezes the faster way.
 
-        Equal to float rounding (relative differences of 1e-5), which is below that of the fp16 that taps are kept in.
-        What learns keeps its names and its values; weights that do not learn lose theirs.
+        Results are the same up to float rounding (relative differences of 1e-5), which is finer than that of fp16
+        taps. Parameters that learn keep their names and values; frozen ones do not.
         """
         for module in list(self.modules()):
             for (first, conv), (second, norm) in pairwise(list(module.named_children())):

@@ -1,4 +1,4 @@
-"""The seed's command line: same options, same defaults, same dispatch, no eval."""
+"""The original project's command line: same options, same defaults, same dispatch, no eval."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_a_wrong_value_and_an_unknown_option_are_named() -> None:
         config_from_options("x", {"learning_rate": 0.1})
 
 
-def test_the_seeds_sweep_files_are_read_and_names_made_fit_for_folders(tmp_path: Path) -> None:
+def test_the_originals_sweep_files_are_read_and_names_made_fit_for_folders(tmp_path: Path) -> None:
     path = tmp_path / "hyperparameters_2.json"
     path.write_text(
         json.dumps({"adapter_b0_3_lr_0.5": {"--adapters": "[3]", "--body-lr": 0.0, "--top-lr": 0.5, "--epochs": 30}})

@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import is_predicted, predict_fold
-from distracted_pipeline.evaluation.predictions import PROBABILITIES, read_predictions
+from distracted_pipeline.evaluation.predictions import probabilities_of, read_predictions
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.options import RunOptions
@@ -36,7 +37,6 @@ from distracted_pipeline.training.train import train_variant
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.variants.networks import VariantNet
-from distracted_pipeline.vocabulary import CLASS_IDS
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.training.rooted import images
 
@@ -74,8 +74,8 @@ def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared
     expected = held_out(prepared, "1")
     assert table["img"].to_pylist() == expected["img"].to_pylist()
     assert table["subject"].to_pylist() == expected["subject"].to_pylist()
-    assert [CLASS_IDS[k] for k in table["true"].to_pylist()] == expected["classname"].to_pylist()
-    probabilities = np.stack([table[name].to_numpy() for name in PROBABILITIES], 1)
+    assert [STATE_FARM.class_ids[k] for k in table["true"].to_pylist()] == expected["classname"].to_pylist()
+    probabilities = probabilities_of(table)
     assert np.abs(probabilities.sum(1) - 1).max() < 1e-5
 
     trained = load_trained(prepared, variant, "1", "cpu")
@@ -313,7 +313,7 @@ def test_the_submission_has_kaggles_header_every_test_image_and_sane_probabiliti
     written = write_submission(prepared, "masks_fused", QUIET)
     with written.path.open(newline="") as handle:
         rows = list(csv.reader(handle))
-    assert rows[0] == ["img", *CLASS_IDS]
+    assert rows[0] == ["img", *STATE_FARM.class_ids]
     assert [row[0] for row in rows[1:]] == ["img_900000.jpg", "img_900001.jpg", "img_900002.jpg"]
     values = np.array([row[1:] for row in rows[1:]], float)
     assert np.abs(values.sum(1) - 1).max() < 1e-5
@@ -328,7 +328,7 @@ def test_probabilities_are_clipped_and_sum_to_one_again() -> None:
 
 
 def test_without_test_images_or_model_the_submission_says_what_to_do(own_root: Settings) -> None:
-    with pytest.raises(DistractedError, match=r'no trained model .*"seed\|masks_only"'):
+    with pytest.raises(DistractedError, match=r'no trained model .*"original\|masks_only"'):
         write_submission(own_root, "masks_only", QUIET)
     for path in (own_root.data / "imgs" / "test").glob("*.jpg"):
         path.unlink()

@@ -25,13 +25,13 @@ def test_the_shipped_catalogue_has_the_ten_variants_in_order(tmp_path: Path) -> 
     assert catalogue["adapter_serial"].adapter_weight == 0 < catalogue["adapter_parallel"].adapter_weight
 
 
-def test_defaults_are_those_of_the_seeds_command_line() -> None:
+def test_defaults_are_those_of_the_originals_command_line() -> None:
     config = validated("x", {"kind": "adapters"}, "here")
-    seed = {
+    original = {
         "batch_size": 128, "model_name": None, "adapters": (3,), "top_lr": 2.0, "top_decay": 0.0, "body_lr": 0.0,
         "body_decay": 0.0, "gamma": 1.0, "epochs": 10, "adapter_weight": 0.0, "checkpoint": None,
     }  # fmt: skip
-    assert {name: getattr(config, name) for name in seed} == seed
+    assert {name: getattr(config, name) for name in original} == original
     assert (config.optimizer, config.scheduler) == ("adadelta", "step")
 
 
