@@ -5,15 +5,14 @@
 The real EfficientNet-B3 at 300 x 300 with random weights; one process, one thread, CPU time. All sides run the
 project's own epoch over the same images in the same batches, by turns:
 
-- plain: every image through the whole network as transformers builds it, in torch's default memory format, as a loop
-  of one's own would. No weight before those that learn has a gradient, so autograd keeps nothing there. Images are
-  decoded and resized beforehand. The bars are against this one.
-- full: the same with all that makes training faster here but the tap: channels last, a streamlined trunk.
+- plain: every image through the whole network as transformers builds it, in torch's default memory format, as a
+  hand-written loop would do it. No weight before those that learn has a gradient, so autograd keeps nothing there.
+  Images are decoded and resized beforehand. The bars are against this side.
+- full: the same with everything that makes training faster here except the tap: channels last, a streamlined trunk.
 - cached: from the tap, with the streamlined trunk.
 
-A ratio is the median over the turns, with the lowest and the highest beside it.
-
-The one-time fill of the tap is printed beside, with the epoch from which it has paid for itself against `plain`.
+A ratio is the median over the turns, with the lowest and the highest in brackets. The one-time fill of the tap is
+printed too, with the epoch from which it has paid for itself against `plain`.
 """
 
 import os
@@ -38,6 +37,7 @@ from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.loop import open_session, train_epoch
@@ -54,11 +54,7 @@ B3 = {
 """What sets google/efficientnet-b3 apart from the configuration's defaults."""
 
 BARS = {"top_only": 40.0, "adapters": 2.3}
-CPU = torch.device("cpu")
-
-
-def quiet(line: str) -> None:
-    """Drop a log line."""
+QUIET = RunOptions("cpu", log=lambda line: None)
 
 
 def build_b3(folder: Path) -> None:
@@ -103,15 +99,15 @@ def sides(
     table = labelled(read_manifest(settings)).slice(0, images)
     imgs, subject = table["img"].to_pylist(), table["subject"][0].as_py()
     store = TapStore(settings)
-    store.ensure(subject, ("pixels",), log=quiet)
+    store.ensure(subject, ("pixels",), QUIET)
     _ = store._trunk  # loaded once, however many images there are
-    fill = cpu_seconds(lambda: store.ensure(subject, (tap,), log=quiet)) / images
+    fill = cpu_seconds(lambda: store.ensure(subject, (tap,), QUIET)) / images
     config = VariantConfig.model_validate({"name": "bench", "kind": kind, "batch_size": batch, "top_lr": 0.1})
     labels = torch.arange(images) % 10
     epochs: dict[str, Callable[[], object]] = {}
     for side, entry in (("plain", "pixels"), ("full", "pixels"), ("cached", tap)):
         backbone = load_backbone(settings)
-        net = build_network(config, backbone)
+        net = build_network(config, backbone, settings.dataset)
         net.inputs = (entry,)
         if side == "plain":
             net = net.to(memory_format=torch.contiguous_format)
@@ -120,7 +116,7 @@ def sides(
         kind_of_rows = PlainRows if side == "plain" else Rows
         raw = {entry: torch.from_numpy(store.load((entry,), imgs)[entry])}
         rows = kind_of_rows(raw, labels, backbone.preprocessing)
-        session = open_session(net, rows, config, CPU, log=quiet)
+        session = open_session(net, rows, config, QUIET)
         session.piece = batch
         epochs[side] = partial(train_epoch, session, rows, 1)
     return epochs, fill
@@ -137,7 +133,7 @@ def main(images: int, batch: int, repeats: int) -> None:
         root = write_kaggle_tree(Path(folder) / "data", drivers=("p002",), frames=-(-images // 10), size=(640, 480))
         build_b3(Path(folder) / "b3")
         settings = Settings(data=root, backbone=str(Path(folder) / "b3"))
-        ingest(settings, log=quiet)
+        ingest(settings, log=QUIET.log)
         click.echo(f"EfficientNet-B3 at {SIDE} x {SIDE}, random weights, batches of {batch}, {images} images")
         click.echo("CPU ms per image and epoch, 1 thread, medians")
         click.echo(
