@@ -1,4 +1,4 @@
-"""`distracted`: what a person types. Parses options and prints; the rooms and `orchestration` do the work.
+"""`distracted`: what a person types. Parses options and prints; the rooms and `operations` do the work.
 
 Here are the commands that run the pipeline; those about one room are in `commands`. Heavy imports stay inside
 the commands: `distracted --help` answers at once.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distracted_pipeline import __version__
-from distracted_pipeline.commands.common import current_settings, data_option, indented, short
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.predict import predict, sync
 from distracted_pipeline.commands.report import compare, report
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Group(click.Group):
-    """Shows errors a person can mend as one message, and makes Ctrl-C an ordinary end."""
+    """Shows an error that a person can mend as one message, and treats Ctrl-C as an ordinary end."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -65,7 +66,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     click.echo(f"demo data in {short(root)}; from drawing to report about four minutes on two cores")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
-    summary = _run(settings, (), ())
+    summary = _run(settings)
     if summary.report:
         for finding in findings(settings)[: len(EXPECTED)]:
             click.echo(finding)
@@ -75,7 +76,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
         ("distracted ui", "the asset graph, the runs, MLflow and the report, in a browser"),
         (f"cd {short(root)} && mlflow ui", "the training runs alone"),
         ("distracted fetch", "Kaggle's data into data/; says what to do where that needs an account"),
-        ("distracted run", "the same on your own data: Kaggle's zip, or its unpacked tree, in data/"),
+        (RUN, "the same on your own data: Kaggle's zip, or its unpacked tree, in data/"),
     ):
         click.echo(f"  {command:30} {what}")
 
@@ -90,31 +91,41 @@ def fetch() -> None:
     settings = load_settings(data=os.environ.get("DISTRACTED_DATA") or DEFAULT_DATA)
     if not download(settings, log=click.echo):
         click.echo(f"{short(settings.data)} holds data already")
-    click.echo("next: distracted run")
+    click.echo(f"next: {RUN}")
 
 
 @main.command()
 @click.option("--variant", "variants", multiple=True, help="Only this variant (repeatable).")
-@click.option("--fold", "folds", multiple=True, help="Only this fold: seed, 0 ... 4 (repeatable).")
+@click.option("--fold", "folds", multiple=True, type=FOLD, help="Only this fold (repeatable).")
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="Device, precision and batch size by op: YAML."
 )
+@click.option("--verify", is_flag=True, help="First read and hash every image anew, whatever its size and time say.")
 @data_option
-def run(variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None) -> None:
-    """Make everything that is missing, in one process; kill it and run it again as you like."""
+def run(variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None, verify: bool) -> None:
+    """Make everything that is missing or out of date, in one process; stop it and run it again as you like."""
     settings = current_settings()
-    _conclude(settings, _run(settings, variants, folds, config))
+    _conclude(settings, _run(settings, variants, folds, config, verify))
 
 
 def _run(
-    settings: Settings, variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None = None
+    settings: Settings,
+    variants: tuple[str, ...] = (),
+    folds: tuple[str, ...] = (),
+    config: Path | None = None,
+    verify: bool = False,
 ) -> "RunSummary":
     from distracted_pipeline.assets.compute import read_op_config
     from distracted_pipeline.operations.run import run_missing
     from distracted_pipeline.progress import duration
 
     summary = run_missing(
-        settings, variants=variants, folds=folds, devices=read_op_config(config) if config else None, log=click.echo
+        settings,
+        variants=variants,
+        folds=folds,
+        config=read_op_config(config) if config else None,
+        verify=verify,
+        log=click.echo,
     )
     click.echo()
     for label, reason in summary.failed.items():
@@ -130,11 +141,11 @@ def _conclude(settings: Settings, summary: "RunSummary") -> None:
     """Print what came out and where it is; exit with 1 where a step failed."""
     if summary.report:
         from distracted_pipeline.evaluation.tables import headline
-        from distracted_pipeline.reports.facts import verdict_line
-        from distracted_pipeline.reports.reading import read_findings
+        from distracted_pipeline.reports.read_report_data import read_report_data
+        from distracted_pipeline.reports.verdict import verdict_line
 
         click.echo(headline(settings))
-        click.secho(verdict_line(read_findings(settings)), bold=True)
+        click.secho(verdict_line(read_report_data(settings)), bold=True)
         click.echo(f"report: {summary.report.resolve().as_uri()}   (or `distracted report open`)")
     if summary.failed:
         sys.exit(1)

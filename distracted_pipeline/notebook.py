@@ -17,9 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.scopes import ORIGINAL_FOLD, canonical_fold
 from distracted_pipeline.settings import Settings, load_settings
-from distracted_pipeline.vocabulary import CLASS_IDS, SEED_FOLD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ class DataRoot:
         from distracted_pipeline.evaluation.tables import read_class_accuracy
 
         classes = read_class_accuracy(self.settings).classes
-        return classes.assign(class_id=[CLASS_IDS[k] for k in classes["class_id"]])
+        return classes.assign(class_id=[self.settings.dataset.class_ids[k] for k in classes["class_id"]])
 
     def image(self, img: str) -> "Image":
         """Return one frame, upright, RGB.
@@ -75,7 +76,7 @@ class DataRoot:
             return Image.fromarray(reader.rgb(self._row(img)["path"]))
 
     def mask(self, img: str) -> "np.ndarray":
-        """Return one frame's category ids `[H, W]`, uint8: 0 none, 1 person, ... 6 chair."""
+        """Return one frame's category ids `[H, W]`, uint8: positions in `settings.dataset.mask_names`, 0 is none."""
         from distracted_pipeline.masks.cache import open_cache
 
         return open_cache(self.settings).mask(img)
@@ -96,7 +97,7 @@ class DataRoot:
 
         return TapStore(self.settings).load(names, imgs)
 
-    def model(self, variant: str, fold: str = SEED_FOLD) -> "Trained":
+    def model(self, variant: str, fold: str = ORIGINAL_FOLD) -> "Trained":
         """Return a trained network, in eval mode, with its configuration and history."""
         from distracted_pipeline.training.checkpoint import load_trained
 
@@ -113,22 +114,25 @@ class DataRoot:
         files = sorted((self.settings.predictions / variant).glob("*.parquet"))
         if not files:
             raise DistractedError(
-                f"{variant} has no predictions in {self.settings.predictions}. Type: distracted run --variant {variant}"
+                f"{variant} has no predictions in {self.settings.predictions}. Type: {RUN} --variant {variant}"
             )
-        frame = pd.concat([pd.read_parquet(path).assign(fold=path.stem) for path in files], ignore_index=True)
-        columns = [f"p_{class_id}" for class_id in CLASS_IDS]
-        frame["true"] = [CLASS_IDS[k] for k in frame["true"]]
-        frame["predicted"] = [CLASS_IDS[k] for k in frame[columns].to_numpy().argmax(1)]
+        frame = pd.concat(
+            [pd.read_parquet(path).assign(fold=canonical_fold(path.stem)) for path in files], ignore_index=True
+        )
+        class_ids = self.settings.dataset.class_ids
+        columns = [f"p_{class_id}" for class_id in class_ids]
+        frame["true"] = [class_ids[k] for k in frame["true"]]
+        frame["predicted"] = [class_ids[k] for k in frame[columns].to_numpy().argmax(1)]
         return frame
 
-    def cam(self, variant: str, img: str, class_id: str | None = None, fold: str = SEED_FOLD) -> "np.ndarray":
+    def cam(self, variant: str, img: str, class_id: str | None = None, fold: str = ORIGINAL_FOLD) -> "np.ndarray":
         """Return where a variant looked `[h, w]`, not negative, for a class or for the one it predicts.
 
         Args:
             variant: A trained variant.
             img: An image of the manifest.
-            class_id: c0 to c9; the predicted class by default.
-            fold: Which of the variant's models looks; one that did not train on the driver is evidence.
+            class_id: One of `settings.dataset.class_ids`; the predicted class by default.
+            fold: Which of the variant's models looks; only one that did not train on the driver is evidence.
         """
         import torch
 
@@ -141,13 +145,13 @@ class DataRoot:
         if class_id is None:
             target = trained.net.forward_with_map(batch)[0].argmax(1, keepdim=True)
         else:
-            target = torch.tensor([[CLASS_IDS.index(class_id)]])
+            target = torch.tensor([[self.settings.dataset.class_ids.index(class_id)]])
         return cams(trained.net, batch, target)[0, 0].detach().cpu().numpy()
 
     def _row(self, img: str) -> "pd.Series":
         found = self.images[self.images["img"] == img]
         if found.empty:
-            raise DistractedError(f"no image {img} in {self.settings.manifest}. Type: distracted run")
+            raise DistractedError(f"no image {img} in {self.settings.manifest}. Type: {RUN}")
         return found.iloc[0]
 
 
@@ -159,5 +163,5 @@ def open_root(data: str | Path | None = None) -> DataRoot:
     """
     settings = load_settings(data=data)
     if not settings.manifest.exists():
-        raise DistractedError(f"no {settings.manifest} yet. Type: distracted demo, or distracted run on your own data")
+        raise DistractedError(f"no {settings.manifest} yet. Type: distracted demo, or {RUN} on your own data")
     return DataRoot(settings)

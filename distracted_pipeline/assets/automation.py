@@ -2,19 +2,21 @@
 
 Belongs here: conditions and sensors. They are off until `DISTRACTED_NIGHTLY` holds a cron line, or until switched
 on in the UI under Automation; a running daemon (`dagster dev`, `distracted ui`) evaluates them.
-Does not belong here: what runs cost (`compute`) and where they run (`executors`).
+Does not belong here: what runs cost (`compute`) and where they run (`operations.executors`).
 """
 
-import hashlib
 import os
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_shared.check import CheckError
 
+from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.assets.store import raw_places
+from distracted_pipeline.dataset import DATASET_FILE
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import RAW_CSV, Settings, load_settings
+from distracted_pipeline.fingerprints import fingerprint
+from distracted_pipeline.settings import Settings, load_settings
 
 DEFAULT_CRON = "0 2 * * *"
 _settings = load_settings()
@@ -45,25 +47,22 @@ def nightly_fill(cron: str = "") -> dg.AutomationCondition[Any]:
 
 
 def raw_data_fingerprint(settings: Settings) -> str:
-    """Return a hash that changes when raw files come, go, or are renamed, or when the csv or a zip changes.
+    """Return a hash that changes when raw files come, go, or are renamed, or when a list of labels or a zip changes.
 
-    Looks at the csv, the zips, and each image folder's time and number of entries: tens of `stat` calls, whatever
-    the number of images. A photo overwritten in place does not show; `distracted run` would find it.
+    Looks at those files, and at each image folder's time and number of entries. A photo overwritten in place does
+    not show; `distracted run` finds it where its size or time changed. Empty where there is no raw data.
     """
     root = settings.data
-    facts = [
-        (path.name, path.stat().st_mtime_ns, path.stat().st_size)
-        for path in sorted([*root.glob("*.zip"), root / RAW_CSV])
-        if path.is_file()
-    ]
-    images = root / "imgs"
-    folders = [images, *images.glob("*"), *images.glob("train/*")] if images.is_dir() else []
-    facts += [
-        (str(folder.relative_to(root)), folder.stat().st_mtime_ns, _entries(folder))
-        for folder in sorted(folders)
-        if folder.is_dir()
-    ]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16] if facts else ""
+    facts: list[tuple[str, int, int]] = []
+    for top in (path for pattern in raw_places(settings.dataset) for path in root.glob(pattern)):
+        if top.is_file():
+            facts.append((top.name, top.stat().st_mtime_ns, top.stat().st_size))
+            continue
+        for folder, folders, files in os.walk(top):
+            name = os.path.relpath(folder, root)
+            facts.append((name, os.stat(folder).st_mtime_ns, len(folders) + len(files)))  # noqa: PTH116
+    described = (root / DATASET_FILE).read_text(encoding="utf-8") if (root / DATASET_FILE).is_file() else ""
+    return fingerprint(sorted(facts), described) if facts else ""
 
 
 _status = dg.DefaultSensorStatus.RUNNING if _settings.nightly else dg.DefaultSensorStatus.STOPPED
@@ -90,7 +89,9 @@ def raw_data_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     settings = load_settings()
     seen = raw_data_fingerprint(settings)
     if not seen:
-        return dg.SkipReason(f"no raw data in {settings.data}: put Kaggle's zip or tree there")
+        return dg.SkipReason(
+            f"no raw data in {settings.data}: put Kaggle's zip or tree there (other data: docs/datasets.md)"
+        )
     if seen == context.cursor:
         return dg.SkipReason(f"raw data in {settings.data} is as it was")
     if context.cursor is None and settings.manifest.exists():
@@ -116,10 +117,8 @@ def next_command(run: dg.DagsterRun) -> str:
     """Return the command that tries again what a failed run was to make."""
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())
     if not assets:
-        return "distracted run"
-    partition = run.tags.get("dagster/partition")
-    chosen = f' --partition "{partition}"' if partition else ""
-    return f"dagster asset materialize --select {','.join(assets)}{chosen}"
+        return RUN
+    return materialize(",".join(assets), run.tags.get("dagster/partition", ""))
 
 
 def _reason(context: dg.RunFailureSensorContext) -> str:
@@ -130,11 +129,6 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
         if words:
             return f"{event.step_key} failed: {words.strip()}"
     return context.failure_event.message or "failed without a reason."
-
-
-def _entries(folder: Path) -> int:
-    with os.scandir(folder) as entries:
-        return sum(1 for _ in entries)
 
 
 SENSORS = [fill_masks_nightly, raw_data_changed, failed_run_says_what_to_type]

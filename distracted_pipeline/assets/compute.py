@@ -1,19 +1,23 @@
 """What an op needs (GPUs, cores, memory), said once, and how it uses its device.
 
-`Compute` becomes the op tags that Kubernetes and Ray executors read; `DeviceConfig` and `ScoringConfig` are the op
-config a person sets in the launchpad or a YAML file. Which executor runs is `orchestration.executors`.
+`Compute` becomes the op tags that Kubernetes and Ray executors read; `DeviceConfig`, `ScoringConfig` and
+`ImagesConfig` are the op config that a person sets in the launchpad or a YAML file. Which executor runs is
+`operations.executors`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field, ValidationError
 
 from distracted_pipeline.assets.lease import claim_gpu
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import Log
 
 GPU_POOL = "gpu"
 """Runs with a GPU op take a slot of it when they are queued; `dagster.yaml` says how many there are."""
@@ -69,14 +73,19 @@ TRAIN = Compute(gpus=1, cpus=4, memory_gib=16)
 
 
 class ScoringConfig(dg.Config):
-    """Device options of an op that reads numbers off a trained network, in fp32; `auto` is right everywhere."""
+    """Device options of an op that only applies a trained network, in fp32; `auto` is right everywhere."""
 
     device: str = Field(default="auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps")
     batch_size: int = Field(default=0, ge=0, description="images in the network at once; 0 chooses")
 
-    def on_leased_gpu(self, log: Callable[[str], object]) -> Self:
-        """Return this configuration on a GPU that this process alone uses, where there is one; else as it is."""
-        return self.model_copy(update={"device": claim_gpu(self.device, log)})
+    def options(self, log: Log) -> RunOptions:
+        """Return how the op runs; it claims a GPU for this process alone once a network needs one, and no sooner."""
+        return RunOptions(
+            device=partial(claim_gpu, self.device, log),
+            precision=getattr(self, "precision", "auto"),
+            batch_size=self.batch_size,
+            log=log,
+        )
 
 
 class DeviceConfig(ScoringConfig):
@@ -87,8 +96,19 @@ class DeviceConfig(ScoringConfig):
     )
 
 
-_SCORING = frozenset({"predictions", "gradcam", "submission"})
-"""Ops whose configuration is a `ScoringConfig`; all others' with a device is a `DeviceConfig`."""
+class ImagesConfig(dg.Config):
+    """Options of `images`."""
+
+    verify: bool = Field(
+        default=False, description="read and hash every image anew, even where size and time of change are as before"
+    )
+
+
+_CONFIGS: dict[str, type[dg.Config]] = {
+    "images": ImagesConfig,
+    **dict.fromkeys(("predictions", "gradcam", "submission"), ScoringConfig),
+}
+"""Class of an op's configuration; where it is not listed, `DeviceConfig`."""
 
 
 OpConfig = Mapping[str, Mapping[str, Any]]
@@ -99,7 +119,7 @@ def read_op_config(path: Path) -> OpConfig:
     """Return the `ops:` part of a YAML file such as those in `configs/`.
 
     Raises:
-        DistractedError: There is no such file, it is no YAML, or it holds anything but device options by op.
+        DistractedError: There is no such file, it is no YAML, or it holds anything but options by op.
     """
     import yaml
 
@@ -111,7 +131,7 @@ def read_op_config(path: Path) -> OpConfig:
     if not isinstance(ops, dict) or set(content) != {"ops"}:
         raise DistractedError(f"{path} must hold one mapping, `ops:`, as the files in configs/ do.")
     for name, entry in ops.items():
-        kind = ScoringConfig if name in _SCORING else DeviceConfig
+        kind = _CONFIGS.get(name, DeviceConfig)
         try:
             unknown = set(entry["config"]) - set(kind.model_fields)
             if unknown:

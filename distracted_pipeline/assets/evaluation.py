@@ -1,15 +1,16 @@
 """The assets `predictions` (variant by fold) and `class_accuracy` (over all).
 
-Belongs here: what Dagster shows of them. Predicting is `evaluation.predict`, the tables are `evaluation.tables`.
+Belongs here: what Dagster needs to know. Predicting is `evaluation.predict`, the tables are `evaluation.tables`.
 """
 
 import dagster as dg
 
 from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
+from distracted_pipeline.assets.metadata import OWNERS, check_result, class_accuracy_metadata, version_of_files
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.checks import Check
 
-_OWNERS = ["team:distracted"]
 _GROUP = "evaluation"
 
 
@@ -18,7 +19,7 @@ _GROUP = "evaluation"
     deps=["trained_model"],
     group_name=_GROUP,
     kinds={"pytorch", "parquet"},
-    owners=_OWNERS,
+    owners=OWNERS,
     code_version="1",
     **TRAIN.options(),
     check_specs=[
@@ -33,30 +34,19 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
 
     keys = context.partition_key.keys_by_dimension
     with asset_step(context) as settings:
-        config = config.on_leased_gpu(context.log.info)
-        path = predict_fold(
-            settings,
-            keys["variant"],
-            keys["fold"],
-            device=config.device,
-            batch_size=config.batch_size,
-            log=context.log.info,
-        )
+        path = predict_fold(settings, keys["variant"], keys["fold"], config.options(context.log.info))
         check = check_predictions(settings, keys["fold"], path)
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(path), **check.facts},
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=check.name, passed=check.passed, description=check.words(), metadata=check.facts
-            )
-        ],
+        check_results=[check_result(check)],
+        data_version=version_of_files(path),
     )
 
 
 @dg.asset(
     group_name=_GROUP,
     kinds={"python", "parquet"},
-    owners=_OWNERS,
+    owners=OWNERS,
     code_version="3",
     **LIGHT.options(),
     deps=[dg.AssetDep("predictions", partition_mapping=dg.AllPartitionMapping())],
@@ -71,24 +61,20 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
 )
 def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Recall, precision and F1 of each class by variant, and what each variant changed, tested over drivers."""
-    from distracted_pipeline.assets.metadata import class_accuracy_metadata
-    from distracted_pipeline.evaluation.tables import class_accuracy as compute
+    from distracted_pipeline.evaluation import tables
 
     with asset_step(context) as settings:
-        result = compute(settings, log=context.log.info)
+        result = tables.class_accuracy(settings, log=context.log.info)
+    missing = "\n".join(result.missing) or "every variant of the catalogue, every fold"
+    rejected = "\n".join(result.rejected) or "every prediction file fits the manifest"
+    checks = [
+        Check("every_variant_predicted", not result.missing, missing, "WARN"),
+        Check("predictions_usable", not result.rejected, rejected),
+    ]
     return dg.MaterializeResult(
-        metadata=class_accuracy_metadata(result),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="every_variant_predicted",
-                passed=not result.missing,
-                severity=dg.AssetCheckSeverity.WARN,
-                description="\n".join(result.missing) or "every variant of the catalogue, every fold",
-            ),
-            dg.AssetCheckResult(
-                check_name="predictions_usable",
-                passed=not result.rejected,
-                description="\n".join(result.rejected) or "every prediction file fits the manifest",
-            ),
-        ],
+        metadata=class_accuracy_metadata(settings.dataset, result),
+        check_results=[check_result(check) for check in checks],
+        data_version=version_of_files(
+            *(settings.evaluation / name for name in (tables.CONFUSION_FILE, tables.CLASSES_FILE, tables.VARIANTS_FILE))
+        ),
     )

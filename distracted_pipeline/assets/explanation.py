@@ -1,19 +1,24 @@
 """The asset `gradcam`: where each variant looks.
 
-Belongs here: what Dagster shows of it. Which images are explained and how is `explanation`.
+Belongs here: what Dagster needs to know. Which images are explained, and how, is `explanation`.
 """
 
 import dagster as dg
 
 from distracted_pipeline.assets.compute import TRAIN, ScoringConfig
+from distracted_pipeline.assets.metadata import OWNERS, check_result, gradcam_metadata, version_of_files
 from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
 from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.checks import Check
+
+MOST_ZERO = 0.1
+"""Share of empty CAMs above which something is wrong with them."""
 
 
 @dg.asset(
     group_name="evaluation",
     kinds={"pytorch", "parquet"},
-    owners=["team:distracted"],
+    owners=OWNERS,
     code_version="3",
     **TRAIN.options(),
     partitions_def=variant_partitions,
@@ -29,29 +34,16 @@ from distracted_pipeline.assets.step import asset_step
     ],
 )
 def gradcam(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
-    """Grad-CAMs of right and confused predictions, and how much of each falls on person, phone and the rest."""
-    from distracted_pipeline.assets.metadata import gradcam_metadata
-    from distracted_pipeline.explanation.explain import gradcam_variant
+    """Grad-CAMs of right and confused predictions, and how much of each falls on which mask category."""
+    from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_variant
 
     with asset_step(context) as settings:
-        config = config.on_leased_gpu(context.log.info)
-        result = gradcam_variant(
-            settings,
-            context.partition_key,
-            device=config.device,
-            batch_size=config.batch_size,
-            log=context.log.info,
-        )
+        result = gradcam_variant(settings, context.partition_key, config.options(context.log.info))
         metadata = gradcam_metadata(settings, result)
-    share = float(metadata["all_zero_share"])
+    share = metadata["all_zero_share"]
+    words = f"{share:.0%} of {len(result.rows)} CAMs are zero everywhere"
     return dg.MaterializeResult(
         metadata=metadata,
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="cams_not_all_zero",
-                passed=share < 0.1,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"{share:.0%} of {result.rows.num_rows} CAMs are zero everywhere",
-            )
-        ],
+        check_results=[check_result(Check("cams_not_all_zero", share < MOST_ZERO, words, "WARN"))],
+        data_version=version_of_files(result.folder / ROWS_FILE, result.folder / CAMS_FILE),
     )

@@ -5,19 +5,41 @@ with a temporary Dagster instance and with a persistent one. What a subject or v
 `images` and `variants`.
 """
 
+import sys
 import warnings
+from functools import cache
 
 import dagster as dg
 
 from distracted_pipeline.images.names import TEST_PREFIX
+from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import load_settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import FOLDS
 
 _settings = load_settings()
 
 VARIANT_DIMENSION = "variant"
 FOLD_DIMENSION = "fold"
+
+
+class FoldsByVariant(dg.MultiPartitionsDefinition):
+    """Folds by variants; a key that names a fold as earlier versions did (`seed|top_only`) is understood."""
+
+    def get_partition_key_from_str(self, partition_key_str: str) -> dg.MultiPartitionKey:
+        """Return the key as it is today, and say so on standard error where it was written as it used to be."""
+        key = super().get_partition_key_from_str(partition_key_str)
+        named = key.keys_by_dimension
+        today = dg.MultiPartitionKey({**named, FOLD_DIMENSION: canonical_fold(named[FOLD_DIMENSION])})
+        if today != key:
+            note_former_name(key, today)
+        return today
+
+
+@cache
+def note_former_name(former: str, today: str) -> None:
+    """Say once, on standard error, that what was asked for has another name now."""
+    print(f"note: {former} is called {today} now", file=sys.stderr)
+
 
 subject_partitions = dg.StaticPartitionsDefinition(_settings.subjects())
 driver_partitions = dg.StaticPartitionsDefinition(
@@ -25,7 +47,7 @@ driver_partitions = dg.StaticPartitionsDefinition(
 )
 """Subjects without the shards of unlabelled images, which nothing learns from."""
 variant_partitions = dg.StaticPartitionsDefinition(list(load_catalogue(_settings)))
-variant_fold_partitions = dg.MultiPartitionsDefinition(
+variant_fold_partitions = FoldsByVariant(
     {FOLD_DIMENSION: dg.StaticPartitionsDefinition(list(FOLDS)), VARIANT_DIMENSION: variant_partitions}
 )
 

@@ -1,18 +1,20 @@
-"""Dagster asset of the report: the static site over everything that has been evaluated.
+"""The asset `report`: the static site over everything that has been evaluated.
 
-What pages say and how they are built lives in this folder's other modules; here is only what Dagster shows of it.
+Belongs here: what Dagster needs to know. What pages say and how they are built is `reports`.
 """
 
 import dagster as dg
 
 from distracted_pipeline.assets.compute import LIGHT
+from distracted_pipeline.assets.metadata import OWNERS, bullets, check_result
 from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.checks import Check
 
 
 @dg.asset(
     group_name="reports",
     kinds={"html", "jinja"},
-    owners=["team:distracted"],
+    owners=OWNERS,
     code_version="1",
     **LIGHT.options(),
     deps=["class_accuracy", dg.AssetDep("gradcam", partition_mapping=dg.AllPartitionMapping())],
@@ -30,8 +32,9 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     from distracted_pipeline.training.tracking import run_url
 
     with asset_step(context) as settings:
-        result = build_report(settings, log=context.log.info)
+        result = build_report(settings, context.log.info)
     run = log_summary(settings, result, log=context.log.warning)
+    words = f"absent: {', '.join(result.absent)}" if result.absent else "all variants are in the report"
     return dg.MaterializeResult(
         metadata={
             "verdict": result.verdict,
@@ -42,17 +45,9 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "pages": result.pages,
             "bytes": result.bytes,
             "variants": len(result.variants),
-            "missing": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.missing) or "nothing"),
+            "missing": bullets(result.missing),
             "picture": dg.MetadataValue.md(f"![frame, masks, Grad-CAM]({result.sample})" if result.sample else "none"),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="every_variant_reported",
-                passed=not result.absent,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"absent: {', '.join(result.absent)}"
-                if result.absent
-                else "all variants are in the report",
-            )
-        ],
+        check_results=[check_result(Check("every_variant_reported", not result.absent, words, "WARN"))],
+        data_version=dg.DataVersion(result.inputs),
     )

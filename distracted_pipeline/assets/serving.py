@@ -1,20 +1,22 @@
 """The assets `champion` and `submission`: what leaves the pipeline.
 
-Belongs here: what Dagster shows of them. The work is `serving`.
+Belongs here: what Dagster needs to know. The work is `serving`.
 """
 
 import dagster as dg
 
 from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
+from distracted_pipeline.assets.metadata import OWNERS, check_result, version, version_of_files
 from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
 from distracted_pipeline.assets.step import asset_step
-from distracted_pipeline.vocabulary import SEED_FOLD
+from distracted_pipeline.checks import Check
+from distracted_pipeline.scopes import ORIGINAL_FOLD
 
 
 @dg.asset(
     group_name="evaluation",
     kinds={"pytorch", "mlflow"},
-    owners=["team:distracted"],
+    owners=OWNERS,
     code_version="1",
     **LIGHT.options(),
     deps=["class_accuracy"],
@@ -34,14 +36,8 @@ def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     why = "no variant has predicted enough yet, or MLflow did not answer (the log says which): then `distracted run`"
     return dg.MaterializeResult(
         metadata={"load": f'mlflow.pytorch.load_model("{URI}")', **best.facts()} if best else {},
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="registered",
-                passed=registered,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=URI if registered else why,
-            )
-        ],
+        check_results=[check_result(Check("registered", registered, URI if registered else why, "WARN"))],
+        data_version=version(best.variant, best.fold, best.model_fingerprint) if best else version("none"),
     )
 
 
@@ -50,23 +46,17 @@ def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     deps=[dg.AssetDep("trained_model", partition_mapping=FOLDS_OF_VARIANT)],
     group_name="training",
     kinds={"csv"},
-    owners=["team:distracted"],
+    owners=OWNERS,
     code_version="1",
     **TRAIN.options(),
 )
 def submission(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
-    """Kaggle's CSV for the unlabelled test images, from the variant trained on the seed's fold."""
+    """Kaggle's CSV for the unlabelled test images, from the variant trained on the original split."""
     from distracted_pipeline.serving.submission import write_submission
 
     with asset_step(context) as settings:
-        config = config.on_leased_gpu(context.log.info)
-        written = write_submission(
-            settings,
-            context.partition_key,
-            device=config.device,
-            batch_size=config.batch_size,
-            log=context.log.info,
-        )
+        written = write_submission(settings, context.partition_key, config.options(context.log.info))
     return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": SEED_FOLD}
+        metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": ORIGINAL_FOLD},
+        data_version=version_of_files(written.path),
     )

@@ -10,15 +10,18 @@ finds it finds everything. Does not belong here: what the files hold.
 import fnmatch
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from distracted_pipeline.dataset import DATASET_FILE, Dataset
+from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, write_json
-from distracted_pipeline.settings import RAW_CSV, Settings
+from distracted_pipeline.progress import Log
+from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, Settings
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -29,11 +32,18 @@ _S3_CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION"
 _COMMITS = ("index.json", "config.json", "rows.parquet", "class_accuracy.parquet", "images.parquet", "index.html")
 """Files that say that the files beside or below them are complete, by name; they travel last."""
 
+_CONFIGURATION = (DATA_SETTINGS_FILE, "variants.yaml", DATASET_FILE)
+"""What says how to read the rest; travels before anything else."""
+
+_RAW = "<raw data>"
+"""Stands for the patterns of `raw_places`, which depend on the data set."""
+
+RAW = (*_CONFIGURATION, _RAW)
+_RECHECK = "images_recheck.json"
 _MANIFEST = ("images.parquet", "subjects.txt", "images_problems.json", "images_state.parquet")
-RAW = ("imgs", RAW_CSV, "*.zip", "settings.env", "variants.yaml")
 
 READS: dict[str, tuple[str, ...]] = {
-    "images": (*RAW, *_MANIFEST),
+    "images": (*RAW, *_MANIFEST, _RECHECK),
     "subject_masks": (*RAW, *_MANIFEST, "masks/*/*.json", "masks/*/subject={partition}"),
     "masks": (*RAW, *_MANIFEST, "masks"),
     "features": (*RAW, *_MANIFEST, "features/*/*.json", "features/*/subject={partition}"),
@@ -49,9 +59,9 @@ READS: dict[str, tuple[str, ...]] = {
 
 WRITES: dict[str, tuple[str, ...]] = {
     "images": (*RAW, *_MANIFEST),  # whoever reads the raw data in shares it
-    "subject_masks": ("masks",),
-    "masks": ("masks",),
-    "features": ("features",),
+    "subject_masks": ("masks", _RECHECK),
+    "masks": ("masks", _RECHECK),
+    "features": ("features", _RECHECK),
     "trained_model": ("models",),
     "predictions": ("predictions",),
     "submission": ("submissions",),
@@ -82,7 +92,7 @@ class Store:
         uri: The place, as pyarrow's file systems write it.
 
     Raises:
-        DistractedError: The URI is none that can be opened.
+        DistractedError: The URI cannot be opened.
     """
 
     def __init__(self, data: Path, uri: str) -> None:
@@ -179,24 +189,45 @@ def open_store(settings: Settings) -> Store | None:
     return Store(settings.data, uri) if uri else None
 
 
+def raw_places(dataset: Dataset) -> tuple[str, ...]:
+    """Return where the raw data lies, as patterns below the data root."""
+    labels = dataset.labels
+    if labels.reader == "kaggle":
+        return "imgs", RAW_CSV, "*.zip"
+    folders = [name for name, _ in labels.label_ids] or list(dataset.class_ids)
+    return (*([labels.root] if labels.root else folders), *labels.files)
+
+
 @contextmanager
-def mirrored(
-    settings: Settings, asset: str, partition: str | None = None, *, log: Callable[[str], object]
-) -> Iterator[None]:
+def mirrored(settings: Settings, asset: str, partition: str | None = None, *, log: Log) -> Iterator[None]:
     """Bring an asset's inputs here before the block and its outputs to the store after it, also when it fails.
 
-    What a failed op finished is as good as what a finished one did: the rooms publish only whole files.
+    What an op finished before it failed counts as much as all else: the rooms publish only whole files.
+
+    Raises:
+        DistractedError: The store does not answer, or the data set does not say where its frames lie.
     """
     store = open_store(settings)
     if store is None:
         yield
         return
-    wanted = [pattern.format(partition=partition) for pattern in READS[asset]]
+    store.pull(_CONFIGURATION)
+    dataset = load_dataset(settings.data)
+    if dataset.labels.reader == "list" and not dataset.labels.root:
+        raise DistractedError(
+            f"{settings.data / DATASET_FILE}: labels: root is empty, so {VARIABLE} cannot tell the frames from other "
+            "files in the data root. Put the frames into a folder and name it as root."
+        )
+    wanted = [pattern.format(partition=partition) for pattern in _spelled_out(READS[asset], dataset)]
     log(f"from {store.uri}: {store.pull(wanted)}")
     try:
         yield
     finally:
-        log(f"to {store.uri}: {store.push(WRITES[asset])}")
+        log(f"to {store.uri}: {store.push(_spelled_out(WRITES[asset], dataset))}")
+
+
+def _spelled_out(patterns: Sequence[str], dataset: Dataset) -> list[str]:
+    return [place for pattern in patterns for place in (raw_places(dataset) if pattern == _RAW else (pattern,))]
 
 
 def _local_files(data: Path, patterns: Sequence[str]) -> list[str]:

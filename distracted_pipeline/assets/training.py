@@ -1,11 +1,12 @@
 """The asset `trained_model`: one variant trained on one fold.
 
-Belongs here: what Dagster shows of it. The order of things in a training is `training.train`.
+Belongs here: what Dagster needs to know. The order of things in a training is `training.train`.
 """
 
 import dagster as dg
 
 from distracted_pipeline.assets.compute import TRAIN, DeviceConfig
+from distracted_pipeline.assets.metadata import OWNERS, check_result, training_metadata
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.assets.step import asset_step
 
@@ -17,7 +18,7 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
     deps=["images", "masks", _EVERY_SUBJECT],
     group_name="training",
     kinds={"pytorch", "mlflow"},
-    owners=["team:distracted"],
+    owners=OWNERS,
     code_version="1",
     **TRAIN.options(),
     check_specs=[
@@ -31,40 +32,22 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
         dg.AssetCheckSpec(
             "better_than_chance",
             asset="trained_model",
-            description="Macro recall on the validation drivers is above 1 in 10.",
+            description="Macro recall on the validation drivers is above one in the number of classes.",
         ),
     ],
 )
 def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
-    """One variant trained on one fold: weights that learned, their history, and a run in MLflow."""
-    from distracted_pipeline.assets.metadata import training_metadata
+    """One variant trained on one fold: its weights, its history, and a run in MLflow."""
     from distracted_pipeline.training.checks import check_trained
     from distracted_pipeline.training.train import train_variant
 
     keys = context.partition_key.keys_by_dimension
     with asset_step(context) as settings:
-        config = config.on_leased_gpu(context.log.info)
-        result = train_variant(
-            settings,
-            keys["variant"],
-            keys["fold"],
-            device=config.device,
-            precision=config.precision,
-            batch_size=config.batch_size,
-            dagster_run_id=context.run.run_id,
-            log=context.log.info,
-        )
+        options = config.options(context.log.info)
+        result = train_variant(settings, keys["variant"], keys["fold"], options, dagster_run_id=context.run.run_id)
         checks = check_trained(settings, result)
     return dg.MaterializeResult(
         metadata=training_metadata(settings, result),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=c.name,
-                passed=c.passed,
-                severity=dg.AssetCheckSeverity(c.severity),
-                description=c.words(),
-                metadata=c.facts,
-            )
-            for c in checks
-        ],
+        check_results=[check_result(check) for check in checks],
+        data_version=dg.DataVersion(result.meta["fingerprint"]),
     )

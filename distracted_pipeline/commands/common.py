@@ -5,10 +5,26 @@ Does not belong here: commands themselves.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
+from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import Settings, load_settings
+
+
+class _Fold(click.Choice[str]):
+    """A fold by its name; the one that it had in earlier versions is understood, with a note."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        fold = super().convert(canonical_fold(value), param, ctx)
+        if fold != value:
+            click.echo(f"note: fold {value} is called {fold} now", err=True)
+        return fold
+
+
+FOLD = _Fold(FOLDS)
+"""Type of every `--fold` option."""
 
 
 def _use_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:

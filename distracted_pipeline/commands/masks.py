@@ -40,7 +40,7 @@ def masks_sheet(out: Path) -> None:
 @click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 @data_option
 def masks_export(npz: Path) -> None:
-    """Write every mask as <img>.jpg.npz with the category ids 0 to 6."""
+    """Write every mask as <img>.jpg.npz of category ids, 0 for none."""
     from distracted_pipeline.masks.exchange import export_npz
 
     click.echo(f"{export_npz(current_settings(), npz, log=indented):,} masks in {npz}")

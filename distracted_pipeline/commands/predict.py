@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distracted_pipeline.commands.common import current_settings, data_option
-from distracted_pipeline.vocabulary import CLASS_IDS, CLASSES, FOLDS
+from distracted_pipeline.commands.common import FOLD, current_settings, data_option
+from distracted_pipeline.dataset import Dataset
+from distracted_pipeline.options import RunOptions
 
 if TYPE_CHECKING:
     from distracted_pipeline.serving.predict_files import FilePredictions
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--variant", default="champion", show_default=True, help="A trained variant, or the registered champion.")
-@click.option("--fold", type=click.Choice(FOLDS), help="Whose weights; default the seed's.")
+@click.option("--fold", type=FOLD, help="Whose weights; by default those of the original split.")
 @click.option("--format", "style", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
-@click.option("--top", default=3, show_default=True, type=click.IntRange(1, 10), help="Classes that a table shows.")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="Classes that a table shows.")
 @data_option
 def predict(path: Path, variant: str, fold: str | None, style: str, top: int) -> None:
     """Say what the driver does in an image, or in every image of a folder (frames of a video, say).
@@ -27,12 +28,13 @@ def predict(path: Path, variant: str, fold: str | None, style: str, top: int) ->
     """
     from distracted_pipeline.serving.predict_files import predict_files
 
-    result = predict_files(current_settings(), path, variant, fold=fold, log=_aside)
+    settings = current_settings()
+    result = predict_files(settings, path, variant, fold=fold, options=RunOptions(log=_aside))
     for note in result.notes:
         _aside(note)
     for name, reason in result.failed.items():
         _aside(f"not predicted: {name}: {reason}")
-    click.echo({"table": _table, "csv": _csv, "json": _json}[style](result, top), nl=False)
+    click.echo({"table": _table, "csv": _csv, "json": _json}[style](result, settings.dataset, top), nl=False)
     if not result.imgs:
         _aside(f"none of {len(result.failed)} files could be predicted")
         sys.exit(1)
@@ -53,37 +55,44 @@ def sync() -> None:
         crown(settings, log=click.echo)
 
 
-def _table(result: "FilePredictions", top: int) -> str:
+def _table(result: "FilePredictions", dataset: Dataset, top: int) -> str:
     width = max((len(name) for name in result.imgs), default=0)
     lines = []
     for name, row in zip(result.imgs, result.probabilities, strict=True):
         best = (-row).argsort(kind="stable")[:top]
-        shares = "  ".join(f"{CLASS_IDS[k]} {CLASSES[CLASS_IDS[k]]} {row[k]:.3f}" for k in best)
+        shares = "  ".join(f"{dataset.class_label(k)} {row[k]:.3f}" for k in best)
         lines.append(f"{name:{width}}  {shares}\n")
     return "".join(lines)
 
 
-def _csv(result: "FilePredictions", top: int) -> str:
+def _csv(result: "FilePredictions", dataset: Dataset, top: int) -> str:
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("img", "class", "name", *(f"p_{key}" for key in CLASS_IDS)))
+    writer.writerow(("img", "class", "name", *(f"p_{key}" for key in dataset.class_ids)))
     for name, row in zip(result.imgs, result.probabilities, strict=True):
-        best = CLASS_IDS[int(row.argmax())]
-        writer.writerow((name, best, CLASSES[best], *(f"{value:.6f}" for value in row)))
+        best = int(row.argmax())
+        writer.writerow((name, dataset.class_ids[best], dataset.class_names[best], *(f"{value:.6f}" for value in row)))
     return text.getvalue()
 
 
-def _json(result: "FilePredictions", top: int) -> str:
+def _json(result: "FilePredictions", dataset: Dataset, top: int) -> str:
     import json
 
     rows = []
     for name, row in zip(result.imgs, result.probabilities, strict=True):
-        best = CLASS_IDS[int(row.argmax())]
-        shares = {key: round(float(value), 6) for key, value in zip(CLASS_IDS, row, strict=True)}
-        rows.append({"img": name, "class": best, "name": CLASSES[best], "probabilities": shares})
+        best = int(row.argmax())
+        shares = {key: round(float(value), 6) for key, value in zip(dataset.class_ids, row, strict=True)}
+        rows.append(
+            {
+                "img": name,
+                "class": dataset.class_ids[best],
+                "name": dataset.class_names[best],
+                "probabilities": shares,
+            }
+        )
     return json.dumps(rows, indent=2) + "\n"
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.common import current_settings, data_option
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 
 
@@ -21,8 +23,8 @@ from distracted_pipeline.settings import Settings
 )
 @click.option(
     "--scope",
-    type=click.Choice(["oof", "test", "dev"]),
-    help="Which predictions: out of fold, or the seed's split.  [default: the first that has both]",
+    type=click.Choice(list(SCOPES)),
+    help="Which predictions: out of fold, or of the original split.  [default: the first that has both]",
 )
 @click.option(
     "--format",
@@ -51,7 +53,7 @@ def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
         "drivers": evaluation.driver_text,
     }
     cells, legend = texts[show](found)
-    click.echo("\n".join(evaluation.headline(found)))
+    click.echo("\n".join(evaluation.verdict_lines(found)))
     click.echo("\n" + (evaluation.as_text(cells) if style == "table" else evaluation.as_markdown(cells)) + "\n")
     click.echo("\n".join([*legend, *(f"missing: {line}" for line in found.missing)]))
 
@@ -83,5 +85,5 @@ def report_serve(port: int) -> None:
 def _latest_report(settings: Settings) -> Path:
     page = settings.reports / "latest" / "index.html"
     if not page.exists():
-        raise DistractedError(f"no report in {settings.reports} yet. Type `distracted run` (or `distracted demo`).")
+        raise DistractedError(f"no report in {settings.reports} yet. Type: {RUN} (or: distracted demo)")
     return page.resolve()

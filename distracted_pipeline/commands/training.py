@@ -1,4 +1,4 @@
-"""`distracted train`: train one model, or a sweep, from the seed project's options."""
+"""`distracted train`: train one model, or a sweep, from the original project's options."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from distracted_pipeline.commands.common import current_settings, data_option, indented, short
+from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.vocabulary import FOLDS
+from distracted_pipeline.scopes import ORIGINAL_FOLD
 
 
 @click.command()
@@ -26,14 +26,14 @@ from distracted_pipeline.vocabulary import FOLDS
 @click.option("--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's.")
 @click.option("--checkpoint", default=None, help="Start from this trained variant, or from a model folder.")
 @click.option("--name", default="custom", show_default=True, help="Folder and MLflow name of the result.")
-@click.option("--fold", default="original", show_default=True, type=click.Choice(FOLDS))
+@click.option("--fold", default=ORIGINAL_FOLD, show_default=True, type=FOLD)
 @click.option(
     "--from-json", type=click.Path(path_type=Path, dir_okay=False), help="A sweep: {name: {--option: value}}."
 )
 @data_option
 @click.pass_context
 def train(ctx: click.Context, from_json: Path | None, name: str, fold: str, **options: Any) -> None:
-    """Train one model from the seed project's options: adapters, else body-lr, else masks."""
+    """Train one model from the original project's options: adapters, else body-lr, else masks."""
     given = [key for key in ("name", *options) if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE]
     if from_json and given:
         words = ", ".join(f"--{key.replace('_', '-')}" for key in given)

@@ -12,14 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from distracted_pipeline.advice import DOCTOR, RUN
+from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings, has_data
-from distracted_pipeline.vocabulary import CLASS_IDS, FOLDS, KAGGLE_LABELLED, SUBJECTS
 
 PACKAGES = ("dagster", "torch", "torchvision", "transformers", "mlflow", "pyarrow", "pandas", "pillow")
 
 FREE_GIB_WANTED = 12.0
-"""Masks, taps, checkpoints and reports of the full data, measured generously."""
+"""For masks, taps, checkpoints and reports of State Farm's full data, with room to spare."""
 
 State = Literal["ok", "missing", "note"]
 _MARKS: dict[State, str] = {"ok": "[ok]     ", "missing": "[missing]", "note": "[note]   "}
@@ -115,11 +117,11 @@ def _services() -> Iterator[Finding]:
         for words in check_services(dagster_home()):
             yield Finding("ok", "service", f"{words}, answers")
     except DistractedError as error:
-        yield Finding("missing", "service", str(error), "mend what is named above, then type: distracted doctor")
+        yield Finding("missing", "service", str(error), f"mend what is named above, then type: {DOCTOR}")
 
 
 def _data(settings: Settings) -> Iterator[Finding]:
-    expected = f"Kaggle's full data: {KAGGLE_LABELLED:,} / {len(SUBJECTS)} / {len(CLASS_IDS)}"
+    expected = _in_full(settings.dataset)
     if settings.manifest.exists():
         from distracted_pipeline.images.manifest import labelled, read_manifest
 
@@ -132,7 +134,7 @@ def _data(settings: Settings) -> Iterator[Finding]:
             s == "ok" and not c
             for s, c in zip(table["status"].to_pylist(), table["classname"].to_pylist(), strict=True)
         )
-        kind = "drawn demo data" if settings.synthetic else expected
+        kind = "drawn, not photographed" if settings.synthetic else expected
         yield Finding(
             "ok", "images", f"{good.num_rows:,} labelled frames, {drivers} drivers, {classes} classes ({kind})"
         )
@@ -140,12 +142,19 @@ def _data(settings: Settings) -> Iterator[Finding]:
         if bad:
             yield Finding("note", "", f"{bad} unusable; {settings.data / 'images_problems.json'} says which and why")
     elif has_data(settings.data):
-        yield Finding("missing", "images", f"raw data is there, not yet read in ({expected})", "distracted run")
+        yield Finding("missing", "images", f"raw data is there, not yet read in ({expected})", RUN)
     else:
         remedy = (
-            f"put Kaggle's zip or its tree (imgs/, driver_imgs_list.csv) into {settings.data}, or type: distracted demo"
+            f"put Kaggle's zip or its tree (imgs/, driver_imgs_list.csv) into {settings.data} (other data: "
+            "docs/datasets.md), or type: distracted demo"
         )
         yield Finding("missing", "images", f"no data yet ({expected})", remedy)
+
+
+def _in_full(dataset: Dataset) -> str:
+    """Return what the whole data set would have, as far as that is known."""
+    known = ((dataset.frames, "frames"), (len(dataset.drivers), "drivers"), (len(dataset.class_ids), "classes"))
+    return f"{dataset.name} in full: " + ", ".join(f"{count:,} {what}" for count, what in known if count)
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
@@ -191,7 +200,7 @@ def _in_hub_cache(name: str) -> bool:
 
 def _progress(settings: Settings) -> Iterator[Finding]:
     if not settings.manifest.exists() or not all(_is_here(name) for name in (settings.backbone, settings.segmenter)):
-        return  # what is finished is known by the models' fingerprints, and looking must not download them
+        return  # the models' fingerprints say what is finished, and looking must not download them
     from distracted_pipeline.masks.cache import open_cache
     from distracted_pipeline.training.checkpoint import is_trained
     from distracted_pipeline.variants.config import load_catalogue
@@ -213,12 +222,12 @@ def _progress(settings: Settings) -> Iterator[Finding]:
             "ok" if complete else "missing",
             topic,
             f"{have} of {want} {unit}",
-            "" if complete else "distracted run   (hours: distracted doctor --hours)",
+            "" if complete else f"{RUN}   (hours: {DOCTOR} --hours)",
         )
     page = settings.reports / "latest" / "index.html"
     yield Finding(
         "ok" if page.exists() else "missing",
         "report",
         str(page) if page.exists() else "none yet",
-        "" if page.exists() else "distracted run",
+        "" if page.exists() else RUN,
     )

@@ -20,14 +20,16 @@ from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.scopes import FOLDS
+from distracted_pipeline.serving.export import GRID
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import is_trained
-from distracted_pipeline.training.inputs import PIXELS, Rows
+from distracted_pipeline.training.inputs import FRACTIONS, PIXELS, Rows
 from distracted_pipeline.training.loop import fit
 from distracted_pipeline.variants.backbones import Backbone, load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig, load_catalogue
 from distracted_pipeline.variants.networks import build_network
-from distracted_pipeline.vocabulary import CLASS_IDS, FOLDS
 
 IMAGES = 10
 
@@ -55,8 +57,8 @@ class Estimate:
 def estimate(settings: Settings, device: str = "auto") -> list[Estimate]:
     """Return masks, features and every variant's trainings, in the order of `distracted run`.
 
-    The measured pace holds for one process; an epoch scores as many images as it learns from, which overstates it a
-    little. Loading models is not counted.
+    The pace holds for one process. The measured epoch scores as many images as it learns from, so the estimate is a
+    little too high. Loading models is not counted.
 
     Raises:
         DistractedError: There is no manifest, or a model cannot be loaded.
@@ -71,7 +73,7 @@ def estimate(settings: Settings, device: str = "auto") -> list[Estimate]:
     for model_name, taps in wanted_taps(settings)[0].items():
         found += _features(settings, model_name, taps, images, frames, chosen)
     for config in load_catalogue(settings).values():
-        if why_unsupported(settings, config.kind, config.model_name) is None:
+        if why_unsupported(settings, config) is None:
             found += _trainings(settings, config, images, frames, chosen)
     return found
 
@@ -122,27 +124,28 @@ def _features(
 def _trainings(
     settings: Settings, config: VariantConfig, images: pa.Table, frames: list[np.ndarray], device: torch.device
 ) -> Iterator[Estimate]:
-    """Yield the trainings of one variant that are missing, and its own embedding where it has a body of its own."""
+    """Yield the missing trainings of one variant, and the pass through its own body where it has one."""
     untrained = [fold for fold in FOLDS if not _is_trained(settings, config.name, fold)]
     if not untrained:
         return
     backbone = load_backbone(settings, config.model_name) if config.taps else None
-    net = build_network(config, backbone).to(device)
-    raw: dict[str, Tensor] = {"fractions": torch.zeros(len(frames), 7, 60, 80, dtype=torch.float16)}
+    net = build_network(config, backbone, settings.dataset).to(device)
+    mask_ids = len(settings.dataset.mask_names)
+    raw: dict[str, Tensor] = {FRACTIONS: torch.zeros(len(frames), mask_ids, *GRID, dtype=torch.float16)}
     if backbone is not None:
         raw[PIXELS] = _pixels(backbone, frames)
         raw |= _taps(backbone, raw[PIXELS], [tap for tap in config.taps if tap != PIXELS], device)
         if config.checkpoint:
             pace = _pace(lambda: _taps(backbone, raw[PIXELS], list(config.taps), device), len(frames))
             yield Estimate(f"{config.name}, body", pace, images.num_rows * len(untrained))
-    labels = torch.arange(len(frames)) % len(CLASS_IDS)
+    labels = torch.arange(len(frames)) % len(settings.dataset.class_ids)
     rows = Rows({name: raw[name] for name in config.inputs}, labels, backbone.preprocessing if backbone else None)
     once = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, len(frames))})
 
     def epoch() -> object:
-        return fit(net, rows, rows, once, device, log=lambda line: None)
+        return fit(net, rows, rows, once, RunOptions(device=str(device), log=lambda line: None))
 
-    epoch()  # the first one also pays for what torch prepares
+    epoch()  # the first one also pays for torch's preparations
     pace = _pace(epoch, len(frames))
     yield Estimate(config.name, pace, config.epochs * sum(len(fold_rows(images, fold).train) for fold in untrained))
 
@@ -150,7 +153,7 @@ def _trainings(
 def _is_trained(settings: Settings, variant: str, fold: str) -> bool:
     try:
         return is_trained(settings, variant, fold)
-    except DistractedError:  # what it starts from is not trained yet
+    except DistractedError:  # the variant that it starts from is not trained yet
         return False
 
 

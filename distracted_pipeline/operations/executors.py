@@ -1,8 +1,8 @@
 """Which executor runs the steps, chosen by `DISTRACTED_EXECUTOR`; the Definitions stay the same.
 
-What an op needs is `orchestration.compute`, whose op tags Ray and Kubernetes read; this module only picks who
-grants it. Where the cluster is, and how it is entered, is `$DAGSTER_HOME/dagster.yaml` (examples in `deploy/`);
-what a cluster that does not answer comes to in words is `orchestration.reach`.
+What an op needs is `assets.compute`, whose op tags Ray and Kubernetes read; this module only picks who grants it.
+Where the cluster is, and how to reach it, stands in `$DAGSTER_HOME/dagster.yaml` (examples in `deploy/`); what to do
+about a cluster that does not answer is said by `service_errors`.
 """
 
 import importlib

@@ -1,17 +1,16 @@
 """What `distracted run` still has to do, read from the files of a data root and never from Dagster's history.
 
-Belongs here: the steps, in the order of the graph. Running them is `pipeline`; whether one asset's files are
-complete is for its room to say.
+Belongs here: the steps, in the order of the graph. Running them is `run`; whether one asset's files were made from
+its inputs as they are now is for its room to say, and no time of change is looked at.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig, load_catalogue
-from distracted_pipeline.vocabulary import FOLDS
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class Step:
 
 
 MASKS = Step(("masks",), "masks")
-"""Always run: nothing to do is quickly said."""
+"""Always run: it takes moments to find that nothing is missing."""
 
 
 def feature_steps(settings: Settings) -> Iterator[Step]:
-    """Subjects that lack taps which the catalogue's variants read."""
+    """Yield the subjects that lack taps which the catalogue's variants read."""
     from distracted_pipeline.features.plan import is_filled
 
     for subject in settings.subjects():
@@ -37,7 +36,7 @@ def feature_steps(settings: Settings) -> Iterator[Step]:
 
 
 def train_steps(settings: Settings, variants: Mapping[str, VariantConfig], folds: Sequence[str]) -> Iterator[Step]:
-    """Trainings and predictions that are missing or no longer fit, variant by variant."""
+    """Yield the trainings and predictions that are missing or no longer fit, variant by variant."""
     from distracted_pipeline.evaluation.predict import is_predicted
     from distracted_pipeline.training.checkpoint import is_trained
 
@@ -51,36 +50,30 @@ def train_steps(settings: Settings, variants: Mapping[str, VariantConfig], folds
 
 
 def report_steps(settings: Settings, variants: Mapping[str, VariantConfig]) -> Iterator[Step]:
-    """Tables, CAMs, site and champion, made again where an input is newer than the output."""
-    tables = settings.evaluation / "class_accuracy.parquet"
-    stale_tables = is_stale(tables, [*settings.predictions.glob("*/*.parquet"), settings.manifest])
-    if stale_tables:
+    """Yield tables, CAMs, site and champion where what they were made from has changed, or will by an earlier step."""
+    from distracted_pipeline.evaluation.tables import tables_current
+    from distracted_pipeline.explanation.explain import gradcam_current
+    from distracted_pipeline.reports.build import report_current
+    from distracted_pipeline.serving.champion import champion_current
+
+    tables = tables_current(settings)
+    if not tables:
         yield Step(("class_accuracy",), "class_accuracy")
-    stale_cams = False
-    for variant in variants:
-        own = [*(settings.predictions / variant).glob("*.parquet"), *(settings.models / variant).glob("*/config.json")]
-        if own and is_stale(settings.evaluation / "gradcam" / variant / "rows.parquet", own):
-            stale_cams = True
-            yield Step(("gradcam",), f"gradcam {variant}", variant)
-    if stale_tables or stale_cams or is_stale(settings.reports / "latest" / "index.html", [tables]):
+    predicted = [variant for variant in variants if any((settings.predictions / variant).glob("*.parquet"))]
+    stale_cams = [variant for variant in predicted if not gradcam_current(settings, variant)]
+    for variant in stale_cams:
+        yield Step(("gradcam",), f"gradcam {variant}", variant)
+    if not tables or stale_cams or not report_current(settings):
         yield Step(("report",), "report")
-    if stale_tables or is_stale(settings.evaluation / "champion.json", [tables]):
+    if not tables or not champion_current(settings):
         yield Step(("champion",), "champion")
-
-
-def is_stale(output: Path, inputs: Sequence[Path]) -> bool:
-    """Tell whether `output` is missing or older than any input that exists, as make would."""
-    if not output.exists():
-        return True
-    written = output.stat().st_mtime_ns
-    return any(path.exists() and path.stat().st_mtime_ns > written for path in inputs)
 
 
 def unsupported(settings: Settings, variants: Mapping[str, VariantConfig]) -> dict[str, str]:
     """Return why variants cannot be trained here (another family of backbone, an extra that is not installed)."""
     from distracted_pipeline.variants.backbones import why_unsupported
 
-    reasons = {name: why_unsupported(settings, entry.kind, entry.model_name) for name, entry in variants.items()}
+    reasons = {name: why_unsupported(settings, entry) for name, entry in variants.items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -88,22 +81,28 @@ def chosen_variants(settings: Settings, names: Sequence[str]) -> dict[str, Varia
     """Return the catalogue's entries that were asked for, all if none was.
 
     Raises:
-        DistractedError: A name is not in the catalogue.
+        DistractedError: A name is not in the catalogue, or the baseline is neither there nor trained by hand.
     """
     catalogue = load_catalogue(settings)
     unknown = [name for name in names if name not in catalogue]
     if unknown:
         raise DistractedError(f"no variant {', '.join(unknown)}: choose from {', '.join(catalogue)}.")
+    if settings.baseline not in catalogue and not (settings.predictions / settings.baseline).is_dir():
+        raise DistractedError(
+            f"DISTRACTED_BASELINE is {settings.baseline!r}, which is no variant. Set it to one of "
+            f"{', '.join(catalogue)}."
+        )
     return {name: entry for name, entry in catalogue.items() if not names or name in names}
 
 
 def chosen_folds(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the folds that were asked for, all if none was.
+    """Return the folds that were asked for, all if none was; by the names that they had before, too.
 
     Raises:
         DistractedError: A name is no fold.
     """
-    unknown = [name for name in names if name not in FOLDS]
+    wanted = [canonical_fold(name) for name in names]
+    unknown = [name for name in wanted if name not in FOLDS]
     if unknown:
         raise DistractedError(f"no fold {', '.join(unknown)}: choose from {', '.join(FOLDS)}.")
-    return tuple(fold for fold in FOLDS if not names or fold in names)
+    return tuple(fold for fold in FOLDS if not wanted or fold in wanted)

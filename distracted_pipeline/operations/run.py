@@ -1,8 +1,8 @@
 """`distracted run`: everything that is missing, in one process, on the persistent Dagster instance.
 
-What is missing is decided on disk (`missing`), so a run that was killed, or one in another instance, is simply
-continued. One process, because every Dagster process pays for its imports again, and because loaded models and
-memory-mapped taps are shared by all steps.
+`missing` decides on disk what there is to do, so this goes on from a run that was killed, or from one in another
+instance. One process, because every Dagster process pays for its imports again, and because all steps share loaded
+models and memory-mapped taps.
 """
 
 import time
@@ -28,7 +28,7 @@ from distracted_pipeline.operations.missing import (
     train_steps,
     unsupported,
 )
-from distracted_pipeline.progress import duration
+from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings
 
 REPORT_EVERY_S = 600.0
@@ -61,8 +61,9 @@ def run_missing(
     *,
     variants: Sequence[str] = (),
     folds: Sequence[str] = (),
-    devices: OpConfig | None = None,
-    log: Callable[[str], object] = print,
+    config: OpConfig | None = None,
+    verify: bool = False,
+    log: Log = print,
 ) -> RunSummary:
     """Materialise every asset partition that is missing or stale on disk, in the order of the graph.
 
@@ -73,30 +74,34 @@ def run_missing(
         settings: The data root in force; the same must be in the environment, for the assets read it there.
         variants: Variants to train; all of the catalogue if empty.
         folds: Folds to train; all if empty.
-        devices: Device config by op (`compute.read_op_config`); every op's defaults if None.
+        config: Run config by op (`compute.read_op_config`); every op's defaults if None.
+        verify: Have `images` read and hash every image anew.
         log: Receives a line per step.
 
     Raises:
-        DistractedError: The images cannot be read, or a variant or fold is unknown.
+        DistractedError: The images cannot be read, or a variant, a fold or the baseline is unknown.
     """
     start = time.monotonic()
     entries, wanted_folds = chosen_variants(settings, variants), chosen_folds(folds)
+    ops = dict(config or {})
+    if verify:
+        ops["images"] = {"config": {"verify": True}}
     summary = RunSummary()
     with open_instance() as instance:
         images_job = graph.images_only(loggers={"console": plain_console}).resolve_implicit_global_asset_job_def()
         log("images")
-        reason = _execute(images_job, Step(("images",), "images"), instance, settings, {})
+        reason = _execute(images_job, Step(("images",), "images"), instance, settings, ops)
         if reason:
             raise DistractedError(reason)
         # Loaded only now: the partitions are read from what ingest has just written.
         defs = graph.definitions(loggers={"console": plain_console})
-        unknown = sorted(set(devices or ()) - {key.to_user_string() for key in defs.resolve_all_asset_keys()})
+        unknown = sorted(set(ops) - {key.to_user_string() for key in defs.resolve_all_asset_keys()})
         if unknown:
             raise DistractedError(f"--config: no op is called {', '.join(unknown)}. See the files in configs/.")
         if not variants:
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
-        runner = _Runner(defs, instance, settings, devices or {}, summary, log)
+        runner = _Runner(defs, instance, settings, ops, summary, log)
         runner.run([MASKS])
         runner.run(feature_steps(settings))
         trainings = list(train_steps(settings, entries, wanted_folds))
@@ -116,9 +121,9 @@ class _Runner:
     defs: dg.Definitions
     instance: dg.DagsterInstance
     settings: Settings
-    devices: OpConfig
+    config: OpConfig
     summary: RunSummary
-    log: Callable[[str], object]
+    log: Log
 
     def run(self, chosen: Iterable[Step], meanwhile: Callable[[], Iterable[Step]] | None = None) -> None:
         """Run steps; every ten minutes those of `meanwhile` too, once two variants have predicted."""
@@ -138,7 +143,7 @@ class _Runner:
         job = self.defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(name) for name in step.assets])
         if job is None:
             raise DistractedError(f"{', '.join(step.assets)} share no partitions; run `dagster definitions validate`.")
-        reason = _execute(job, step, self.instance, self.settings, self.devices)
+        reason = _execute(job, step, self.instance, self.settings, self.config)
         if reason:
             self.summary.failed[step.label] = reason
         else:
@@ -146,7 +151,7 @@ class _Runner:
 
 
 def _execute(
-    job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, settings: Settings, devices: OpConfig
+    job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, settings: Settings, config: OpConfig
 ) -> str | None:
     """Run one step; return why it failed, or None."""
     try:
@@ -154,7 +159,7 @@ def _execute(
             instance=instance,
             asset_selection=[dg.AssetKey(name) for name in step.assets],
             partition_key=step.partition,
-            run_config={**_CONSOLE, "ops": {name: devices[name] for name in step.assets if name in devices}},
+            run_config={**_CONSOLE, "ops": {name: config[name] for name in step.assets if name in config}},
             tags={"distracted/data": str(settings.data)},
         )
     except dg.DagsterExecutionInterruptedError as error:
@@ -166,8 +171,8 @@ def _execute(
     return None
 
 
-def _settle_tracking(settings: Settings, training: bool, log: Callable[[str], object]) -> None:
-    """Close MLflow runs of killed trainings and log what it lacks; only where there can be any, for it loads MLflow."""
+def _settle_tracking(settings: Settings, training: bool, log: Log) -> None:
+    """Close the MLflow runs of killed trainings and send what MLflow lacks; where there is none, do not load MLflow."""
     if training or any(settings.models.glob("*/*/mlflow_unsent/run.json")):
         from distracted_pipeline.training.mlflow_outbox import settle
 

@@ -1,5 +1,6 @@
 """The nightly fill asks for what is missing or failed, once per tick; the raw-data sensor for what changed."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from distracted_pipeline.assets import automation
 from distracted_pipeline.assets.automation import next_command, nightly_fill, raw_data_fingerprint
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import Settings
+from distracted_pipeline.settings import Settings, load_settings
+from distracted_pipeline_tests.toy import write_toy_root
 
 SUBJECTS = ["p002", "p012", "p014", "p015"]
 EVENING = datetime(2030, 1, 1, 22, tzinfo=UTC)
@@ -146,6 +148,21 @@ def test_changed_raw_data_asks_for_images(sensed: Settings, change: str) -> None
     (request,) = result.run_requests or ()
     assert request.run_key is not None
     assert result.cursor != before
+
+
+@pytest.mark.parametrize("change", ["a photo more", "another list", "another description"])
+def test_changed_raw_data_of_another_data_set_is_seen_too(tmp_path: Path, change: str) -> None:
+    root = write_toy_root(tmp_path / "data", backbone=False)
+    before = raw_data_fingerprint(load_settings(data=root))
+    assert before
+    assert raw_data_fingerprint(load_settings(data=root)) == before
+    if change == "a photo more":
+        (root / "frames" / "front" / "ann" / "99.jpg").write_bytes(b"photo")
+    else:
+        path = root / {"another list": "frames.txt", "another description": "dataset.yaml"}[change]
+        path.write_text(path.read_text() + "\n")
+        os.utime(path, (1, 1))
+    assert raw_data_fingerprint(load_settings(data=root)) != before
 
 
 def test_an_empty_data_root_says_what_to_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

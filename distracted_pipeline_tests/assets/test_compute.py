@@ -5,7 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from distracted_pipeline.assets.compute import GPU_POOL, Compute, read_op_config
+from distracted_pipeline.assets import compute
+from distracted_pipeline.assets.compute import GPU_POOL, Compute, DeviceConfig, ScoringConfig, read_op_config
 from distracted_pipeline.definitions import defs
 from distracted_pipeline.errors import DistractedError
 
@@ -47,7 +48,8 @@ def test_every_shipped_config_names_every_op_with_a_device_and_all_of_its_option
     offered = {
         asset.op.name: set(fields)
         for asset in defs.resolve_asset_graph().assets_defs
-        if asset.is_executable and (fields := getattr(asset.op.config_schema.as_field().config_type, "fields", {}))
+        if asset.is_executable
+        and "device" in (fields := getattr(asset.op.config_schema.as_field().config_type, "fields", {}))
     }
     assert {name: set(entry["config"]) for name, entry in read_op_config(path).items()} == offered
 
@@ -62,6 +64,7 @@ def test_every_shipped_config_names_every_op_with_a_device_and_all_of_its_option
         ("ops: {masks: {}}", "op masks"),
         ("ops: {predictions: {config: {precision: fp32}}}", "op predictions: .*precision.*device: auto, batch_size: 0"),
         ("ops: {masks: {config: {device: cpu", "cannot read"),
+        ("ops: {images: {config: {device: cpu}}}", "op images: .*device.*verify: False"),
     ],
 )
 def test_a_bad_config_is_refused_by_file_and_op(text: str, complaint: str, tmp_path: Path) -> None:
@@ -69,6 +72,22 @@ def test_a_bad_config_is_refused_by_file_and_op(text: str, complaint: str, tmp_p
     path.write_text(text)
     with pytest.raises(DistractedError, match=rf"(?s)mine.yaml.*{complaint}|{complaint}.*mine.yaml"):
         read_op_config(path)
+
+
+def test_what_a_run_may_ask_of_the_images_can_stand_in_the_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("ops: {images: {config: {verify: true}}}")
+    assert read_op_config(path) == {"images": {"config": {"verify": True}}}
+
+
+def test_an_op_runs_as_configured_and_claims_no_gpu_before_one_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed: list[str] = []
+    monkeypatch.setattr(compute, "claim_gpu", lambda device, log: claimed.append(device) or "cuda")
+    options = DeviceConfig(device="auto", precision="bf16", batch_size=3).options(print)
+    assert (options.precision, options.batch_size, options.log, claimed) == ("bf16", 3, print, [])
+    assert options.device_name() == "cuda"
+    assert claimed == ["auto"]
+    assert ScoringConfig().options(print).precision == "auto"  # the taps that the training made are read again
 
 
 def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ def test_class_accuracy_shows_recalls_a_table_and_a_picture(root: Settings) -> N
     metadata = result.asset_materializations_for_node("class_accuracy")[0].metadata
     assert metadata["best_variant"].value == "masks_fused"
     assert [metadata[f"recall_c{c}"].value for c in range(10)] == [1.0] * 10
-    assert metadata["scope"].value == "oof: out-of-fold predictions"
+    assert metadata["scope"].value == "oof: out-of-fold predictions over all drivers"
     assert "| masks_fused | 1.00 |" in metadata["recall_by_class"].md_str
     assert "masks_fused: 1 of 10 classes improved, 0 worsened" in metadata["against_the_baseline"].md_str
-    assert metadata["picture"].md_str.startswith("![Recall by variant and class")
+    assert metadata["picture"].md_str.startswith("![Recall minus the baseline")
     assert "fine_tune: no predictions yet" in metadata["missing"].md_str
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert not checks["every_variant_predicted"].passed
@@ -83,7 +83,7 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
     predict(root, "masks_only", ["0", "1"], wrong={3: 1})
     monkeypatch.setattr(selection, "SHARED", 0)
     trained = SimpleNamespace(net=TinyNet().eval(), config=SimpleNamespace(model_name=None))
-    masks = SimpleNamespace(imgs=lambda subject: [], mask=None)
+    masks = SimpleNamespace(imgs=lambda subject: [], mask=None, content=lambda subjects: "none")
     no_taps = SimpleNamespace(missing=lambda subject, names: names)
     monkeypatch.setattr(taps, "TapStore", lambda settings, model_name: no_taps)
     monkeypatch.setattr(cache, "open_cache", lambda settings: masks)

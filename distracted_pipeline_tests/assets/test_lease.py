@@ -83,7 +83,7 @@ def test_without_a_gpu_auto_stays_and_cuda_is_refused(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_other_devices_need_no_lease(device: str, own_leases: Path) -> None:
-    assert DeviceConfig(device=device).on_leased_gpu(print).device == device
+    assert DeviceConfig(device=device).options(print).device_name() == device
     assert not own_leases.exists()
 
 

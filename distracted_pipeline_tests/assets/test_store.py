@@ -10,6 +10,7 @@ from distracted_pipeline.assets.store import READS, WRITES, Store, mirrored, ope
 from distracted_pipeline.definitions import defs
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.toy import DATASET, write_toy_root
 
 moto_server = pytest.importorskip("moto.server")
 
@@ -40,6 +41,10 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         (tmp_path / "store").mkdir()
         return (tmp_path / "store").as_uri()
     return request.getfixturevalue("s3").format(tmp_path.name)
+
+
+def quiet(line: str) -> None:
+    """Drop a log line."""
 
 
 def write(root: Path, path: str, text: str) -> Path:
@@ -144,6 +149,37 @@ def test_an_op_brings_its_inputs_and_takes_its_outputs_even_when_it_fails(
     assert (tmp_path / "store" / SHARD).read_text() == "runs"
     assert "1 files" in lines[0]
     assert "1 files" in lines[1]
+
+
+def test_frames_of_another_data_set_travel_with_the_file_that_describes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").mkdir()
+    monkeypatch.setenv(room.VARIABLE, (tmp_path / "store").as_uri())
+    first, second = (
+        Settings(data=write_toy_root(tmp_path / "first", backbone=False)),
+        Settings(data=tmp_path / "second"),
+    )
+    with mirrored(first, "images", log=quiet):
+        pass
+    with mirrored(second, "subject_masks", "ann", log=quiet):
+        pass
+    for place in ("dataset.yaml", "frames.txt", "frames/front/ann/1.jpg"):
+        assert (second.data / place).read_bytes() == (first.data / place).read_bytes()
+    assert not (second.data / "label_maps").exists()
+
+
+def test_a_data_set_whose_frames_cannot_be_told_from_other_files_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").mkdir()
+    monkeypatch.setenv(room.VARIABLE, (tmp_path / "store").as_uri())
+    write(tmp_path / "data", "dataset.yaml", DATASET.replace("  root: frames\n", ""))
+    with (
+        pytest.raises(DistractedError, match=r"dataset.yaml: labels: root is empty.*name it as root"),
+        mirrored(Settings(data=tmp_path / "data"), "images", log=quiet),
+    ):
+        pass
 
 
 def test_without_the_setting_nothing_travels(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_training_and_predicting_one_partition_reports_metadata_and_checks(in_fo
     result = run(["trained_model", "predictions"], "0|masks_only")
     assert result.success
     metadata = result.asset_materializations_for_node("trained_model")[0].metadata
-    assert "data:image/png;base64" in metadata["curve"].value
+    assert "data:image/svg+xml;base64" in metadata["curve"].value
     assert metadata["trainable_parameters"].value > 0
     assert metadata["mlflow_run"].url.startswith("http://127.0.0.1:3001/#/runs/")
     assert all(re.fullmatch("[a-z0-9_]+", name) for name in metadata)
@@ -109,7 +109,7 @@ def test_a_users_error_is_a_failure_with_its_message_and_no_retry(in_force: Sett
     )
 
 
-def test_one_training_depends_on_every_subjects_taps_and_the_submission_on_the_seed_fold() -> None:
+def test_one_training_depends_on_every_subjects_taps_and_the_submission_on_the_trained_models() -> None:
     from distracted_pipeline.assets.serving import submission
     from distracted_pipeline.assets.training import trained_model
 
