@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-BENCHMARKS := masks mask-cache training gradcam statistics report startup overhead
+BENCHMARKS := masks mask-cache training gradcam statistics report startup overhead tracking
 
 .PHONY: help setup demo test test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
-	@echo "make test         set up and run the tests"
+	@echo "make test         set up and run the tests: under five minutes on two cores"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff, mypy and the contract of the layers"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
