@@ -3,11 +3,11 @@
 Belongs here: the plan. Computing and storing is `taps`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.manifest import labelled, of_subject, read_manifest
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import why_unsupported
 from distracted_pipeline.variants.config import load_catalogue
@@ -35,9 +35,9 @@ class Filled:
 
 
 def wanted_taps(settings: Settings) -> tuple[dict[str | None, list[str]], list[str]]:
-    """Return taps by backbone (None: the settings' one), and a sentence per variant that its backbone cannot serve.
+    """Return the taps by backbone (None: the settings' one), and why variants get none, a sentence each.
 
-    `pooled` is always among them: every variant with a backbone standardises by it.
+    `pooled` is always among them: every variant with a backbone standardises its inputs by it.
     """
     taps: dict[str | None, list[str]] = {}
     skipped = []
@@ -66,11 +66,7 @@ def is_filled(settings: Settings, subject: str) -> bool:
 def fill_subject(
     settings: Settings,
     subject: str,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int = 0,
-    log: Callable[[str], object] = print,
+    options: RunOptions = RunOptions(),
 ) -> Filled:
     """Compute what is missing of a labelled subject's taps for every variant of the catalogue.
 
@@ -84,7 +80,7 @@ def fill_subject(
     filled.images = labelled(of_subject(read_manifest(settings), subject)).num_rows
     for model_name, names in taps.items() if filled.images else ():
         store = TapStore(settings, model_name)
-        done = store.ensure(subject, names, device=device, precision=precision, batch_size=batch_size, log=log)
+        done = store.ensure(subject, names, options)
         filled.computed += [f"{store.fingerprint}/{tap}" for tap in done.computed]
         filled.reused += [f"{store.fingerprint}/{tap}" for tap in done.reused]
         filled.bytes += done.bytes

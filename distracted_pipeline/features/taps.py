@@ -1,20 +1,22 @@
 """Cached taps: what the frozen part of a backbone makes of every image, computed once.
 
-Layout: `features/<fingerprint>/subject=<s>/<tap>.npy`, fp16 (`pixels`: uint8), memory-mapped, with the row
-order in `rows.parquet`. The cache on disk decides what is missing: a tap counts if its file has as many rows as
-`rows.parquet`, and that lists the subject's images (names and content hashes) as the manifest has them now.
+Layout: `features/<fingerprint>/subject=<s>/<tap>.npy`, fp16 (`pixels`: uint8), memory-mapped. `rows.parquet` beside
+them lists the images in the order of the rows, and in its metadata the precision that the backbone ran in. The cache on
+disk decides what is missing: a tap counts if `rows.parquet` lists the subject's images (names and content hashes) as
+the manifest has them now, in the precision of the whole folder (`cache_folders`).
 
-Belongs here: filling and reading the cache. Where a backbone can be cut is `variants.backbones`.
+Belongs here: filling and reading the cache. Where a backbone can be cut is `variants.trunks`.
 """
 
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,17 @@ import pyarrow.parquet as pq
 import torch
 from numpy.lib.format import open_memmap
 
-from distracted_pipeline.devices import autocast_dtype, resolve_device
+from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.cache_folders import PRECISION, claim, precision_of
+from distracted_pipeline.devices import autocast_dtype, resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, sweep_temporaries
-from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.fingerprints import fingerprint
+from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.images.manifest import of_subject, read_manifest
+from distracted_pipeline.images.problems import ImageProblem
+from distracted_pipeline.images.recheck import distrust
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import (
@@ -47,6 +55,10 @@ PIXELS = "pixels"
 ROWS = "rows.parquet"
 
 _BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
+
+
+class _ImageChanged(Exception):
+    """An image's bytes are not those of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ class TapStore:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """Return the loaded backbone; loading waits until something is missing."""
+        """Return the backbone, loaded when something is missing and not before."""
         return load_backbone(self.settings, self.model_name)
 
     @cached_property
@@ -114,44 +126,47 @@ class TapStore:
         """Return the taps that are not cached for the subject's images as the manifest has them now."""
         return self._missing(subject, taps, _rows(self._table, subject))
 
-    def ensure(
-        self,
-        subject: str,
-        taps: Sequence[str],
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        batch_size: int = 0,
-        log: Callable[[str], object] = print,
-    ) -> EnsureResult:
+    def content(self, subject: str, taps: Sequence[str]) -> str:
+        """Return a fingerprint of a subject's taps, the same while nothing changes; empty if one of them is missing.
+
+        From the list of images, no tap is opened: the same images through the same backbone in the same precision have
+        the same taps.
+        """
+        rows = _rows(self._table, subject)
+        if self._missing(subject, taps, rows):
+            return ""
+        images = [rows[name].to_pylist() for name in ("img", "sha256")]
+        return fingerprint(self.fingerprint, precision_of(self.root), sorted(set(taps)), images)
+
+    def ensure(self, subject: str, taps: Sequence[str], options: RunOptions = RunOptions()) -> EnsureResult:
         """Compute what is missing of a subject's taps, in one pass over its images.
 
         Args:
             subject: A driver, or a shard of unlabelled images.
             taps: `pooled`, `last_block`, `block<i>_input`, `pixels`.
-            device: `auto`, `cpu`, `cuda`, ...
-            precision: `auto` is bf16 on GPUs and fp32 elsewhere; or fp32, bf16, fp16.
-            batch_size: Images per forward pass; 0 chooses by device.
-            log: Receives progress lines.
+            options: How the backbone runs, if anything is missing. Precision `auto` is that of the taps that are there.
 
         Raises:
-            DistractedError: An image is unreadable, the backbone has no such tap, a value does not fit fp16,
-                or the disk is full. Taps appear whole or not at all.
+            DistractedError: An image is unreadable or has changed, the backbone has no such tap, a value does not fit
+                fp16, taps of another precision are there, or the disk is full. Taps appear whole or not at all.
         """
         start = time.monotonic()
         rows = _rows(self._table, subject)
         if not rows.num_rows:
-            raise DistractedError(
-                f"subject {subject!r} has no usable image in {self.settings.manifest}. Run `distracted run`."
-            )
+            raise DistractedError(f"subject {subject!r} has no usable image in {self.settings.manifest}. Type: {RUN}")
         folder = self.folder(subject)
         with locked(folder / ".lock", what=f"the taps of {subject}"):
             sweep_temporaries(folder)
             wanted = self._missing(subject, taps, rows)
             if wanted:
-                if not _same_rows(folder / ROWS, rows):
+                device = resolve_device(options.device_name())
+                precision = self._settled_precision(options.precision, device)
+                if not _are_of(folder / ROWS, rows, precision):
                     _clear(folder)
-                self._compute(folder, rows, wanted, device, precision, batch_size, log)
+                try:
+                    self._compute(folder, rows, wanted, device, precision, options)
+                except _ImageChanged as changed:
+                    raise self._distrust(subject, rows, str(changed)) from changed
                 with self._guard:
                     self._positions.pop(subject, None)
                     self._mapped = {key: value for key, value in self._mapped.items() if key[0] != subject}
@@ -194,12 +209,12 @@ class TapStore:
     def _subjects(self, imgs: Sequence[str]) -> list[str]:
         unknown = [img for img in imgs if img not in self._subject_of]
         if unknown:
-            raise DistractedError(f"{unknown[0]} is not in {self.settings.manifest}. Run `distracted run`.")
+            raise DistractedError(f"{unknown[0]} is not in {self.settings.manifest}. Type: {RUN}")
         return [self._subject_of[img] for img in imgs]
 
     def _missing(self, subject: str, taps: Sequence[str], rows: pa.Table) -> list[str]:
         folder = self.folder(subject)
-        if not _same_rows(folder / ROWS, rows):
+        if not _are_of(folder / ROWS, rows, precision_of(self.root)):
             return list(dict.fromkeys(taps))
         return [tap for tap in dict.fromkeys(taps) if not (folder / f"{tap}.npy").is_file()]
 
@@ -209,7 +224,7 @@ class TapStore:
                 if self.missing(subject, [tap]):
                     raise DistractedError(
                         f"tap {tap} of subject {subject} is not in {self.root} for the images as they are now. "
-                        f"Run `dagster asset materialize --select features --partition {subject}`."
+                        f"Type: {materialize('features', subject)}"
                     )
                 folder = self.folder(subject)
                 self._mapped[subject, tap] = np.load(folder / f"{tap}.npy", mmap_mode="r", allow_pickle=False)
@@ -222,18 +237,16 @@ class TapStore:
         folder: Path,
         rows: pa.Table,
         taps: Sequence[str],
-        device: str,
+        device: torch.device,
         precision: str,
-        batch_size: int,
-        log: Callable[[str], object],
+        options: RunOptions,
     ) -> None:
-        chosen = resolve_device(device)
-        size = batch_size or _BATCH.get(chosen.type, 16)
-        progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", log)
+        size = options.batch_size or _BATCH.get(device.type, 16)
+        progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", options.log)
         with ExitStack() as files:
             arrays: dict[str, np.ndarray] = {}
-            for first, pixels in self._decoded(rows["path"].to_pylist(), size):
-                values = self._values(pixels, taps, chosen, precision)
+            for first, pixels in self._decoded(rows, size):
+                values = self._values(pixels, taps, device, precision)
                 for tap in taps:
                     if tap not in arrays:
                         path = files.enter_context(atomic_path(folder / f"{tap}.npy"))
@@ -245,20 +258,54 @@ class TapStore:
             for array in arrays.values():
                 array.flush()  # type: ignore[attr-defined]
         with atomic_path(folder / ROWS) as path:
-            pq.write_table(rows.select(["img", "sha256"]), path)
+            pq.write_table(rows.select(["img", "sha256"]).replace_schema_metadata({PRECISION: precision}), path)
 
-    def _decoded(self, paths: Sequence[str], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _settled_precision(self, precision: str, device: torch.device) -> str:
+        """Return the precision of all taps of this backbone: that of the taps there are, else as asked for."""
+        if precision == "auto":
+            precision = precision_of(self.root) or "auto"
+        precision = resolve_precision(precision, device)
+        about = {
+            "fingerprint": self.fingerprint,
+            "backbone": self.model_name or self.settings.backbone,
+            PRECISION: precision,
+        }
+        claim(self.root, about, what="taps", next_command=RUN)
+        return precision
+
+    def _decoded(self, rows: pa.Table, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield `(first row, uint8 [B, 3, h, w])`, decoding the next batch while this one is used."""
         resize = load_preprocessing(self.settings, self.model_name).resize
         with ImageReader(self.settings.data) as reader, ThreadPoolExecutor(4) as pool:
 
-            def batch(first: int) -> list:
-                return [pool.submit(lambda path: resize(reader.rgb(path)), p) for p in paths[first : first + size]]
+            def pixels(path: str, sha256: str) -> np.ndarray:
+                data = reader.bytes(path)
+                if _digest(data) != sha256:
+                    raise _ImageChanged(path)
+                return resize(decode_rgb(data, path))
+
+            def batch(first: int) -> list[Future[np.ndarray]]:
+                some = rows.slice(first, size)
+                return list(map(pool.submit, repeat(pixels), some["path"].to_pylist(), some["sha256"].to_pylist()))
 
             ahead = batch(0)
-            for first in range(0, len(paths), size):
+            for first in range(0, rows.num_rows, size):
                 current, ahead = ahead, batch(first + size)
                 yield first, np.stack([future.result() for future in current])
+
+    def _distrust(self, subject: str, rows: pa.Table, first: str) -> DistractedError:
+        """Note all images of a subject that have changed, so that one more run is enough; return what to say."""
+        changed = {first}
+        with ImageReader(self.settings.data) as reader:
+            for path, sha256 in zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True):
+                with suppress(ImageProblem):  # ingest will find that one without a note
+                    if _digest(reader.bytes(path)) != sha256:
+                        changed.add(path)
+        distrust(self.settings, changed)
+        return DistractedError(
+            f"{len(changed):,} of {rows.num_rows:,} images of {subject} have changed since ingest (their SHA-256 is "
+            f"another), such as {first}. The next run reads them anew; type: {RUN}"
+        )
 
     def _values(
         self, pixels: np.ndarray, taps: Sequence[str], device: torch.device, precision: str
@@ -279,14 +326,17 @@ def _rows(table: pa.Table, subject: str) -> pa.Table:
     return of_subject(table, subject).select(["img", "path", "sha256"])
 
 
-def _same_rows(path: Path, rows: pa.Table) -> bool:
+def _are_of(path: Path, rows: pa.Table, precision: str) -> bool:
+    """Tell whether taps beside a row list are of these images, in this precision (an earlier version noted none)."""
     if not path.is_file():
         return False
-    return pq.read_table(path, partitioning=None).equals(rows.select(["img", "sha256"]), check_metadata=False)
+    listed = pq.read_table(path, partitioning=None)
+    noted = (listed.schema.metadata or {}).get(PRECISION.encode())
+    return noted == precision.encode() and listed.equals(rows.select(["img", "sha256"]), check_metadata=False)
 
 
 def _clear(folder: Path) -> None:
-    """Remove taps of images as they were; the row list goes first, so that a crash leaves nothing valid."""
+    """Remove taps that are no longer valid; the row list goes first, so that a crash leaves none that seem so."""
     (folder / ROWS).unlink(missing_ok=True)
     for path in folder.glob("*.npy"):
         path.unlink()
@@ -302,6 +352,10 @@ def _check_finite(values: np.ndarray, tap: str, rows: pa.Table, first: int) -> N
             f"tap {tap} of {img} is not finite in fp16: the backbone's weights are broken or its activations exceed "
             "65504. Set DISTRACTED_BACKBONE to another model, or precision to fp32."
         )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _grouped(subjects: Sequence[str]) -> dict[str, list[int]]:
