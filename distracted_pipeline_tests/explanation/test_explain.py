@@ -1,7 +1,6 @@
 """The stage `gradcam` over fake networks and masks: what is chosen, averaged, written, and what is missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,20 +22,13 @@ from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 from distracted_pipeline_tests.evaluation.tiny import TinyNet
-
-
-@dataclass
-class FakeTrained:
-    net: nn.Module
-    config: SimpleNamespace
+from distracted_pipeline_tests.explanation.fakes import FakeTrained, replace_networks
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Predictions of `other`, networks and masks that stand in for the real ones; p003's images have no mask."""
-    from distracted_pipeline.features import taps
     from distracted_pipeline.masks import cache
-    from distracted_pipeline.training import checkpoint, inputs
 
     root = make_root(tmp_path / "data")
     predict(root, "other", wrong={2: 0, 5: 8}, drivers=["p001", "p002", "p003", "p004"])
@@ -54,26 +46,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         def content(self, subjects: Sequence[str]) -> str:
             return "masks"
 
-    def pixels(settings: Settings, names: Sequence[str], imgs: Sequence[str], *, model_name: str | None) -> dict:
-        assert tuple(names) == ("pixels",)
-        seeds = [torch.Generator().manual_seed(int.from_bytes(img.encode()[:6])) for img in imgs]
-        return {"pixels": torch.stack([torch.randn(3, 16, 20, generator=seed) for seed in seeds])}
-
-    def network(settings: Settings, variant: str, fold: str, device: str) -> FakeTrained:
-        return FakeTrained(TinyNet(seed=int(fold)).eval().requires_grad_(False), SimpleNamespace(model_name=None))
-
-    class NoTaps:
-        def __init__(self, settings: Settings, model_name: str | None) -> None:
-            pass
-
-        def missing(self, subject: str, taps: Sequence[str]) -> list[str]:
-            return list(taps)
-
     monkeypatch.setattr(cache, "open_cache", lambda settings: FakeCache())
-    monkeypatch.setattr(taps, "TapStore", NoTaps)
-    monkeypatch.setattr(inputs, "load_inputs", pixels)
-    monkeypatch.setattr(checkpoint, "is_trained", lambda settings, variant, fold: fold != "4")
-    monkeypatch.setattr(checkpoint, "load_trained", network)
+    replace_networks(monkeypatch, untrained=["4"])
     return root
 
 
