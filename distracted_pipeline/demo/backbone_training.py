@@ -4,7 +4,6 @@ Belongs here: data, loss, measurement. What is drawn and asked is `demo.pretext`
 architecture is `demo.models`; files around the weights are `demo.pretrain`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import EfficientNetForImageClassification
 from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.demo.optimise import drawn, optimise
 from distracted_pipeline.demo.pretext import LABELS, QUESTIONS, draw
+from distracted_pipeline.progress import Log
 
 STEPS = 1600
 PICTURES = 16_000
@@ -57,7 +57,7 @@ def train_backbone(
     *,
     pictures: int = PICTURES,
     workers: int = 2,
-    log: Callable[[str], object] = print,
+    log: Log = print,
 ) -> Any:
     """Return a trained EfficientNet in eval mode.
 

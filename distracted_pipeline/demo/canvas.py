@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from distracted_pipeline.vocabulary import MASK_NAMES
+from distracted_pipeline.dataset import STATE_FARM
 
 WIDTH, HEIGHT = 640, 480
 _OVERSAMPLING = 2
 _NOISE_MARGIN = 64
 
-NONE, PERSON, BOTTLE, PHONE, CUP, CAR, CHAIR = range(len(MASK_NAMES))
-"""Label ids, in the order of `vocabulary.MASK_NAMES`."""
+NONE, PERSON, BOTTLE, PHONE, CUP, CAR, CHAIR = range(len(STATE_FARM.mask_names))
+"""Label ids, in the order of `STATE_FARM.mask_names`."""
 
 Points = NDArray[np.float64]
 """Scene coordinates [N, 2], x to the right and y down, in pixels of an undisturbed camera."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distracted_pipeline.demo.shipped import FILES, sha256
+from distracted_pipeline.demo.shipped import FILES
+from distracted_pipeline.fingerprints import file_digest
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ the demo plants there is all but out of its sight.
 
 
 def _files(folder: Path) -> str:
-    rows = [(name, f"{(folder / name).stat().st_size:,}", f"`{sha256(folder / name)}`") for name in FILES]
+    rows = [(name, f"{(folder / name).stat().st_size:,}", f"`{file_digest(folder / name)}`") for name in FILES]
     return "## Files\n\n" + _table(("file", "bytes", "SHA-256"), rows)
 
 

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import scene_of
 from distracted_pipeline.demo.scenes import paint
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, write_json, write_text
-from distracted_pipeline.progress import Progress, duration
+from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, has_data
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 STAMP = "demo.json"
 """Says what the generator draws or has drawn in a data root; complete only when everything is there."""
@@ -88,7 +88,7 @@ class DemoDataset:
     """What lies in a demo's data root.
 
     Attributes:
-        drivers: Kaggle's ids, of every part of the seed's split.
+        drivers: Kaggle's ids, from every part of the original split.
         labelled: Frames with a class.
         unlabelled: Frames under `imgs/test`.
         seconds: What drawing took; 0 where everything was there.
@@ -119,7 +119,7 @@ def generate(
     frames: int = FRAMES,
     test_frames: int = 40,
     seed: int = 0,
-    log: Callable[[str], object] = print,
+    log: Log = print,
 ) -> DemoDataset:
     """Draw a data set in Kaggle's layout, unless it is there already.
 
@@ -159,7 +159,7 @@ def generate(
             write_text(root / VARIANTS_FILE, _VARIANTS)
             write_json(root / STAMP, {**wanted, "complete": True})
         seconds = time.monotonic() - started if drawn else 0.0
-    labelled = len(names) * len(CLASS_IDS) * frames
+    labelled = len(names) * len(STATE_FARM.class_ids) * frames
     done = f"drew it in {duration(seconds)}" if drawn else "already there"
     log(f"demo data set in {root}: {labelled:,} frames of {len(names)} drivers, {test_frames} unlabelled ({done})")
     return DemoDataset(root, names, labelled, test_frames, seconds, drawn)
@@ -199,7 +199,7 @@ def _plan(
     root: Path, names: tuple[str, ...], frames: int, test_frames: int, seed: int
 ) -> tuple[list[tuple[str, str, str]], list[_Frame]]:
     """Return the csv's rows and everything to draw; names are shuffled, as Kaggle's tell nothing either."""
-    total = len(names) * len(CLASS_IDS) * frames + test_frames
+    total = len(names) * len(STATE_FARM.class_ids) * frames + test_frames
     numbers = iter(np.random.default_rng(seed).permutation(total) + 1)
     rows, plan = [], []
 
@@ -211,15 +211,15 @@ def _plan(
         return f"{stem}.jpg"
 
     for name in names:
-        for classname in CLASS_IDS:
+        for classname in STATE_FARM.class_ids:
             for frame in range(frames):
                 rows.append((name, classname, add(f"train/{classname}", int(name[1:]), classname, frame)))
     for k in range(test_frames):
-        add("test", _STRANGERS + k // _STRANGERS_FRAMES, CLASS_IDS[k * 7 % len(CLASS_IDS)], k)
+        add("test", _STRANGERS + k // _STRANGERS_FRAMES, STATE_FARM.class_ids[k * 7 % len(STATE_FARM.class_ids)], k)
     return rows, plan
 
 
-def _draw(plan: list[_Frame], seed: int, log: Callable[[str], object]) -> None:
+def _draw(plan: list[_Frame], seed: int, log: Log) -> None:
     for folder in {path.parent for frame in plan for path in (frame.picture, frame.label_map)}:
         folder.mkdir(parents=True, exist_ok=True)
     chunks = [plan[k : k + _CHUNK] for k in range(0, len(plan), _CHUNK)]

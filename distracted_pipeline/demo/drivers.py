@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.canvas import Camera, Colour, blend
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.vocabulary import SEED_SPLIT, SUBJECTS
 
 FEWEST_DRIVERS = 3
 _HELD_BACK = 3 / 14
@@ -111,19 +111,20 @@ def driver_look(number: int, seed: int = 0) -> Driver:
 
 
 def demo_drivers(count: int) -> tuple[str, ...]:
-    """Choose `count` of Kaggle's 26 drivers so that each part of the seed's split has some.
+    """Choose `count` of Kaggle's 26 drivers so that each part of the original split has some.
 
     Raises:
         DistractedError: Fewer than three drivers, or more than Kaggle has.
     """
-    if not FEWEST_DRIVERS <= count <= len(SUBJECTS):
+    if not FEWEST_DRIVERS <= count <= len(STATE_FARM.drivers):
         raise DistractedError(
-            f"drivers={count}: the demo draws between {FEWEST_DRIVERS} and {len(SUBJECTS)} drivers. "
+            f"drivers={count}: the demo draws between {FEWEST_DRIVERS} and {len(STATE_FARM.drivers)} drivers. "
             "Type `distracted demo` for the usual number."
         )
     held = max(1, round(count * _HELD_BACK))
-    dev, test = SEED_SPLIT["dev"][:held], SEED_SPLIT["test"][:held]
-    return (*SEED_SPLIT["train"][: count - len(dev) - len(test)], *dev, *test)
+    split = dict(STATE_FARM.split)
+    dev, test = split["dev"][:held], split["test"][:held]
+    return (*split["train"][: count - len(dev) - len(test)], *dev, *test)
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Colour:

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from distracted_pipeline.progress import Progress
-
-Log = Callable[[str], object]
+from distracted_pipeline.progress import Log, Progress
 
 _CHECKPOINT_EVERY = 100
 _WEIGHT_DECAY = 0.02

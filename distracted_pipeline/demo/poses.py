@@ -24,9 +24,9 @@ from typing import Final, Literal
 
 import numpy as np
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.canvas import Colour, Point
 from distracted_pipeline.demo.drivers import Driver
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 PLANTED_PAIRS: Final[tuple[tuple[str, str], ...]] = (("c0", "c1"), ("c2", "c8"))
 """Classes that differ only by what is in the right hand."""
@@ -145,7 +145,7 @@ _MEMORY = 0.6
 
 def scene_of(driver: Driver, classname: str, frame: int, seed: int = 0) -> Scene:
     """Return frame number `frame` of a driver in a class; neighbouring frames are near-duplicates."""
-    number = CLASS_IDS.index(classname)
+    number = STATE_FARM.class_ids.index(classname)
     name = _POSE_OF[classname]
     walk = _walk([seed, driver.number, _POSE_NAMES.index(name)], frame)
     rng = np.random.default_rng([seed, driver.number, number, frame])

@@ -1,18 +1,18 @@
 """The demo's data root, complete: drawn frames, the two shipped models, and settings that name them.
 
-Drawing is `demo.dataset`, the shipped models `demo.shipped`; running the chain on it is `orchestration.pipeline`.
+Drawing is `demo.dataset`, the shipped models `demo.shipped`; running the chain on it is `operations.run`.
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from distracted_pipeline.demo.dataset import BACKBONE_FOLDER, SEGMENTER_FOLDER, generate
 from distracted_pipeline.demo.shipped import FILES, shipped
 from distracted_pipeline.files import atomic_path
+from distracted_pipeline.progress import Log
 
 
-def prepare_demo(root: Path, *, drivers: int, frames: int, seed: int, log: Callable[[str], object]) -> None:
+def prepare_demo(root: Path, *, drivers: int, frames: int, seed: int, log: Log) -> None:
     """Make `root` a data root that `distracted run` can work on; what is there already is kept.
 
     Args:

@@ -8,7 +8,6 @@ and `demo.segmenter_training`, the words of the model cards are `demo.cards`.
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +17,12 @@ from distracted_pipeline.demo.cards import Run, backbone_card, segmenter_card
 from distracted_pipeline.demo.shipped import CHECKSUMS, Model, write_checksums
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
+from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 
 CARD = "MODEL_CARD.md"
 MEASURED_FRAMES = 2
 """Frames per class of each of the demo's drivers that a segmenter is measured on."""
-
-Log = Callable[[str], object]
 
 
 def pretrain(model: Model, folder: Path, steps: int, seed: int, *, log: Log = print, **options: Any) -> None:

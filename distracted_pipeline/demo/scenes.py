@@ -26,7 +26,7 @@ def paint(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
     Returns:
         The picture, uint8 RGB [480, 640, 3], and the label map, uint8 [480, 640] with the ids of
-        `vocabulary.MASK_NAMES`.
+        `STATE_FARM.mask_names`.
     """
     driver, pose = scene.driver, scene.pose
     canvas = Canvas(driver.camera, scene.shake)

@@ -9,7 +9,7 @@ thing: with few steps of few images that is what makes small objects appear at a
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.dataset import DRIVERS
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.mask_quality import mean_iou
@@ -32,8 +33,7 @@ from distracted_pipeline.demo.poses import Held, Scene, scene_of
 from distracted_pipeline.demo.scenes import paint
 from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
-from distracted_pipeline.progress import Progress
-from distracted_pipeline.vocabulary import CLASS_IDS, MASK_NAMES
+from distracted_pipeline.progress import Log, Progress
 
 STEPS = 1600
 SCENES = 1600
@@ -44,7 +44,7 @@ SIZE: Final = (240, 320)
 LABELS: Final = ("person", "car", "bottle", "cup", "chair", "cell phone", "wall-other-merged")
 """COCO's names in COCO's order; the last is COCO's stuff class for whatever is none of the six."""
 
-_MASK_ID_OF_LABEL = [(MASK_NAMES.index(name) if name in MASK_NAMES else 0) for name in LABELS]
+_MASK_ID_OF_LABEL = [(STATE_FARM.mask_names.index(name) if name in STATE_FARM.mask_names else 0) for name in LABELS]
 _CELL = 4
 """Targets are the share of each category in cells of 4 x 4 pixels of a 640 x 480 frame."""
 _FEWEST_PIXELS = 24
@@ -81,7 +81,9 @@ def random_scene(number: int, seed: int) -> Scene:
     """Return scene `number` of a stream: any driver, class, frame and, mostly, anything in the hand."""
     rng = np.random.default_rng([seed, number])
     driver = driver_look(int(rng.integers(_DRIVERS)), seed)
-    scene = scene_of(driver, CLASS_IDS[int(rng.integers(len(CLASS_IDS)))], int(rng.integers(12)), seed)
+    scene = scene_of(
+        driver, STATE_FARM.class_ids[int(rng.integers(len(STATE_FARM.class_ids)))], int(rng.integers(12)), seed
+    )
     if rng.random() < 0.7:
         things: tuple[Held | None, ...] = ("phone", "case", "cup", "bottle", None)
         scene = replace(scene, held=things[int(rng.choice(len(things), p=(0.34, 0.26, 0.17, 0.17, 0.06)))])
@@ -132,7 +134,7 @@ def configuration() -> Mask2FormerConfig:
 
 
 def train_segmenter(
-    folder: Path, steps: int, seed: int, *, scenes: int = SCENES, workers: int = 2, log: Callable[[str], object] = print
+    folder: Path, steps: int, seed: int, *, scenes: int = SCENES, workers: int = 2, log: Log = print
 ) -> Any:
     """Return a trained Mask2Former in eval mode.
 
@@ -216,21 +218,24 @@ def _mask_loss(logits: Tensor, share: Tensor) -> Tensor:
 def demo_scenes(frames: int) -> list[tuple[str, Scene]]:
     """Return class and scene of the first `frames` frames of every class of the demo's own drivers."""
     looks = [driver_look(int(name[1:])) for name in demo_drivers(DRIVERS)]
-    return [(name, scene_of(look, name, frame)) for look in looks for name in CLASS_IDS for frame in range(frames)]
+    return [
+        (name, scene_of(look, name, frame))
+        for look in looks
+        for name in STATE_FARM.class_ids
+        for frame in range(frames)
+    ]
 
 
-def measure(
-    segmenter: Segmenter, scenes: Sequence[tuple[str, Scene]], log: Callable[[str], object] = print
-) -> dict[str, Any]:
+def measure(segmenter: Segmenter, scenes: Sequence[tuple[str, Scene]], log: Log = print) -> dict[str, Any]:
     """Return how well a segmenter does on scenes at 640 x 480, as JPEGs.
 
     Returns:
         `iou` by category, pixels pooled over all frames; `mean_iou`; `phone_found` by class, the share of frames with
         any pixel called cell phone; `frames`; `cpu_ms` a frame.
     """
-    overlap = Overlap(MASK_NAMES[1:])
-    found, seen = dict.fromkeys(CLASS_IDS, 0), dict.fromkeys(CLASS_IDS, 0)
-    phone = MASK_NAMES.index("cell phone")
+    overlap = Overlap(STATE_FARM.category_names)
+    found, seen = dict.fromkeys(STATE_FARM.class_ids, 0), dict.fromkeys(STATE_FARM.class_ids, 0)
+    phone = STATE_FARM.mask_names.index("cell phone")
     progress = Progress(len(scenes), "frames measured", log)
     seconds = 0.0
     for number, (classname, scene) in enumerate(scenes):
@@ -246,7 +251,7 @@ def measure(
     return {
         "iou": {name: round(value, 4) for name, value in iou.items()},
         "mean_iou": round(mean_iou(iou), 4),
-        "phone_found": {name: round(found[name] / seen[name], 4) for name in CLASS_IDS if seen[name]},
+        "phone_found": {name: round(found[name] / seen[name], 4) for name in STATE_FARM.class_ids if seen[name]},
         "frames": len(scenes),
         "cpu_ms": round(1000 * seconds / len(scenes), 1),
     }

@@ -4,12 +4,12 @@ Belongs here: where they are and whether they are whole. How they came about is 
 MODEL_CARD.md beside each; what loads them are `masks.loading` and `variants.backbones`, as any other folder.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Final, Literal
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
+from distracted_pipeline.fingerprints import file_digest
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 FILES: Final = ("config.json", "model.safetensors", "preprocessor_config.json")
@@ -33,7 +33,7 @@ def shipped(model: Model, weights: Path = WEIGHTS) -> Path:
             raise _spoilt(path, "is missing", model)
         if name not in listed:
             raise _spoilt(path, f"is not listed in {CHECKSUMS}", model)
-        found = sha256(path)
+        found = file_digest(path)
         if found != listed[name]:
             raise _spoilt(path, f"has SHA-256 {found[:12]}… instead of {listed[name][:12]}…", model)
     return folder
@@ -41,13 +41,7 @@ def shipped(model: Model, weights: Path = WEIGHTS) -> Path:
 
 def write_checksums(folder: Path) -> None:
     """Write the checksums of a model's files: the folder is whole from here on."""
-    write_text(folder / CHECKSUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in FILES))
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    write_text(folder / CHECKSUMS, "".join(f"{file_digest(folder / name)}  {name}\n" for name in FILES))
 
 
 def _listed(folder: Path) -> dict[str, str]:

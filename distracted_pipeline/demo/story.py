@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.mask_quality import BARS, MEAN_BAR, cached_iou, mean_iou, reaches_bars
 from distracted_pipeline.demo.poses import PLANTED
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
-from distracted_pipeline.vocabulary import CLASS_IDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,14 +79,14 @@ def _finding(name: str, rows: "pd.DataFrame") -> Finding:
     if rows.empty:
         return Finding(False, f"{name}: no out-of-fold results")
     improved, worsened = (
-        tuple(CLASS_IDS[number] for number in sorted(rows.loc[rows["verdict"] == verdict, "class_id"]))
+        tuple(STATE_FARM.class_ids[number] for number in sorted(rows.loc[rows["verdict"] == verdict, "class_id"]))
         for verdict in (IMPROVED, WORSENED)
     )
     text = f"{name}: improves {_listed(improved)}, worsens {_listed(worsened)}"
     if name not in EXPECTED:
         return Finding(None, text)
     holds = improved == EXPECTED[name] and not worsened
-    planted = rows[[CLASS_IDS[number] in EXPECTED[name] for number in rows["class_id"]]]
+    planted = rows[[STATE_FARM.class_ids[number] in EXPECTED[name] for number in rows["class_id"]]]
     if len(planted):
         text += f"; largest p of those drawn to differ {planted['p_holm'].max():.4f} (Holm)"
     return Finding(holds, text if holds else f"{text}; drawn is: improves {_listed(EXPECTED[name])}, worsens none")

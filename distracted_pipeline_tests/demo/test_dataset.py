@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo import dataset
 from distracted_pipeline.demo.canvas import BOTTLE, CHAIR, CUP, PERSON, PHONE
 from distracted_pipeline.demo.dataset import DemoDataset, generate
 from distracted_pipeline.demo.poses import PHONE_CLASSES
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import load_settings
-from distracted_pipeline.vocabulary import CLASS_IDS, SEED_SPLIT
 
 TINY = {"drivers": 3, "frames": 1, "test_frames": 3}
 
@@ -44,7 +44,7 @@ def test_every_row_has_its_file_and_every_file_its_row(demo: DemoDataset) -> Non
     assert len(rows(demo.root)) == demo.labelled == 3 * 10
     assert len(list(demo.root.glob("imgs/test/*.jpg"))) == demo.unlabelled == 3
     assert Counter((row["subject"], row["classname"]) for row in rows(demo.root)) == {
-        (subject, classname): 1 for subject in demo.drivers for classname in CLASS_IDS
+        (subject, classname): 1 for subject in demo.drivers for classname in STATE_FARM.class_ids
     }
 
 
@@ -160,7 +160,7 @@ def test_unlabelled_frames_show_strangers_and_names_tell_no_class(tmp_path: Path
     _, plan = dataset._plan(tmp_path, demo_names := ("p002", "p026", "p014"), 4, 20, 0)
     strangers = {frame.driver for frame in plan if frame.picture.parent.name == "test"}
     assert strangers
-    assert strangers.isdisjoint(int(s[1:]) for part in SEED_SPLIT.values() for s in part)
+    assert strangers.isdisjoint(int(s[1:]) for part in dict(STATE_FARM.split).values() for s in part)
     numbers = [int(frame.picture.stem.removeprefix("img_")) for frame in plan]
     assert sorted(numbers) == list(range(1, len(demo_names) * 40 + 21))
     assert abs(np.corrcoef(numbers, np.arange(len(numbers)))[0, 1]) < 0.3

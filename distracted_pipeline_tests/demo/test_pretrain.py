@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo import backbone_training, pretext, pretrain, segmenter_training
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import scene_of
@@ -15,7 +16,6 @@ from distracted_pipeline.demo.shipped import CHECKSUMS, shipped
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
 
 def quiet(line: str) -> None:
@@ -37,7 +37,7 @@ def test_every_answer_of_the_pretext_occurs() -> None:
 
 def test_the_pretext_shows_none_of_the_mask_categories_but_stick_figures() -> None:
     subjects = " ".join(pretext.QUESTIONS["subject"])
-    assert not [name for name in MASK_CATEGORIES if name in subjects]
+    assert not [name for name in STATE_FARM.category_names if name in subjects]
 
 
 def test_arrows_answer_where_they_point() -> None:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.canvas import BOTTLE, CUP, PERSON, PHONE
 from distracted_pipeline.demo.dataset import DRIVERS
 from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import PHONE_CLASSES, PLANTED, PLANTED_PAIRS, Scene, scene_of
 from distracted_pipeline.demo.scenes import paint
-from distracted_pipeline.vocabulary import CLASS_IDS, SEED_SPLIT
 
 STEADY = {"traffic": (), "scenery": 0.0, "flicker": 1.0, "noise_seed": 7}
 """What tells two frames of one pose apart, held still."""
@@ -94,9 +94,9 @@ def test_planted_names_both_classes_of_each_pair() -> None:
 def test_all_other_classes_have_silhouettes_of_their_own() -> None:
     pairs = {frozenset(pair) for pair in PLANTED_PAIRS}
     for number in drivers(2):
-        people = {classname: paint(still(number, classname))[1] == PERSON for classname in CLASS_IDS}
-        for a in CLASS_IDS:
-            for b in CLASS_IDS:
+        people = {classname: paint(still(number, classname))[1] == PERSON for classname in STATE_FARM.class_ids}
+        for a in STATE_FARM.class_ids:
+            for b in STATE_FARM.class_ids:
                 if a < b and frozenset((a, b)) not in pairs:
                     assert (people[a] ^ people[b]).sum() > 1500, (number, a, b)
 
@@ -167,5 +167,5 @@ def test_any_number_of_drivers_covers_the_seeds_split(count: int) -> None:
     names = demo_drivers(count)
     assert len(set(names)) == count
     assert "p002" in names
-    for part in SEED_SPLIT.values():
+    for part in dict(STATE_FARM.split).values():
         assert set(part) & set(names)

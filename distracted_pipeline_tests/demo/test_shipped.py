@@ -7,8 +7,9 @@ import pytest
 
 from distracted_pipeline.demo.mask_quality import BARS, reaches_bars
 from distracted_pipeline.demo.segmenter_training import demo_scenes, measure
-from distracted_pipeline.demo.shipped import CHECKSUMS, FILES, Model, sha256, shipped
+from distracted_pipeline.demo.shipped import CHECKSUMS, FILES, Model, shipped
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.fingerprints import file_digest
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.models import ModelSegmenter
 from distracted_pipeline.settings import Settings
@@ -29,7 +30,7 @@ def test_a_model_is_whole_small_and_described(model: Model, most: int) -> None:
     folder = shipped(model)
     assert sum((folder / name).stat().st_size for name in FILES) <= most
     card = (folder / "MODEL_CARD.md").read_text()
-    assert all(sha256(folder / name) in card for name in FILES)
+    assert all(file_digest(folder / name) in card for name in FILES)
 
 
 def test_a_changed_byte_is_noticed_and_the_remedy_named(copied: Path) -> None:

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo import story
 from distracted_pipeline.demo.poses import PLANTED
 from distracted_pipeline.evaluation.tables import class_accuracy
+from distracted_pipeline.scopes import CROSS_FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import CLASS_IDS, CROSS_FOLDS
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 
-PLANTED_NUMBERS = [CLASS_IDS.index(name) for name in PLANTED]
+PLANTED_NUMBERS = [STATE_FARM.class_ids.index(name) for name in PLANTED]
 CONFUSED = dict(zip(PLANTED_NUMBERS, PLANTED_NUMBERS[1:] + PLANTED_NUMBERS[:1], strict=True))
 """What a classifier without masks says: every planted class is taken for another."""
 
