@@ -1,10 +1,12 @@
-"""The whole chain as a person types it: processes, a fresh Dagster home, files on disk."""
+"""The whole chain as a person types it: processes, a fresh Dagster home, files on disk; then what a change re-makes."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -12,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import distracted_pipeline as dp
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.vocabulary import CLASS_IDS
+from distracted_pipeline.operations.run import run_missing
+from distracted_pipeline.settings import load_settings
 from distracted_pipeline_tests.chain import write_chain_root
 
 pytestmark = pytest.mark.slow
@@ -119,7 +123,7 @@ def test_a_notebook_finds_everything_in_the_data_root(finished: tuple[tuple[Path
     assert set(data.mask(img).flat) == {0, 1, 3, 6}
     held_out = data.predictions("masks_fused").query("fold != 'original'")
     assert sorted(held_out.img) == sorted(data.images.query("classname != ''").img)
-    assert set(data.class_accuracy.class_id) == set(CLASS_IDS)
+    assert set(data.class_accuracy.class_id) == set(STATE_FARM.class_ids)
     assert data.taps(["pooled"], [img])["pooled"].shape[0] == 1
     for variant in ("top_only", "masks_fused"):
         assert (data.cam(variant, img, "c1") >= 0).all()
@@ -127,6 +131,112 @@ def test_a_notebook_finds_everything_in_the_data_root(finished: tuple[tuple[Path
         data.image("nobody.jpg")
     with pytest.raises(DistractedError, match="distracted run --variant lora"):
         data.predictions("lora")
+
+
+@pytest.fixture
+def copied(
+    finished: tuple[tuple[Path, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Callable[[], list[str]]]:
+    """A copy of the finished data root, free to be changed, and a run on it in this process that returns its steps."""
+    (root, home), _ = finished
+    copy = tmp_path / "data"
+    shutil.copytree(root, copy, symlinks=True)  # times of change are copied too: the images count as unchanged
+    monkeypatch.setenv("DISTRACTED_DATA", str(copy))
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+
+    def run() -> list[str]:
+        said: list[str] = []
+        summary = run_missing(load_settings(), log=said.append)
+        assert not summary.failed
+        return [line.partition("  (")[0] for line in said]
+
+    return copy, run
+
+
+NOTHING = ["images", "masks"]
+"""Steps that always run; they find that nothing is missing."""
+
+
+def _set(root: Path, line: str) -> None:
+    with (root / "settings.env").open("a", encoding="utf-8") as settings:
+        settings.write(f"{line}\n")
+
+
+def test_where_nothing_changed_nothing_is_made_whatever_the_times_of_change_say(
+    copied: tuple[Path, Callable[[], list[str]]],
+) -> None:
+    root, run = copied
+    for number, path in enumerate(sorted(path for path in root.glob("[!il]*/**/*") if path.is_file())):
+        os.utime(path, (number, number))
+    assert run() == NOTHING
+
+
+def test_other_masks_make_every_gradcam_anew_and_train_only_what_reads_them(
+    copied: tuple[Path, Callable[[], list[str]]],
+) -> None:
+    root, run = copied
+    shutil.copytree(root / "label_maps", root / "other_maps")
+    for path in (root / "other_maps").glob("*.png"):
+        shutil.copy(root / "label_maps" / "img_5.png", path)
+    _set(root, "DISTRACTED_SEGMENTER=folder:other_maps")
+    assert run() == [
+        *NOTHING,
+        *(f"masks_fused fold {fold}" for fold in ("original", *"01234")),
+        *("class_accuracy", "gradcam top_only", "gradcam masks_fused", "report", "champion"),
+    ]
+    assert run() == NOTHING
+
+
+def test_another_baseline_makes_tables_report_and_champion_anew(
+    copied: tuple[Path, Callable[[], list[str]]],
+) -> None:
+    root, run = copied
+    _set(root, "DISTRACTED_BASELINE=masks_fused")
+    assert run() == [*NOTHING, "class_accuracy", "report", "champion"]
+    assert set(pq.read_table(root / "evaluation" / "class_accuracy.parquet")["baseline"].to_pylist()) == {"masks_fused"}
+    assert run() == NOTHING
+
+
+def test_an_unknown_baseline_is_an_error_that_names_the_variants(
+    copied: tuple[Path, Callable[[], list[str]]],
+) -> None:
+    root, run = copied
+    _set(root, "DISTRACTED_BASELINE=masks_fussed")
+    with pytest.raises(DistractedError, match=r"'masks_fussed', which is no variant.*top_only, masks_fused"):
+        run()
+
+
+def test_another_label_of_a_variant_or_a_lost_summary_makes_the_report_alone(
+    copied: tuple[Path, Callable[[], list[str]]],
+) -> None:
+    root, run = copied
+    catalogue = root / "variants.yaml"
+    catalogue.write_text(catalogue.read_text().replace("top_only: {epochs: 2}", "top_only: {epochs: 2, label: Head}"))
+    assert run() == [*NOTHING, "report"]
+    assert "Head" in (root / "reports" / "latest" / "index.html").read_text()
+    (root / "reports" / "latest" / "summary.html").unlink()
+    assert run() == [*NOTHING, "report"]
+    assert run() == NOTHING
+
+
+def test_files_that_an_older_version_named_seed_are_read_and_nothing_is_trained(
+    copied: tuple[Path, Callable[[], list[str]]],
+) -> None:
+    root, run = copied
+    for folder in (root / "models").glob("*/original"):
+        config = json.loads((folder / "config.json").read_text())
+        del config["classes"]
+        (folder / "config.json").write_text(json.dumps(config | {"fold": "seed"}))
+        folder.rename(folder.with_name("seed"))
+    for path in (root / "predictions").glob("*/original.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"fold": b"seed"}), path)
+        path.rename(path.with_name("seed.parquet"))
+    assert not [step for step in run() if "fold" in step or "features" in step]
+    assert run() == NOTHING
+    data = dp.open(root)
+    assert set(data.predictions("top_only").fold) == {"original", *"01234"}
+    assert data.model("top_only").meta["fold"] == "original"
 
 
 def test_without_data_the_error_names_the_folder_and_the_next_command(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The asset: counts and checks as Dagster shows them, and user errors without a traceback."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,10 @@ def _here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTRACTED_DATA", str(settings.data))
 
 
-def materialize() -> dg.ExecuteInProcessResult:
-    return dg.materialize([images], instance=dg.DagsterInstance.ephemeral(), raise_on_error=False)
+def materialize(**config: object) -> dg.ExecuteInProcessResult:
+    run_config = {"ops": {"images": {"config": config}}}
+    instance = dg.DagsterInstance.ephemeral()
+    return dg.materialize([images], instance=instance, run_config=run_config, raise_on_error=False)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -68,6 +71,21 @@ def test_an_image_of_two_drivers_fails_the_fold_check(settings: Settings) -> Non
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert not result.success
+
+
+def test_only_verify_finds_an_image_that_changed_behind_its_size_and_time(settings: Settings) -> None:
+    def version(**config: object) -> str:
+        (event,) = materialize(**config).asset_materializations_for_node("images")
+        return str((event.tags or {})["dagster/data_version"])
+
+    before = version()
+    photo = settings.data / "imgs/train/c0/img_1.jpg"
+    times, data = photo.stat(), bytearray(photo.read_bytes())
+    data[15] ^= 1  # the density in its JFIF header: the same size, the same pixels, another file
+    photo.write_bytes(data)
+    os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert version() == before
+    assert version(verify=True) != before
 
 
 def test_missing_classes_and_drivers_are_a_warning(settings: Settings) -> None:

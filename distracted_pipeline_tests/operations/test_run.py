@@ -1,7 +1,11 @@
 """The one-process run: when the report grows meanwhile, and how images are told to be read anew."""
 
+from pathlib import Path
+
+import dagster as dg
 import pytest
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import run as room
 from distracted_pipeline.operations.missing import Step
 from distracted_pipeline.settings import Settings
@@ -23,3 +27,21 @@ def test_the_report_grows_while_variants_train_once_two_can_be_compared(
     assert ran.count("report") == reports
     assert [label for label in ran if label != "report"] == [step.label for step in trainings]
     assert ran[-1] != "report"  # the last one comes with the rest of the stage
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_images_are_told_whether_to_read_everything_anew(
+    verify: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    def execute(job: object, step: Step, instance: object, settings: Settings, config: dict[str, object]) -> str:
+        told.append((step.label, config))
+        return "the images cannot be read"
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(room, "_execute", execute)
+    monkeypatch.setattr(room, "open_instance", dg.DagsterInstance.ephemeral)
+    with pytest.raises(DistractedError, match="the images cannot be read"):
+        room.run_missing(Settings(data=tmp_path), verify=verify, log=lambda line: None)
+    assert told == [("images", {"images": {"config": {"verify": True}}} if verify else {})]
