@@ -7,7 +7,6 @@ a row and null on disk.
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -89,11 +88,10 @@ def _row(kind: type[T], fields: Mapping[str, pa.DataType], mapping: str, values:
     return made(kind, known)
 
 
-@cache
 def _fields(kind: type) -> tuple[dict[str, pa.DataType], str]:
     """Return the Arrow type of each field, and the name of the field that is a mapping, empty where none is."""
     hints = get_type_hints(kind, include_extras=True)
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(kind)]
     mapping = next((name for name in names if _bare(hints[name]) == dict[str, float | None]), "")
     return {name: _arrow(hints[name]) for name in names if name != mapping}, mapping
 
