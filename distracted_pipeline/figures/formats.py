@@ -67,7 +67,7 @@ def count(value: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
-    """Return a number that is no proportion: `1.37` or `–`."""
+    """Return a number that is not a proportion: `1.37` or `–`."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", MINUS)
 
 

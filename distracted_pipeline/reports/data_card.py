@@ -33,6 +33,6 @@ def masks_from(report: ReportData) -> str:
 
 
 def model_shown(name: str) -> str:
-    """Return a hub id, or the last part of a local folder: reports travel, home directories should not."""
+    """Return a hub id, or the last part of a local folder: paths of this machine stay out of reports."""
     bare = name.removeprefix(FOLDER_PREFIX)
     return Path(bare).name if Path(bare).is_absolute() else bare

@@ -32,7 +32,7 @@ WIDTH = 320
 """Width of frames and mask overlays in pixels; the height follows the frame."""
 
 CAM_WIDTH = 240
-"""Width of CAM overlays: the maps are coarse anyway."""
+"""Width of CAM overlays in pixels: the maps are coarse anyway."""
 
 QUALITY = 74
 
@@ -182,7 +182,7 @@ def _for_true_class(variant: str, cams: Sequence[_Cam]) -> np.ndarray | None:
 
 
 def _masks(report: ReportData, images: Sequence[Image]) -> tuple[MaskCache | None, set[str], str]:
-    """Return the mask cache, which of the images it holds, and why there is none; fills nothing."""
+    """Return the mask cache, which of the images it holds, and why there is none; never fills it."""
     try:
         cache = open_cache(report.settings)
     except DistractedError as error:  # a report without masks is a report; it says so

@@ -1,4 +1,4 @@
-"""The report's single-file summary in MLflow, beside the trainings that it speaks of.
+"""The report's single-file summary in MLflow, beside the training runs that it reports on.
 
 Only the summary goes there: MLflow's preview follows no relative link. The store itself is `training.tracking`.
 """

@@ -32,8 +32,8 @@ def write_sample(settings: Settings, folder: Path, log: Log = print) -> int:
     """Replace `folder` by a sample of the report on the demo in `settings.data`; return its bytes.
 
     Raises:
-        DistractedError: The data root is no demo or not below the working directory, nothing is evaluated there, or
-            the sample is too large.
+        DistractedError: The data root is not the demo's, or not below the working directory; nothing is evaluated
+            there; or the sample is too large.
     """
     if not settings.synthetic:
         raise DistractedError(f"{settings.data} is not the demo's data root, and photographs stay out of documents.")

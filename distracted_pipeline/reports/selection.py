@@ -144,7 +144,7 @@ def _together(report: ReportData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hardest(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], true: np.ndarray) -> list[list[str]]:
-    """Return for each class the images to whose true class the variants give least, two per driver at most."""
+    """Return for each class the images whose true class gets the least probability, two per driver at most."""
     order = np.argsort(together[np.arange(len(images)), true], kind="stable")
     return [
         _two_per_driver([images[i] for i in order[(true[order] == k) & seen[order]].tolist()], HARDEST)

@@ -71,7 +71,7 @@ class _Handler(SimpleHTTPRequestHandler):
     sys_version = ""
 
     def send_head(self) -> Any:
-        """Refuse what leaves the folder or comes under a foreign name; else as the base class."""
+        """Refuse what lies outside the folder or asks for a foreign host name; else as the base class."""
         # A page elsewhere on the web must not reach this server through a name of its own (DNS rebinding).
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         if host not in _LOCAL_NAMES:

@@ -111,7 +111,6 @@ def original_rows(report: ReportData) -> list[tuple[str, VariantScore | None, Va
     return [(name, dev.get(name), test.get(name)) for name in report.variants if name in dev or name in test]
 
 
-def original_quoted(report: ReportData) -> tuple[tuple[str, float], ...]:
-    """Return the original project's own dev accuracies; none where they are of other drivers, or frames are drawn."""
-    same = report.dataset.split == STATE_FARM.split and report.dataset.has_state_farms_classes
-    return ORIGINAL_QUOTED if same and not report.settings.synthetic else ()
+def of_original_project(report: ReportData) -> bool:
+    """Tell whether the data set is the one that the original project's own numbers are of."""
+    return report.dataset.split == STATE_FARM.split and report.dataset.has_state_farms_classes

@@ -168,6 +168,13 @@ _NEWER = {
 }
 
 
+def test_trainings_that_an_earlier_version_wrote_for_the_original_fold_are_shown(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    folder = small.models / "fine_tune"
+    (folder / "original").rename(folder / "seed")  # what the fold was called
+    assert list(read_report_data(small).runs["fine_tune"]) == ["original", "0", "1", "2", "3", "4"]
+
+
 def test_hostile_drivers_and_image_names_are_text_everywhere(tmp_path: Path) -> None:
     drivers = ["<script>alert(1)", *DRIVERS[:6]]
     root = write_kaggle_tree(tmp_path / "data", drivers, frames=1, test_frames=0)

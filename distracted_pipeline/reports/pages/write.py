@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.evaluation import comparison
 from distracted_pipeline.evaluation.statistics import ALPHA, DRAWS, MIN_DRIVERS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures import dot_plots, formats, matrices
@@ -127,6 +128,11 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         alpha=ALPHA,
         draws=DRAWS,
         original_fold=ORIGINAL_FOLD,
+        IMPROVED=comparison.IMPROVED,
+        WORSENED=comparison.WORSENED,
+        UNDETERMINED=comparison.UNDETERMINED,
+        NOT_TESTABLE=comparison.NOT_TESTABLE,
+        BASELINE=comparison.BASELINE,
     )
     return environment
 
