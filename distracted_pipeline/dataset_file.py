@@ -65,12 +65,10 @@ _LABEL_OPTIONS: Final[dict[Reader, tuple[str, ...]]] = {
     "list": ("root", "file", "files", "columns", "separator", "header", "label_ids", "pattern"),
 }
 _ROLES: Final[dict[Reader, tuple[str, ...]]] = {
-    "kaggle": (),
     "folders": ("path", "driver", "camera", "session"),
     "list": ("path", "label", "driver", "camera", "session"),
 }
 _COLUMNS: Final[dict[Reader, dict[str, int | str]]] = {
-    "kaggle": {},
     "folders": {"path": "img", "driver": "driver"},
     "list": {"path": 0, "label": 1, "driver": 2},
 }
@@ -178,6 +176,8 @@ def _labels(value: Any, ids: tuple[str, ...]) -> LabelSource:
     if unknown:
         also = f"; it has {', '.join(known)}" if known else " and has no options"
         raise _Wrong(f"labels: reader {reader} does not know {unknown[0]!r}{also}")
+    if reader == "kaggle":
+        return LabelSource()
     root = _inside(options.get("root", ""), "root")
     names = _names([options["file"]] if "file" in options else options.get("files", []), "labels: file")
     files = tuple(_inside(name, "file") for name in names)
@@ -205,7 +205,7 @@ def _require_labels(reader: Reader, root: str, files: tuple[str, ...], said: set
         raise _Wrong("labels: reader list needs `file:` or `files:`, relative to the data root")
     if reader == "list" and "label" not in said:
         raise _Wrong("labels: nothing says the class of a frame; name a column `label`, or a group of the pattern")
-    if reader != "kaggle" and "driver" not in said:
+    if "driver" not in said:
         raise _Wrong("labels: nothing says the driver of a frame; name a column `driver`, or a group of the pattern")
     if files and "path" not in said:
         raise _Wrong("labels: columns lacks `path`, which says which frame a line is about")

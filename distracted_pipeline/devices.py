@@ -1,10 +1,11 @@
-"""Which device and which precision: what the op config's words mean on this machine.
+"""Which device and which precision: what the words of `RunOptions` mean on this machine.
 
-Shared by every room that runs a network. Imports torch, so only op bodies and other heavy modules import it.
+Every room that runs a network uses it. It imports torch, so only modules that need torch anyway import it.
 """
 
 import torch
 
+from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 
 
@@ -28,7 +29,7 @@ def resolve_device(device: str = "auto") -> torch.device:
     }
     if not there.get(chosen.type, False):
         raise DistractedError(
-            f"device {device!r} is not there: torch sees no such device. Use auto or cpu, or type: distracted doctor"
+            f"device {device!r} is not there: torch sees no such device. Use auto or cpu, or type: {DOCTOR}"
         )
     return chosen
 

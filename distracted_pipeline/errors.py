@@ -1,7 +1,7 @@
 """The one exception that is meant for the person at the keyboard.
 
-Anything a user can mend raises `DistractedError` with three things in the message: the file or
-setting, the offending value, and the next command to type. Bugs raise whatever Python raises.
+Whatever a user can mend raises `DistractedError`. Its message holds three things: the file or setting, the wrong
+value, and the next command to type. Bugs raise whatever Python raises.
 """
 
 

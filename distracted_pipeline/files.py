@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks the kernel releases at any death.
+"""Files that appear whole or not at all, and locks that end with the process that holds them.
 
 Every room writes through here. What is written (schemas, formats) belongs to the rooms.
 """
@@ -71,9 +71,9 @@ def locked(path: Path, *, what: str, timeout: float = -1) -> Iterator[None]:
     """Hold the lock file `path` for the duration of the block.
 
     Args:
-        path: Lock file; its folder is created. The kernel releases it when the process dies.
+        path: Lock file; its folder is created. The kernel releases the lock when the process ends, however it ends.
         what: What is protected, for the message.
-        timeout: Seconds to wait for another holder; -1 waits for ever.
+        timeout: Seconds to wait for another holder; -1 waits without limit.
 
     Raises:
         DistractedError: Another process still holds it after `timeout` seconds, or the folder is not writable.

@@ -1,7 +1,7 @@
-"""The one rule of staleness: an output carries the fingerprint of its inputs, and is current while that is theirs now.
+"""The one rule of staleness: an output records the fingerprint of its inputs, and is current while they still have it.
 
-Never a time of change. Each room says what its inputs are; here is how they become a fingerprint, where an output
-carries it (key `inputs` of a Parquet file's metadata or of a JSON object), and how it is read back.
+Times of change never count. Each room says what its inputs are; this module makes a fingerprint of them, says where an
+output records it (key `inputs` of a Parquet file's metadata or of a JSON object), and reads it back.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 INPUTS: Final = "inputs"
-"""Key under which an output carries the fingerprint of what it was made from."""
+"""Key under which an output records the fingerprint of what it was made from."""
 
 _DIGITS: Final = 12
 
@@ -23,10 +23,10 @@ def fingerprint(*facts: object) -> str:
 
 
 def recorded_inputs(path: Path) -> str:
-    """Return the fingerprint of the inputs that an output says it was made from.
+    """Return the fingerprint that an output records of its inputs.
 
-    Empty where there is no such file, where it cannot be read, and where an earlier version wrote it without one: in
-    each of these cases the output has to be made again.
+    Empty where the file is absent, cannot be read, or records none because an earlier version wrote it: in each case
+    the output has to be made again.
     """
     try:
         if path.suffix == ".json":
@@ -45,13 +45,13 @@ def recorded_inputs(path: Path) -> str:
 
 
 def is_current(outputs: Iterable[Path], inputs: str) -> bool:
-    """Tell whether every one of an asset's files is there and was made from these inputs; the first carries them."""
+    """Tell whether all of an asset's files are there and were made from these inputs; the first one records them."""
     files = list(outputs)
-    return all(path.is_file() for path in files) and recorded_inputs(files[0]) == inputs
+    return all(path.is_file() for path in files) and recorded_inputs(files[0]) == inputs != ""
 
 
 def file_digest(path: Path) -> str:
-    """Return a file's SHA-256; hashed again only when its size or time of change is another."""
+    """Return a file's SHA-256. In one process it is computed again only when size or time of change differ."""
     status = path.stat()
     return _file_digest(path, status.st_size, status.st_mtime_ns)
 

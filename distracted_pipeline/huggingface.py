@@ -1,4 +1,4 @@
-"""Manners of Hugging Face's libraries, for every room that loads a model.
+"""What every room that loads a Hugging Face model needs: silence about the loading.
 
 Which model, and what is made of it, belongs to the rooms.
 """
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence load reports and progress bars of transformers: what matters is checked, and raised."""
+    """Silence the load reports and progress bars of transformers; what matters in them is checked, and raised."""
     from transformers.utils import logging as hf
 
     level = hf.get_verbosity()

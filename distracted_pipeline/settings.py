@@ -34,7 +34,8 @@ class Settings:
     """One data root and the models that work on it.
 
     Attributes:
-        data: The data root, absolute. Raw data lies in it as Kaggle ships it; everything derived too.
+        data: The data root, absolute. It holds the raw data, as Kaggle ships it or as `dataset.yaml` describes it, and
+            everything that is derived from it.
         backbone: Hugging Face id or local folder of the image classifier that variants build on.
         segmenter: Hugging Face id or local folder of a segmentation model, or `folder:PATH` for masks
             that exist already (PATH relative to the data root).
@@ -43,8 +44,8 @@ class Settings:
         mlflow: Address of an MLflow tracking server; empty is a SQLite file in the data root.
         nightly: Cron line of the automation, which is off where it is empty.
         synthetic: True where the frames are drawn, not photographed; reports say so.
-        dataset: What the frames are of: classes, mask categories, known drivers.
-        notes: What a reader should know about how these settings came about.
+        dataset: Which data set it is: classes, mask categories, known drivers, where labels are read from.
+        notes: Choices made here that a reader should know about.
     """
 
     data: Path
@@ -60,7 +61,7 @@ class Settings:
 
     @property
     def csv(self) -> Path:
-        """Kaggle's `subject,classname,img` list."""
+        """Kaggle's list of `subject,classname,img`; other data sets have none."""
         return self.data / RAW_CSV
 
     @property
@@ -70,7 +71,7 @@ class Settings:
 
     @property
     def subjects_file(self) -> Path:
-        """One subject a line: the partitions of `subject_masks` and `features`."""
+        """One subject on each line: the partitions of `subject_masks` and `features`."""
         return self.data / "subjects.txt"
 
     @property
@@ -110,7 +111,7 @@ class Settings:
 
     @property
     def mlflow_uri(self) -> str:
-        """Tracking store; where it is the data root's own, `cd <data> && mlflow ui` finds the same file."""
+        """Tracking store; `cd <data> && mlflow ui` finds the same file where the store is in the data root."""
         return self.mlflow or f"sqlite:///{self.data / 'mlflow.db'}"
 
     @property

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import DEFAULT_BACKBONE, DEFAULT_SEGMENTER, load_settings
-from distracted_pipeline.vocabulary import SUBJECTS
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +14,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_defaults_are_the_seeds_models_in_data(tmp_path: Path) -> None:
+def test_defaults_are_the_original_projects_models_in_data(tmp_path: Path) -> None:
     settings = load_settings({})
     assert settings.data == tmp_path / "data"
     assert (settings.backbone, settings.segmenter) == (DEFAULT_BACKBONE, DEFAULT_SEGMENTER)
@@ -46,6 +47,21 @@ def test_a_demo_stands_in_for_an_empty_data_folder_and_says_so(tmp_path: Path) -
     assert load_settings({}).data == tmp_path / "data"
 
 
+def test_a_description_alone_makes_a_data_root_and_names_its_drivers(tmp_path: Path) -> None:
+    (tmp_path / "data" / "demo" / "imgs").mkdir(parents=True)
+    (tmp_path / "data" / "dataset.yaml").write_text("classes: {a: one, b: two}\ndrivers: [x, y]\n")
+    settings = load_settings({})
+    assert settings.data == tmp_path / "data"
+    assert (settings.dataset.class_ids, settings.subjects()) == (("a", "b"), ["x", "y"])
+
+
+def test_a_wrong_description_stops_every_command_with_its_entry(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.yaml").write_text("classes: {a: one}\n")
+    with pytest.raises(DistractedError, match=r"dataset\.yaml: classes has 1 entries"):
+        load_settings({})
+
+
 def test_a_model_folder_is_found_relative_to_the_data_root(tmp_path: Path) -> None:
     (tmp_path / "data" / "backbones" / "tiny").mkdir(parents=True)
     (tmp_path / "data" / "label_maps").mkdir()
@@ -56,7 +72,7 @@ def test_a_model_folder_is_found_relative_to_the_data_root(tmp_path: Path) -> No
 
 def test_subjects_are_those_ingest_wrote_else_kaggles_26(tmp_path: Path) -> None:
     settings = load_settings({})
-    assert settings.subjects() == list(SUBJECTS)
+    assert settings.subjects() == list(STATE_FARM.drivers)
     settings.data.mkdir()
     settings.subjects_file.write_text("x1\nx2\n")
     assert settings.subjects() == ["x1", "x2"]

@@ -4,11 +4,11 @@ Placing Kaggle's zip in the data root by hand is just as good; `ingest` reads ei
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
+from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import RAW_CSV, Settings, has_data
 
 COMPETITION = "state-farm-distracted-driver-detection"
@@ -23,7 +23,7 @@ STEPS = f"""\
 """What to do, whichever of the three is missing."""
 
 
-def fetch(settings: Settings, log: Callable[[str], object] = print) -> bool:
+def fetch(settings: Settings, log: Log = print) -> bool:
     """Download the competition's data (about 4 GB) and link it into the data root; False if data is there already.
 
     Raises:
