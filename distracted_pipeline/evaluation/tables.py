@@ -106,8 +106,7 @@ def class_accuracy(settings: Settings, *, log: Log = print) -> ClassAccuracy:
     for name, found in _tables(settings, predictions, confusion).items():
         write_table(settings.evaluation / name, to_table(_KINDS[name], found), notes)
     result = read_class_accuracy(settings)
-    for line in headline(settings).splitlines():
-        log(line)
+    log(f"tables of {len(confusion.variants)} variants over {len(confusion.drivers)} drivers in {settings.evaluation}")
     return result
 
 
