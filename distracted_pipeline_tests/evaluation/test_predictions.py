@@ -1,5 +1,6 @@
 """What a prediction file must be to count, and what is said about one that does not."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,35 @@ def test_names_with_quotes_and_unicode_survive(tmp_path: Path, name: str) -> Non
     assert not found.rejected
     assert found.variants == ("base", "other", name)
     assert found.parts[name, "0"].subject[0] == f"{name}0"
+
+
+def test_files_that_the_version_before_called_seed_are_those_of_the_original_fold(root: Settings) -> None:
+    predict(root, "base")
+    path = predictions_path(root, "base", "original")
+    expected = read_predictions(root).parts["base", "original"]
+    table = pq.read_table(path)
+    former = path.with_name("seed.parquet")
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"fold": b"seed"}), former)
+    path.unlink()
+    found = read_predictions(root)
+    assert not found.rejected
+    assert predictions_path(root, "base", "original") == former
+    assert found.parts["base", "original"].fold == "original"
+    assert (found.parts["base", "original"].probabilities == expected.probabilities).all()
+
+
+def test_a_data_set_of_other_classes_has_its_own_columns(tmp_path: Path) -> None:
+    classes = ("drive", "phone_l", "phone_r", "drink")
+    toy = dataclasses.replace(STATE_FARM, class_ids=classes, class_names=classes)
+    root = make_root(tmp_path / "data", dataset=toy)
+    predict(root, "base", wrong={1: 2})
+    columns = pq.read_schema(predictions_path(root, "base", "0")).names
+    assert columns == ["img", "subject", "true", "p_drive", "p_phone_l", "p_phone_r", "p_drink"]
+    found = read_predictions(root)
+    assert not found.rejected
+    assert found.classes == 4
+    part = found.parts["base", "0"]
+    assert part.probabilities.shape[1] == 4
+    assert (part.predicted[part.true == 1] == 2).all()
+    foreign = read_predictions(dataclasses.replace(root, dataset=dataclasses.replace(toy, class_ids=classes[:3])))
+    assert not foreign.parts

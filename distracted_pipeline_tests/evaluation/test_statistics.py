@@ -220,7 +220,7 @@ def simulate_confusions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two variants' counts [driver, true, predicted]: `effect`, in logits, on some classes of the first one.
 
-    Each driver has a level, each of his films another, each variant its luck with a film, and what is not right
+    Each driver has a level, each of their films another, each variant its luck with a film, and what is not right
     goes to neighbouring classes.
     """
     n = rng.integers(15, 50, (drivers, 10))

@@ -1,5 +1,6 @@
 """The class-wise tables: hand-made predictions in, files and verdicts out."""
 
+import dataclasses
 import json
 from pathlib import Path
 from zlib import crc32
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.comparison_tables import compare, driver_text, read_compared
 from distracted_pipeline.evaluation.predictions import predictions_path, write_predictions
 from distracted_pipeline.evaluation.tables import (
     class_accuracy,
@@ -314,3 +317,35 @@ def test_relabelling_the_classes_and_shuffling_the_rows_moves_the_numbers_with_t
     assert plain["recall"].between(0.5, 0.99).all()
     for c in range(10):
         assert moved.loc[shift[c], columns].tolist() == pytest.approx(plain.loc[c, columns].tolist())
+
+
+def test_a_data_set_of_four_classes_has_tables_of_four_classes(tmp_path: Path) -> None:
+    classes = ("drive", "phone_l", "phone_r", "drink")
+    toy = dataclasses.replace(STATE_FARM, class_ids=classes, class_names=classes)
+    root = make_root(tmp_path / "data", dataset=toy)
+    predict(root, "base", wrong={2: 1})
+    predict(root, "other")
+    result = class_accuracy(root, log=silent)
+    assert verdict_sentence(result.classes, "other") == "1 of 4 classes improved, 0 worsened, 3 undetermined"
+    assert result.confusion.of("base").shape == (12, 4, 4)
+    assert row(result.classes, "other", 2).verdict == "improved"
+    assert len(result.classes) == 2 * 3 * 4
+    assert compare(root, "base", "other")["name"].tolist() == list(classes)
+    cells, _ = driver_text(read_compared(root, "base", "other"))
+    assert cells[0] == ["driver", *classes, "mean"]
+
+
+def test_the_cost_of_a_checkpoint_that_an_older_version_called_seed_is_known(root: Settings) -> None:
+    predict(root, "base", ["original"])
+    folder = root.models / "base" / "seed"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"trainable_parameters": 10, "total_parameters": 99, "seconds": 1.5}')
+    assert set(class_accuracy(root, log=silent).variants["train_seconds"]) == {1.5}
+
+
+def test_a_damaged_description_of_a_checkpoint_leaves_its_cost_unknown(root: Settings) -> None:
+    predict(root, "base", ["0"])
+    folder = root.models / "base" / "0"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"trainable_parameters": 10, "total')
+    assert class_accuracy(root, log=silent).variants["train_seconds"].isna().all()
