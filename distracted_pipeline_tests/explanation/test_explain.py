@@ -1,5 +1,6 @@
 """The stage `gradcam` over fake networks and masks: what is chosen, averaged, written, and what is missing."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.dataset import STATE_FARM, Category
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.explanation import explain, gradcam
@@ -231,3 +232,35 @@ def test_means_are_taken_by_driver_and_say_what_they_rest_on(root: Settings, mon
         "drivers": 0,
         "images": 0,
     }
+
+
+def test_a_data_set_of_four_classes_and_three_categories_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distracted_pipeline.masks import cache
+
+    classes = ("drive", "phone_l", "phone_r", "drink")
+    categories = tuple(Category(name, (0, 0, 0)) for name in ("driver", "phone", "water bottle"))
+    toy = dataclasses.replace(STATE_FARM, class_ids=classes, class_names=classes, categories=categories)
+    root = make_root(tmp_path / "data", dataset=toy)
+    predict(root, "base", wrong={1: 2})
+
+    class Masks:
+        def imgs(self, subject: str) -> list[str]:
+            return [f"{subject}_c{c}_{f}.jpg" for c in range(4) for f in range(3)]
+
+        def mask(self, img: str) -> np.ndarray:
+            return np.repeat(np.array([[0, 1, 2, 3]], np.uint8), 8, 0).repeat(16, 1)
+
+        def content(self, subjects: Sequence[str]) -> str:
+            return "masks"
+
+    monkeypatch.setattr(cache, "open_cache", lambda settings: Masks())
+    replace_networks(monkeypatch)
+    result = gradcam_variant(root, "base", QUIET, images_per_class=1)
+    assert {row.true for row in result.rows} == {0, 1, 2, 3}
+    assert result.table().schema.names[-3:] == ["lift_driver", "lift_phone", "lift_water_bottle"]
+    assert result.rows[0].lift("water bottle") == result.table()["lift_water_bottle"][0].as_py()
+    with np.load(result.folder / "driver_means.npz", allow_pickle=False) as arrays:
+        assert arrays["class_means"].shape == (4, 8, 10)
+    assert len(pq.read_table(result.folder / "lift.parquet")) == 5 * 3

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,14 +16,16 @@ import torch
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.table_schemas import VariantScore
-from distracted_pipeline.evaluation.tables import VARIANTS_FILE
+from distracted_pipeline.evaluation.tables import VARIANTS_FILE, class_accuracy
 from distracted_pipeline.evaluation.tables_io import schema_of
-from distracted_pipeline.serving.champion import FILE, URI, best_variant, crown, registered_version
+from distracted_pipeline.serving import champion
+from distracted_pipeline.serving.champion import FILE, URI, best_variant, champion_current, crown, registered_version
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained, load_trained
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import build_network
+from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 from distracted_pipeline_tests.serving.crowned import TRAINED, quiet
 from distracted_pipeline_tests.variants.tiny import settings_for, variant
 
@@ -146,6 +150,49 @@ def test_a_store_that_is_down_postpones_the_champion(
     assert best.version is None
     assert "distracted sync" in said[0]
     assert not (tmp_path / "data" / "evaluation" / FILE).exists(), "so the next run asks again"
+
+
+def test_the_champion_is_current_until_the_tables_or_its_model_are_not(crowned: Settings, tmp_path: Path) -> None:
+    assert champion_current(crowned)
+    root = tmp_path / "data"
+    shutil.copytree(crowned.data, root)
+    settings = dataclasses.replace(crowned, data=root)
+    for path in root.rglob("*.parquet"):
+        os.utime(path, (0, 0))
+    assert champion_current(settings)
+    assert not champion_current(dataclasses.replace(settings, baseline=TRAINED[1])), "the tables are not"
+    assert not champion_current(dataclasses.replace(settings, mlflow="http://elsewhere:5000")), "not registered there"
+    record = settings.evaluation / FILE
+    whole = record.read_text()
+    for text in (whole[:40], "[]", json.dumps({k: v for k, v in json.loads(whole).items() if k != "inputs"})):
+        record.write_text(text)
+        assert not champion_current(settings)
+    record.write_text(whole)
+    assert champion_current(settings)
+    config = settings.models / json.loads(whole)["variant"] / "original" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "fingerprint": "another"}))
+    assert not champion_current(settings)
+
+
+def test_where_no_variant_has_predicted_every_fold_no_champion_is_missing(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    predict(root, "base", ["0", "1"])
+    assert not champion_current(root), "there are no tables"
+    class_accuracy(root, log=quiet)
+    assert champion_current(root)
+
+
+def test_a_champion_that_the_version_before_registered_is_not_registered_again(
+    crowned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tag called the original fold `seed`."""
+    there = registered_version(crowned)
+    assert there is not None
+    former = SimpleNamespace(version=there.version, tags={**there.tags, "fold": "seed"})
+    monkeypatch.setattr(champion, "registered_version", lambda settings: former)
+    again = crown(crowned, log=quiet)
+    assert again is not None
+    assert again.version == "1"
 
 
 @pytest.mark.parametrize("family", ["mobilenet_v2", "convnext"])
