@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
@@ -44,10 +45,11 @@ class Wanted(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An image without a mask, and why."""
+    """An image without a mask, and why; `changed`: its bytes are not those of the manifest."""
 
     img: str
     reason: str
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,8 @@ def segment_images(
                 data = reader.bytes(wanted.path)
                 same = hashlib.sha256(data).hexdigest() == wanted.sha256
             if not same:
-                return Failure(
-                    wanted.img, f"{wanted.path} has changed since ingest (its SHA-256 is another); run: distracted run"
-                )
+                why = f"{wanted.path} has changed since ingest (its SHA-256 is another)"
+                return Failure(wanted.img, f"{why}. The next run reads it anew; type: {RUN}", changed=True)
             with clock.stage("decode"):
                 image = decode_rgb(data, wanted.path)
             with clock.stage("preprocess"):

@@ -22,6 +22,7 @@ from distracted_pipeline.images.archive import SEPARATOR
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import OK
+from distracted_pipeline.images.recheck import distrust
 from distracted_pipeline.masks.batching import Failure, Wanted, segment_images
 from distracted_pipeline.masks.cache import INDEX, SOURCE_DIGITS, Index, Mask, MaskCache, rows_digest, write_table
 from distracted_pipeline.masks.segmenter import Segmenter
@@ -199,7 +200,9 @@ def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> F
     writer = _Writer(
         cache, subject, {"segmenter": segmenter.name, "precision": str(getattr(segmenter, "precision", ""))}, clock
     )
+    paths = {item.img: item.path for item in wanted}
     failed: dict[str, str] = {}
+    changed: list[str] = []
     progress = Progress(len(missing), f"masks of {subject}", log)
     with ImageReader(data) as reader:
         try:
@@ -208,13 +211,16 @@ def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> F
                 for result in masks:
                     if isinstance(result, Failure):
                         failed[result.img] = result.reason
+                        if result.changed:
+                            changed.append(paths[result.img])
                         log(f"{subject}: no mask for {result.img}: {result.reason}")
                     else:
                         writer.add(result)
                     progress.advance()
         finally:
             writer.flush()
-    paths = {item.img: item.path for item in wanted}
+            if changed:
+                distrust(source.settings, changed)
     quarantined = {img: {"reason": why, "stamp": _stamp(data, paths[img])} for img, why in failed.items()}
     index = _summarise(cache, subject, rows_digest(rows), quarantined)
     cache.write_index(subject, index)

@@ -18,13 +18,14 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.images.manifest import of_subject, read_manifest, write_manifest
-from distracted_pipeline.masks import fill as engine
+from distracted_pipeline.masks import fill
 from distracted_pipeline.masks.cache import Mask, MaskCache, open_cache, rows_digest
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import CLASS_IDS, KAGGLE_LABELLED, SUBJECTS
 
+DRIVERS = STATE_FARM.drivers
 SIZE = (480, 640)
 NO_OP_BAR_S = 2.0
 RANDOM, DIFFERENT = 2_000, 64
@@ -60,12 +61,12 @@ def build(settings: Settings, images: int) -> None:
     draw_frame(0, 0, 0, SIZE[::-1]).save(settings.data / "frame.jpg")
     maps = settings.data / "maps"
     maps.mkdir()
-    subjects = np.sort(np.array(SUBJECTS)[np.arange(images) % len(SUBJECTS)]).tolist()
+    subjects = np.sort(np.array(DRIVERS)[np.arange(images) % len(DRIVERS)]).tolist()
     manifest = pa.table(
         {
             "img": [f"img_{i}.jpg" for i in range(images)],
             "subject": subjects,
-            "classname": [CLASS_IDS[i % 10] for i in range(images)],
+            "classname": [STATE_FARM.class_ids[i % 10] for i in range(images)],
             "split": ["train"] * images,
             "fold": pa.array([0] * images, pa.int8()),
             "path": ["frame.jpg"] * images,
@@ -78,17 +79,17 @@ def build(settings: Settings, images: int) -> None:
     )
     write_manifest(settings, manifest, "")
     cache = open_cache(settings)
-    encoded = [encode(blobs(seed)) for seed in range(DIFFERENT)]
+    encoded = [encode(blobs(seed), cache.categories) for seed in range(DIFFERENT)]
     number = 0
-    for subject in SUBJECTS:
+    for subject in DRIVERS:
         rows = of_subject(manifest, subject)
         masks = []
         for row in rows.to_pylist():
             masks.append(Mask(row["img"], row["sha256"][:16], SIZE, *encoded[number % DIFFERENT]))
             number += 1
-        for start in range(0, len(masks), engine.SHARD_IMAGES):
-            cache.write_shard(subject, masks[start : start + engine.SHARD_IMAGES], {})
-        cache.write_index(subject, engine._summarise(cache, subject, rows_digest(rows), {}))
+        for start in range(0, len(masks), fill.SHARD_IMAGES):
+            cache.write_shard(subject, masks[start : start + fill.SHARD_IMAGES], {})
+        cache.write_index(subject, fill._summarise(cache, subject, rows_digest(rows), {}))
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -99,7 +100,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 @click.command()
-@click.option("--images", default=KAGGLE_LABELLED, show_default=True, help="Masks in the cache.")
+@click.option("--images", default=STATE_FARM.frames, show_default=True, help="Masks in the cache.")
 def main(images: int) -> None:
     """Print the times of random access, of streaming one driver, and of `masks` with nothing to do."""
     with TemporaryDirectory() as folder:
@@ -107,7 +108,7 @@ def main(images: int) -> None:
         build(settings, images)
         files = [path for path in settings.masks.rglob("*") if path.is_file()]
         click.echo(
-            f"{images:,} masks of {len(SUBJECTS)} drivers: {len(files)} files, "
+            f"{images:,} masks of {len(DRIVERS)} drivers: {len(files)} files, "
             f"{sum(path.stat().st_size for path in files):,} bytes"
         )
         imgs = read_manifest(settings)["img"].to_pylist()
@@ -119,7 +120,7 @@ def main(images: int) -> None:
             f"one mask at random: median {np.median(each):.2f} ms, 95% {np.quantile(each, 0.95):.2f} ms, "
             f"most {max(each):.1f} ms (its shard is read), of {len(each):,}"
         )
-        subject, count = SUBJECTS[0], len(cache.imgs(SUBJECTS[0]))
+        subject, count = DRIVERS[0], len(cache.imgs(DRIVERS[0]))
         fresh = open_cache(settings)
         spent = milliseconds(lambda: [mask.shape for _, mask in fresh.masks(subject)])
         click.echo(f"streaming one driver: {count} masks in {spent:.0f} ms, {spent / count:.2f} ms a mask")

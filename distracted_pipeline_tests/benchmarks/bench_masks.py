@@ -38,8 +38,9 @@ from distracted_pipeline_tests.masks.reference import scene
 
 SIZE = (480, 640)
 QUERIES, LABELS = 100, 133
+CATEGORIES = 6
 TABLE = np.zeros(LABELS, np.uint8)
-TABLE[[0, 39, 67, 41, 2, 56]] = range(1, 7)  # COCO's person, bottle, cell phone, cup, car, chair
+TABLE[[0, 39, 67, 41, 2, 56]] = range(1, CATEGORIES + 1)  # COCO's person, bottle, cell phone, cup, car, chair
 WHOLE_BAR, POST_BAR = 10, 12
 TURN = 6
 """Images before the other side has its turn: the hundred masks that the reference frees leave our caches cold."""
@@ -97,11 +98,11 @@ class Reference:
 
 
 class Ours:
-    """The stages of `masks.pipeline`, called one after the other."""
+    """The stages of `masks.batching`, called one after the other."""
 
     def __init__(self, processor: Any, folder: Path) -> None:
         self.preprocess = Preprocessor(processor)
-        self.cache = MaskCache(folder, "bench")
+        self.cache = MaskCache(folder, "bench", CATEGORIES)
         self.waiting: list[Mask] = []
 
     def load(self, data: bytes) -> np.ndarray:
@@ -115,7 +116,7 @@ class Ours:
         return panoptic_map(queries, TABLE, SIZE, Thresholds(), (384, 384))
 
     def store(self, mask: np.ndarray, name: str) -> None:
-        runs, values, areas = encode(mask)
+        runs, values, areas = encode(mask, CATEGORIES)
         self.waiting.append(Mask(name, "0" * 16, SIZE, runs, values, areas))
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -134,6 +135,21 @@ def test_damage_since_ingest_is_quarantined_and_the_rest_completed(frames: Setti
     assert "no such file" in result.failed[rows[4]["img"]]
     recorded = json.loads((bright_cache(frames).folder("p002") / "index.json").read_text())["quarantined"]
     assert {img: item["reason"] for img, item in recorded.items()} == result.failed
+
+
+def test_an_image_that_changed_behind_its_size_and_time_has_its_mask_after_the_next_run(frames: Settings) -> None:
+    img, path = first_path(frames, "p002")
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-3] ^= 1  # the last coded byte: the image still decodes
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    ingest(frames, log=quiet)  # which trusts size and time
+    failed = fill_subject(frames, "p002", QUIET, segmenter=Bright()).failed
+    assert list(failed) == [img]
+    assert failed[img].endswith("The next run reads it anew; type: distracted run")
+    ingest(frames, log=quiet)
+    result = fill_subject(frames, "p002", QUIET, segmenter=Bright())
+    assert (result.done, result.reused, result.failed) == (1, 19, {})
 
 
 def test_undecodable_image_of_the_right_bytes_is_quarantined(frames: Settings) -> None:

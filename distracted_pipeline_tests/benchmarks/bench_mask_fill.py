@@ -1,8 +1,8 @@
-"""The mask engine at work: memory over many images, a whole archive, throughput of the real architecture.
+"""Filling the mask cache: memory over many images, a whole archive, throughput of the real architecture.
 
-    python -m distracted_pipeline_tests.benchmarks.bench_mask_engine memory
-    python -m distracted_pipeline_tests.benchmarks.bench_mask_engine archive state-farm-80x60.zip
-    python -m distracted_pipeline_tests.benchmarks.bench_mask_engine throughput --device cuda --images 22424
+    python -m distracted_pipeline_tests.benchmarks.bench_mask_fill memory
+    python -m distracted_pipeline_tests.benchmarks.bench_mask_fill archive state-farm-80x60.zip
+    python -m distracted_pipeline_tests.benchmarks.bench_mask_fill throughput --device cuda --images 22424
 
 Models have random weights: what is measured is time and memory, not masks. Each figure comes from a process of its own.
 """
@@ -18,6 +18,8 @@ from typing import Any
 
 import click
 
+from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 
 MEMORY_BAR = 1.10
@@ -31,15 +33,14 @@ def quiet(line: str) -> None:
 
 def write_frames(root: Path, count: int, drivers: int = 26) -> None:
     """Write a Kaggle tree of 640x480 frames; a few pictures, each file with bytes of its own behind its end."""
-    from distracted_pipeline.vocabulary import CLASS_IDS, SUBJECTS
     from distracted_pipeline_tests.benchmarks.bench_masks import jpeg
 
     pictures = [jpeg(seed) for seed in range(16)]
-    for name in CLASS_IDS:
+    for name in STATE_FARM.class_ids:
         (root / "imgs" / "train" / name).mkdir(parents=True)
     lines = ["subject,classname,img"]
     for i in range(count):
-        subject, name = SUBJECTS[i * drivers // count], CLASS_IDS[i % 10]
+        subject, name = STATE_FARM.drivers[i * drivers // count], STATE_FARM.class_ids[i % 10]
         (root / "imgs" / "train" / name / f"img_{i}.jpg").write_bytes(pictures[i % 16] + b"%d" % i)
         lines.append(f"{subject},{name},img_{i}.jpg")
     (root / "driver_imgs_list.csv").write_text("\n".join(lines) + "\n")
@@ -52,7 +53,7 @@ def fill(settings: Settings, device: str = "auto", precision: str = "auto", batc
     from distracted_pipeline.masks.fill import fill_missing
 
     started = time.monotonic()
-    results = fill_missing(settings, device=device, precision=precision, batch_size=batch_size, log=quiet).values()
+    results = fill_missing(settings, options=RunOptions(device, precision, batch_size, quiet)).values()
     seconds = time.monotonic() - started
     cpu: Counter[str] = Counter()
     for result in results:
@@ -156,7 +157,7 @@ def say(found: dict[str, Any]) -> None:
 
 @click.group()
 def main() -> None:
-    """Measure the mask engine."""
+    """Measure filling the mask cache."""
 
 
 @main.command()
