@@ -67,7 +67,7 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
 
     Raises:
         DistractedError: There is no manifest, the backbone is not there, or the starting checkpoint is no variant of
-            the catalogue and not trained.
+            the catalogue and is not trained.
     """
     found = {
         "config_fingerprint": config.fingerprint(),
@@ -115,7 +115,7 @@ def write_weights(path: Path, state: State) -> None:
 
 
 def find_meta(folder: Path) -> dict[str, Any] | None:
-    """Return `config.json` of a checkpoint, or None: there is none, or only one that another version wrote.
+    """Return `config.json` of a checkpoint, or None: there is none, or only one that this version cannot read.
 
     Raises:
         DistractedError: The file is damaged.

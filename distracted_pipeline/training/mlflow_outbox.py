@@ -43,7 +43,7 @@ def finish_run(
         history: One entry per epoch; every number but `epoch` becomes a metric at that step.
         metrics: Final numbers, logged at the last epoch.
         figures: SVG documents by file name.
-        log: Receives what did not work.
+        log: Hears what did not work.
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)  # left by a training that this one replaces
     steps = [[key, value, line["epoch"]] for line in history for key, value in line.items() if key != "epoch"]

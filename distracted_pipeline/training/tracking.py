@@ -126,7 +126,7 @@ def reopen_or_start(
         params: The variant's options.
         tags: At least `variant` and `fold`.
         run_id: The run of the training that is resumed; it goes on if the store still has it.
-        log: Receives what did not work.
+        log: Hears what did not work.
     """
     every_tag = {**code_tags(), **process_tags(settings.data), **tags}
     text = {key: str(value) for key, value in params.items()}
