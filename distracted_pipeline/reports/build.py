@@ -24,6 +24,7 @@ from distracted_pipeline.images.ingest import PROBLEMS_NAME
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.progress import Log
+from distracted_pipeline.reports.data_card import model_shown
 from distracted_pipeline.reports.folders import (
     RECORD,
     find_latest,
@@ -135,11 +136,11 @@ def report_inputs(settings: Settings) -> str:
     catalogue = load_catalogue(settings)
     cams = sorted(gradcam_folder(settings, "").glob(f"*/{ROWS_FILE}"))
     records = sorted(settings.models.glob("*/*/config.json"))
-    shown = (settings.baseline, settings.synthetic, settings.notes, settings.backbone, settings.segmenter)
+    models = [model_shown(name) for name in (settings.backbone, settings.segmenter)]
     return fingerprint(
         CODE_VERSION,
         {path.name: file_digest(path) for path in sorted(TEMPLATES.iterdir()) if path.is_file()},
-        (*shown, settings.mlflow),
+        (settings.baseline, settings.synthetic, settings.notes, models, settings.mlflow),
         dataclasses.asdict(settings.dataset),
         {name: config.model_dump(mode="json") for name, config in catalogue.items()},
         _content(settings.manifest),
