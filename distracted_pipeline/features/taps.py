@@ -1,4 +1,4 @@
-"""Cached taps: what the frozen part of a backbone makes of every image, computed once.
+"""Cached taps: the outputs of the frozen part of a backbone for every image, computed once.
 
 Layout: `features/<fingerprint>/subject=<s>/<tap>.npy`, fp16 (`pixels`: uint8), memory-mapped. `rows.parquet` beside
 them lists the images in the order of the rows, and in its metadata the precision that the backbone ran in. The cache on

@@ -1,4 +1,4 @@
-"""How much reduced precision changes the masks: the same images in fp32 beside it.
+"""How much reduced precision changes the masks: some images once more in fp32.
 
 Belongs here: the comparison, and its record beside the cache. Which precision a device takes is `devices`.
 """

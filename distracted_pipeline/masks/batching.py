@@ -199,7 +199,7 @@ class _Batches:
     def _halve(self, tried: int) -> None:
         self._chosen = tried // 2
         self._log(f"out of memory with {tried} images at once; continuing with {self._chosen}")
-        # Not before the exception is gone: its traceback holds the failed batch's tensors.
+        # Only now: as long as the exception lived, its traceback held the failed batch's tensors.
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -215,7 +215,7 @@ class _Named(NamedTuple):
 
 
 class _Whole:
-    """Any segmenter in the shape of a staged one: all its work happens in `forward`."""
+    """Makes any segmenter a staged one; all its work happens in `forward`."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter

@@ -344,7 +344,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        # Through a file of its own: memory mapping would keep replaced shards alive.
+        # Read, not memory-mapped: a mapping would keep replaced shards alive.
         return pq.ParquetFile(path).read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DistractedError(f"{path} cannot be read ({error}). Delete it, then type: {REMEDY}") from error

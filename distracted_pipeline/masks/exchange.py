@@ -1,4 +1,4 @@
-"""Masks in and out of the cache as files, and old caches away.
+"""Masks exported and imported as files, and old caches removed.
 
 Belongs here: other formats and housekeeping, as plain functions that the command line calls.
 """

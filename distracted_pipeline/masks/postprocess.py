@@ -21,7 +21,7 @@ from torch.nn import functional
 from distracted_pipeline.masks.segmenter import Thresholds
 
 _VECTORISED_PERIMETER = 128
-"""Up to this height plus width torch upsamples across channels, and the last bit depends on how many there are."""
+"""Where height plus width is at most this, torch upsamples across channels, and their number decides the last bit."""
 
 
 @dataclass(frozen=True)

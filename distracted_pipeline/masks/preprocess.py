@@ -18,7 +18,7 @@ class Preprocessor:
     """One image to `pixel_values`, bit-identical to the processor's.
 
     Normalising is a look-up in a table that the processor itself fills. For every new image size the
-    short way is compared with the processor once; where the two differ (cropping, padding, …) the
+    short way is compared with the processor once; where they differ (cropping, padding, …) the
     processor does the work.
 
     Args:
@@ -100,5 +100,5 @@ class Preprocessor:
 
 
 def _noise(height: int, width: int) -> np.ndarray:
-    """Return a picture to compare routes with; an even one would hide that its parts went elsewhere."""
+    """Return noise to compare routes with: a plain picture would hide misplaced pixels."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -2,8 +2,8 @@
 
 Belongs here: the arithmetic. When it stands in for a processor's own resize is `preprocess`.
 
-PIL resizes bytes along one axis, then along the other (always the width first, or by the sizes, as its version
-has it), with weights of 22 binary digits, and rounds to bytes after each. Every product and sum is an integer
+PIL resizes bytes along one axis, then along the other (depending on its version: the width first, or in an order that
+the sizes decide), with weights of 22 binary digits, and rounds to bytes after each. Every product and sum is an integer
 far below 2^53, so a float64 matrix product gives exactly the same, in whatever order a device adds. Other
 resizes (torchvision's, a GPU's samplers) do not.
 """

@@ -35,8 +35,8 @@ class Source:
     """Where masks come from: the segmenter in the settings, loaded when the first mask is missing.
 
     Attributes:
-        settings: Name it.
-        given: Stands in for it.
+        settings: Name the segmenter.
+        given: Used instead of the one that the settings name.
         options: How it runs; a GPU is claimed when the segmenter is loaded.
     """
 
@@ -84,8 +84,8 @@ class Source:
         """Make the cache's folder ready for masks of this segmenter.
 
         Raises:
-            DistractedError: The masks that are there are of another precision, or of other categories (a segmenter
-                of one's own has a fingerprint of its own, which need not name them).
+            DistractedError: The masks that are there are of another precision, or of other categories (which the
+                fingerprint of a custom segmenter may leave out).
         """
         mine, there = self.about(), self.cache.about()
         if there.get(CATEGORIES, mine[CATEGORIES]) != mine[CATEGORIES]:

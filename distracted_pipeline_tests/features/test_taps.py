@@ -28,7 +28,7 @@ def quiet(line: str) -> None:
     """Drop a log line."""
 
 
-QUIET = RunOptions(log=quiet)
+QUIET = RunOptions(device="cpu", log=quiet)
 
 
 def direct(settings: Settings, imgs: list[str]) -> dict[str, torch.Tensor]:
@@ -48,7 +48,7 @@ def direct(settings: Settings, imgs: list[str]) -> dict[str, torch.Tensor]:
 def test_cached_taps_are_those_of_the_images_in_any_order(prepared: Settings) -> None:
     store = TapStore(prepared)
     for subject in ("p012", "p081"):
-        store.ensure(subject, TAPS, RunOptions(batch_size=7, log=quiet))
+        store.ensure(subject, TAPS, RunOptions(device="cpu", batch_size=7, log=quiet))
     table = read_manifest(prepared)
     imgs = [*of_subject(table, "p081")["img"].to_pylist()[:3], *of_subject(table, "p012")["img"].to_pylist()[5:8]]
     np.random.default_rng(0).shuffle(imgs)
@@ -108,7 +108,7 @@ def test_a_failed_pass_leaves_no_tap_and_no_temporary(own_root: Settings, monkey
     real = trunk.taps
     monkeypatch.setattr(trunk, "taps", lambda x, names: real(x, names) if next(calls) < 1 else 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        store.ensure("p002", ("pooled",), RunOptions(batch_size=8, log=quiet))
+        store.ensure("p002", ("pooled",), RunOptions(device="cpu", batch_size=8, log=quiet))
     assert [path.name for path in store.folder("p002").iterdir()] == [".lock"]
     assert store.missing("p002", ("pooled",)) == ["pooled"]
 
@@ -199,17 +199,19 @@ def test_auto_follows_the_taps_that_are_there_and_another_precision_is_refused_w
 ) -> None:
     store = TapStore(own_root)
     shutil.rmtree(store.root, ignore_errors=True)  # what other tests have filled
-    store.ensure("p002", ("pooled",), RunOptions(precision="bf16", log=quiet))
+    store.ensure("p002", ("pooled",), RunOptions(device="cpu", precision="bf16", log=quiet))
     store.ensure("p012", ("pooled",), QUIET)
     assert labels(store, "p002") == labels(store, "p012") == b"bf16"
     with pytest.raises(
         DistractedError, match=r"made in bf16, so none in fp32 .*precision to auto or bf16, or delete.*distracted run"
     ):
-        store.ensure("p014", ("pooled",), RunOptions(precision="fp32", log=quiet))
+        store.ensure("p014", ("pooled",), RunOptions(device="cpu", precision="fp32", log=quiet))
     assert store.missing("p014", ("pooled",)) == ["pooled"]
-    assert store.ensure("p002", ("pooled",), RunOptions(precision="fp32", log=quiet)).computed == ()  # nothing to mix
+    assert (
+        store.ensure("p002", ("pooled",), RunOptions(device="cpu", precision="fp32", log=quiet)).computed == ()
+    )  # nothing to mix
     shutil.rmtree(store.root)
-    store.ensure("p014", ("pooled",), RunOptions(precision="fp32", log=quiet))
+    store.ensure("p014", ("pooled",), RunOptions(device="cpu", precision="fp32", log=quiet))
     assert labels(store, "p014") == b"fp32"
 
 
@@ -258,7 +260,7 @@ def test_content_stays_while_nothing_changes_and_is_empty_while_a_tap_is_missing
     store.ensure("p012", ("pooled",), QUIET)
     assert store.content("p012", ("pooled",)) not in ("", before)
     shutil.rmtree(store.root)
-    store.ensure("p002", ("pooled",), RunOptions(precision="bf16", log=quiet))
+    store.ensure("p002", ("pooled",), RunOptions(device="cpu", precision="bf16", log=quiet))
     assert store.content("p002", ("pooled",)) not in ("", before)
 
 

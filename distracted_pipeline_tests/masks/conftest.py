@@ -21,7 +21,7 @@ def quiet(line: str) -> None:
     """Drop a log line."""
 
 
-QUIET = RunOptions(log=quiet)
+QUIET = RunOptions(device="cpu", log=quiet)
 
 
 class Bright:

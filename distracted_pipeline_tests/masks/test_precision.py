@@ -59,13 +59,13 @@ def test_resizing_on_the_device_changes_no_mask(tiny_mask2former: Path, tmp_path
 
 def test_agreement_is_recorded_once_beside_reduced_masks_and_not_for_fp32(ingested: Settings) -> None:
     lines: list[str] = []
-    fill_subject(ingested, "p002", options=RunOptions(precision="bf16", log=lines.append))
+    fill_subject(ingested, "p002", options=RunOptions(device="cpu", precision="bf16", log=lines.append))
     agreement = recorded(open_cache(ingested).root)
     assert agreement is not None
     assert (agreement.precision, agreement.images) == ("bf16", 10)
     assert sum("bf16 against fp32 on 10 images" in line for line in lines) == 1
     lines.clear()
-    fill_subject(ingested, "p014", options=RunOptions(log=lines.append))
+    fill_subject(ingested, "p014", options=RunOptions(device="cpu", log=lines.append))
     assert not [line for line in lines if "against fp32" in line]
     for path in ingested.masks.glob("*/"):
         path.rename(ingested.data / "elsewhere")
@@ -74,13 +74,13 @@ def test_agreement_is_recorded_once_beside_reduced_masks_and_not_for_fp32(ingest
 
 
 def test_auto_keeps_the_precision_of_the_masks_that_are_there_and_another_is_refused(ingested: Settings) -> None:
-    fill_subject(ingested, "test-000", options=RunOptions(precision="bf16", log=quiet))
+    fill_subject(ingested, "test-000", options=RunOptions(device="cpu", precision="bf16", log=quiet))
     lines: list[str] = []
-    assert fill_subject(ingested, "p002", options=RunOptions(log=lines.append)).done == 10
+    assert fill_subject(ingested, "p002", options=RunOptions(device="cpu", log=lines.append)).done == 10
     assert lines[0].endswith("on cpu, bf16")
     with pytest.raises(DistractedError, match=r"made in bf16, so none in fp32 .*precision to auto or bf16"):
-        fill_subject(ingested, "p014", options=RunOptions(precision="fp32", log=quiet))
+        fill_subject(ingested, "p014", options=RunOptions(device="cpu", precision="fp32", log=quiet))
     assert open_cache(ingested).imgs("p014") == []
     assert (
-        fill_subject(ingested, "p002", options=RunOptions(precision="fp32", log=quiet)).reused == 10
+        fill_subject(ingested, "p002", options=RunOptions(device="cpu", precision="fp32", log=quiet)).reused == 10
     )  # nothing to make, nothing to mix

@@ -28,28 +28,38 @@ def frames(count: int = 4, size: tuple[int, int] = (64, 48)) -> list[np.ndarray]
     return [np.asarray(draw_frame(i, i % 10, 0, size)) for i in range(count)]
 
 
-def test_mask2former_masks_are_those_of_transformers(tiny_mask2former: Path, tmp_path: Path) -> None:
-    segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(tiny_mask2former)))
-    assert isinstance(segmenter, StagedSegmenter)
+def test_mask2former_masks_are_those_of_transformers(tmp_path: Path) -> None:
     images = [*frames(3), *frames(2, (97, 130))]
-    maps = segmenter.segment(images, [str(i) for i in range(5)])
-    model = Mask2FormerForUniversalSegmentation.from_pretrained(tiny_mask2former).eval()
-    processor = AutoImageProcessor.from_pretrained(tiny_mask2former, backend="pil")
+    for seed in range(3, 33):  # what random weights find is the machine's affair: look for some that find something
+        folder = save_tiny_mask2former(tmp_path / str(seed), seed)
+        expected = by_transformers(folder, images)
+        if len(np.unique(np.concatenate([mask.ravel() for mask in expected]))) > 2:
+            break
+    else:
+        pytest.fail("no seed whose weights find two categories")
+    # In fp32 on the CPU, as the reference runs, whatever devices there are.
+    segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(folder)), "cpu", "fp32")
+    assert isinstance(segmenter, StagedSegmenter)
+    for mask, right in zip(segmenter.segment(images, [str(i) for i in range(5)]), expected, strict=True):
+        assert mask.shape == right.shape
+        assert (mask == right).mean() > 0.999
+
+
+def by_transformers(folder: Path, images: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the masks of a Mask2Former as transformers alone makes them."""
+    model = Mask2FormerForUniversalSegmentation.from_pretrained(folder).eval()
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     table, _ = category_table(dict(enumerate(LABELS)), "", STATE_FARM.categories)
-    found = set()
-    for image, mask in zip(images, maps, strict=True):
+    masks = []
+    for image in images:
+        # Batched as the segmenter batches: the last bit of a convolution depends on the batch.
+        same = [other for other in images if other.shape == image.shape]
         with torch.no_grad():
-            # Batched as the segmenter batches: the last bit of a convolution depends on the batch.
-            same = [other for other in images if other.shape == image.shape]
             outputs = model(**processor(images=same, return_tensors="pt"))
-        position = next(i for i, other in enumerate(same) if other is image)
-        expected, _ = panoptic_reference(
-            outputs.class_queries_logits[position], outputs.masks_queries_logits[position], table, image.shape[:2]
-        )
-        assert mask.shape == image.shape[:2]
-        assert (mask == expected).mean() > 0.999
-        found |= set(np.unique(mask))
-    assert len(found) > 2  # not merely empty masks that agree
+        place = next(i for i, other in enumerate(same) if other is image)
+        classes, logits = outputs.class_queries_logits[place], outputs.masks_queries_logits[place]
+        masks.append(panoptic_reference(classes, logits, table, image.shape[:2])[0])
+    return masks
 
 
 def test_hub_model_that_is_not_there_names_model_setting_and_files(tmp_path: Path) -> None:
