@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -134,14 +134,13 @@ def test_a_notebook_finds_everything_in_the_data_root(finished: tuple[tuple[Path
 
 
 @pytest.fixture
-def copied(
+def changeable(
     finished: tuple[tuple[Path, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, Callable[[], list[str]]]:
-    """A copy of the finished data root, free to be changed, and a run on it in this process that returns its steps."""
+) -> Iterator[tuple[Path, Callable[[], list[str]]]]:
+    """The finished data root, put back afterwards, and a run on it in this process that returns its steps."""
     (root, home), _ = finished
-    copy = tmp_path / "data"
-    shutil.copytree(root, copy, symlinks=True)  # times of change are copied too: the images count as unchanged
-    monkeypatch.setenv("DISTRACTED_DATA", str(copy))
+    shutil.copytree(root, tmp_path / "kept", symlinks=True)  # with times of change: the images count as unchanged
+    monkeypatch.setenv("DISTRACTED_DATA", str(root))
     monkeypatch.setenv("DAGSTER_HOME", str(home))
 
     def run() -> list[str]:
@@ -150,7 +149,9 @@ def copied(
         assert not summary.failed
         return [line.partition("  (")[0] for line in said]
 
-    return copy, run
+    yield root, run
+    shutil.rmtree(root)
+    shutil.move(tmp_path / "kept", root)
 
 
 NOTHING = ["images", "masks"]
@@ -163,18 +164,18 @@ def _set(root: Path, line: str) -> None:
 
 
 def test_where_nothing_changed_nothing_is_made_whatever_the_times_of_change_say(
-    copied: tuple[Path, Callable[[], list[str]]],
+    changeable: tuple[Path, Callable[[], list[str]]],
 ) -> None:
-    root, run = copied
+    root, run = changeable
     for number, path in enumerate(sorted(path for path in root.glob("[!il]*/**/*") if path.is_file())):
         os.utime(path, (number, number))
     assert run() == NOTHING
 
 
 def test_other_masks_make_every_gradcam_anew_and_train_only_what_reads_them(
-    copied: tuple[Path, Callable[[], list[str]]],
+    changeable: tuple[Path, Callable[[], list[str]]],
 ) -> None:
-    root, run = copied
+    root, run = changeable
     shutil.copytree(root / "label_maps", root / "other_maps")
     for path in (root / "other_maps").glob("*.png"):
         shutil.copy(root / "label_maps" / "img_5.png", path)
@@ -188,9 +189,9 @@ def test_other_masks_make_every_gradcam_anew_and_train_only_what_reads_them(
 
 
 def test_another_baseline_makes_tables_report_and_champion_anew(
-    copied: tuple[Path, Callable[[], list[str]]],
+    changeable: tuple[Path, Callable[[], list[str]]],
 ) -> None:
-    root, run = copied
+    root, run = changeable
     _set(root, "DISTRACTED_BASELINE=masks_fused")
     assert run() == [*NOTHING, "class_accuracy", "report", "champion"]
     assert set(pq.read_table(root / "evaluation" / "class_accuracy.parquet")["baseline"].to_pylist()) == {"masks_fused"}
@@ -198,18 +199,18 @@ def test_another_baseline_makes_tables_report_and_champion_anew(
 
 
 def test_an_unknown_baseline_is_an_error_that_names_the_variants(
-    copied: tuple[Path, Callable[[], list[str]]],
+    changeable: tuple[Path, Callable[[], list[str]]],
 ) -> None:
-    root, run = copied
+    root, run = changeable
     _set(root, "DISTRACTED_BASELINE=masks_fussed")
     with pytest.raises(DistractedError, match=r"'masks_fussed', which is no variant.*top_only, masks_fused"):
         run()
 
 
 def test_another_label_of_a_variant_or_a_lost_summary_makes_the_report_alone(
-    copied: tuple[Path, Callable[[], list[str]]],
+    changeable: tuple[Path, Callable[[], list[str]]],
 ) -> None:
-    root, run = copied
+    root, run = changeable
     catalogue = root / "variants.yaml"
     catalogue.write_text(catalogue.read_text().replace("top_only: {epochs: 2}", "top_only: {epochs: 2, label: Head}"))
     assert run() == [*NOTHING, "report"]
@@ -220,9 +221,9 @@ def test_another_label_of_a_variant_or_a_lost_summary_makes_the_report_alone(
 
 
 def test_files_that_an_older_version_named_seed_are_read_and_nothing_is_trained(
-    copied: tuple[Path, Callable[[], list[str]]],
+    changeable: tuple[Path, Callable[[], list[str]]],
 ) -> None:
-    root, run = copied
+    root, run = changeable
     for folder in (root / "models").glob("*/original"):
         config = json.loads((folder / "config.json").read_text())
         del config["classes"]

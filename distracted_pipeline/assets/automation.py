@@ -1,4 +1,4 @@
-"""What happens without anyone typing: nightly masks, a look at the raw data, words about a failed run.
+"""What happens without anyone typing: nightly masks, new raw data read in, a failed run explained.
 
 Belongs here: conditions and sensors. They are off until `DISTRACTED_NIGHTLY` holds a cron line, or until switched
 on in the UI under Automation; a running daemon (`dagster dev`, `distracted ui`) evaluates them.
@@ -23,10 +23,10 @@ _settings = load_settings()
 
 
 def nightly_fill(cron: str = "") -> dg.AutomationCondition[Any]:
-    """Return the condition that asks, once per cron tick, for the partitions that are missing or failed.
+    """Return the condition that requests, once per cron tick, the partitions that are missing or failed.
 
-    `eager()` and `on_missing()` never ask for partitions that were missing from the start; this does, as one
-    backfill. A partition that fails every time is asked for once a tick and no more.
+    `eager()` and `on_missing()` never request partitions that were missing from the start; this does, as one
+    backfill. A partition that fails every time is requested once a tick and no more.
 
     Args:
         cron: When to look; the setting's, else every night at two.
@@ -85,7 +85,7 @@ fill_masks_nightly = dg.AutomationConditionSensorDefinition(
     "Off until DISTRACTED_NIGHTLY holds a cron line, or until switched on here.",
 )
 def raw_data_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ask for `images` when the raw data differs from the last look; the first look asks only without a manifest."""
+    """Request `images` when the raw data differs from the last look; the first look does so only without a manifest."""
     settings = load_settings()
     seen = raw_data_fingerprint(settings)
     if not seen:

@@ -1,4 +1,4 @@
-"""What an op needs (GPUs, cores, memory), said once, and how it uses its device.
+"""What an op needs (GPUs, cores, memory), said once, and the options that it takes.
 
 `Compute` becomes the op tags that Kubernetes and Ray executors read; `DeviceConfig`, `ScoringConfig` and
 `ImagesConfig` are the op config that a person sets in the launchpad or a YAML file. Which executor runs is

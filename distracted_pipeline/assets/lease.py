@@ -1,8 +1,8 @@
 """One process, one GPU: a lease per physical GPU of this machine, held until the process ends.
 
 Dagster assigns no device to steps on one machine, so two steps at once would share GPU 0. Each GPU has a lock
-file; whoever holds it uses that GPU alone. The kernel releases it at any death, kill -9 included. On Ray and
-Kubernetes the scheduler chooses the devices a process sees, and the lease is taken among those.
+file; the process that holds it uses that GPU alone. The kernel releases the lock however that process ends, kill -9
+included. On Ray and Kubernetes the scheduler chooses the devices that a process sees; the lease is taken among those.
 Does not belong here: how many GPUs an op wants (`compute`), what is done with one (`distracted_pipeline.devices`).
 """
 
@@ -10,13 +10,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.progress import INTERVAL_S
+from distracted_pipeline.progress import INTERVAL_S, Log
 
 FOLDER_VARIABLE = "DISTRACTED_GPU_LEASES"
 """Folder of the lock files; name one that all users share where several people use the machine's GPUs."""
@@ -28,7 +27,7 @@ _held: dict[str, FileLock] = {}
 """The lease of this process, by GPU id: at most one, never given back before the process ends."""
 
 
-def claim_gpu(device: str, log: Callable[[str], object]) -> str:
+def claim_gpu(device: str, log: Log) -> str:
     """Take a GPU for the rest of this process, waiting for a free one, and return the device to use.
 
     Call it before anything touches CUDA: the process then sees its own GPU only. In a process that has used CUDA
@@ -36,7 +35,7 @@ def claim_gpu(device: str, log: Callable[[str], object]) -> str:
 
     Args:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; all but `auto` and `cuda` names come back as they are.
-        log: Told while all GPUs are taken.
+        log: Hears of it while all GPUs are taken.
 
     Raises:
         DistractedError: There is no such GPU, this process holds another one, or the folder of the leases cannot
@@ -98,7 +97,7 @@ def _nth(gpus: list[str], device: str) -> str:
     return gpus[int(index)]
 
 
-def _wait_for_one(gpus: list[str], log: Callable[[str], object]) -> str:
+def _wait_for_one(gpus: list[str], log: Log) -> str:
     folder = lease_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -246,7 +246,7 @@ def _heatmap(dataset: Dataset, result: "ClassAccuracy", scope: str) -> str:
         title = f"{row['variant']}, {dataset.class_label(row['class_id'])}: {row['verdict']}"
         rows.setdefault(row["variant"], []).append(HeatCell(row["delta_recall"], title, mark, bool(mark)))
     title = "Recall minus the baseline's, by variant and class; ▲ and ▼ where the test confirms it"
-    columns = [(dataset.class_label(k), None) for k in range(len(dataset.class_ids))]
+    columns = [(class_id, None) for class_id in dataset.class_ids]
     figure = heatmap([(variant, None) for variant in rows], columns, list(rows.values()), title=title)
     return as_markdown_image(standalone(figure), title)
 

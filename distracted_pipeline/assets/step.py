@@ -1,4 +1,4 @@
-"""What every asset body stands in: the settings in force, a shared store where there is one, errors in plain words."""
+"""What surrounds every asset body: the settings in force, a shared store where there is one, errors in plain words."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

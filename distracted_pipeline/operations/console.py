@@ -1,6 +1,6 @@
 """What a person reads in the terminal while steps run: the message, nothing else.
 
-Dagster's own event log keeps everything; this is only the console of `distracted run`.
+Dagster's own event log keeps everything; this is the console of `distracted run` only.
 """
 
 import logging

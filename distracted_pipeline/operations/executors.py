@@ -2,7 +2,7 @@
 
 What an op needs is `assets.compute`, whose op tags Ray and Kubernetes read; this module only picks who grants it.
 Where the cluster is, and how to reach it, stands in `$DAGSTER_HOME/dagster.yaml` (examples in `deploy/`); what to do
-about a cluster that does not answer is said by `service_errors`.
+about a cluster that does not answer, `service_errors` says.
 """
 
 import importlib

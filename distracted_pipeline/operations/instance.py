@@ -1,7 +1,7 @@
 """Dagster's home: one history for the command line and the UI.
 
-What the assets know about finished work is on disk in the data root, never here; losing this folder
-loses the history and nothing else.
+What is finished is known from the files in the data root, never from here: without this folder the history is lost,
+and nothing else.
 """
 
 import os

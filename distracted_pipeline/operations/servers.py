@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.activation import MODULE, WARNINGS
 from distracted_pipeline.operations.instance import dagster_home, prepare_home
+from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.tracking import shown
 
@@ -33,7 +33,7 @@ _QUIET = {
 }
 
 
-def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) -> None:
+def serve_all(settings: Settings, *, port: int, log: Log) -> None:
     """Run the three servers until Ctrl-C, or until one of them ends by itself.
 
     Raises:
@@ -62,7 +62,7 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
         del commands["MLflow"]
         log(f"MLflow   {shown(settings.mlflow)}   (DISTRACTED_MLFLOW)")
     # Each child leads a group of its own, so that its own children (Dagster has several) end with it.
-    # What goes wrong is said on standard error; greetings are on standard output.
+    # Their errors come on standard error; their greetings on standard output.
     children = {
         name: subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
         for name, command in commands.items()
@@ -71,7 +71,7 @@ def serve_all(settings: Settings, *, port: int, log: Callable[[str], object]) ->
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        log("Ctrl-C ends all of them; each is told when it answers, Dagster last")
+        log("Ctrl-C ends all of them; a line says when each answers, Dagster last")
         silent = list(commands)
         while True:
             for name in [name for name in silent if _answers(ports[name])]:

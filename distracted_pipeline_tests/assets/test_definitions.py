@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.definitions import defs
+from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline.vocabulary import FOLDS, SUBJECTS
 
 HEAVY = ("torch", "torchvision", "transformers", "mlflow", "pandas", "matplotlib")
 
@@ -57,7 +58,7 @@ def test_every_asset_of_the_design_is_there_with_its_partitions(graph: AssetGrap
 
 
 def test_partitions_are_kaggles_subjects_and_the_catalogue_by_the_folds(graph: AssetGraph, tmp_path: Path) -> None:
-    assert list(graph.get(dg.AssetKey("features")).partitions_def.get_partition_keys()) == list(SUBJECTS)
+    assert list(graph.get(dg.AssetKey("features")).partitions_def.get_partition_keys()) == list(STATE_FARM.drivers)
     pairs = graph.get(dg.AssetKey("trained_model")).partitions_def.get_partition_keys()
     catalogue = load_catalogue(Settings(data=tmp_path))
     assert set(pairs) == {f"{fold}|{variant}" for fold in FOLDS for variant in catalogue}

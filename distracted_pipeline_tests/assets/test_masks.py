@@ -8,11 +8,11 @@ import pytest
 
 from distracted_pipeline.assets import compute
 from distracted_pipeline.assets.masks import CHECKS, masks, subject_masks
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.vocabulary import MASK_CATEGORIES
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_one_driver_is_a_partition_with_metadata_and_a_check(in_force: Settings,
     assert 0 < values["share_of_time_in_model"] < 1
     (record,) = event.metadata["coverage_by_subject"].records
     assert record.data["subject"] == "p002"
-    assert sum(record.data[name] for name in MASK_CATEGORIES) > 0
+    assert sum(record.data[name] for name in STATE_FARM.category_names) > 0
     assert values["fingerprint"] == open_cache(in_force).fingerprint
     assert values["overlays"].count("data:image/jpeg") == 4
-    assert [record.data["category"] for record in event.metadata["coverage"].records] == list(MASK_CATEGORIES)
+    assert [record.data["category"] for record in event.metadata["coverage"].records] == list(STATE_FARM.category_names)
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
     assert open_cache(in_force).subjects_done() == ["p002"]

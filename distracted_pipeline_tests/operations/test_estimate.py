@@ -9,8 +9,8 @@ from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.operations.estimate import Estimate, estimate, in_words
+from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings, load_settings
-from distracted_pipeline.vocabulary import FOLDS
 from distracted_pipeline_tests.chain import write_chain_root
 
 
