@@ -150,8 +150,9 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
         )
     return cells, [
         f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
-        "A driver is one observation. What decides is p, by swapping whole drivers, corrected for all classes",
-        "(Holm); an interval is that of one class alone, and - where all drivers changed alike.",
+        "A driver is one observation. What decides is p, by swapping whole drivers, corrected (Holm) for the",
+        "classes of these two variants alone: the report asks about all variants, and corrects for all.",
+        "An interval is that of one class alone, and - where all drivers changed alike.",
         "undetermined: these drivers cannot tell, not that nothing changed.",
     ]
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-MIN_DRIVERS = 6
-"""Fewer drivers cannot reach p < .05: with five, the smallest two-sided p of a swap test is 2 / 2^5."""
+from distracted_pipeline.testability import ALPHA, needed_drivers, smallest_p
 
+__all__ = ["ALPHA", "needed_drivers"]
+
+MIN_DRIVERS = needed_drivers(1)
 DRAWS = 19_999
-ALPHA = 0.05
 BINS = 10
 """Bins of equal width that confidences are put into, for the reliability table and its error."""
 
@@ -207,7 +208,7 @@ def swap_test(
 
     Returns:
         p per class, [..., class], and p of the mean over the present classes, [...].
-        NaN under `MIN_DRIVERS` drivers: not testable.
+        NaN where even one question alone has too few drivers.
     """
     shape, draws = hits_a.shape[:-1], len(signs)
     with_class = ((n_a > 0) & (n_b > 0)).sum(-1)
@@ -222,12 +223,45 @@ def swap_test(
         p[index] = _two_sided(drawn, observed, draws)
         present = np.isfinite(observed)
         p_mean[index] = _two_sided(drawn[:, present].sum(1), observed[present].sum(), draws)
-    return np.where(with_class >= MIN_DRIVERS, p, np.nan), np.where(with_any >= MIN_DRIVERS, p_mean, np.nan)
+    enough = needed_drivers(1)
+    return np.where(with_class >= enough, p, np.nan), np.where(with_any >= enough, p_mean, np.nan)
 
 
 def _two_sided(drawn: np.ndarray, observed: np.ndarray, draws: int) -> np.ndarray:
     # Rounding must not decide ties: a draw that swaps every driver is exactly as extreme as what was seen.
     return (1 + (~(np.abs(drawn) < np.abs(observed) - 1e-9)).sum(0)) / (draws + 1)
+
+
+def draws_for(questions: int) -> int:
+    """Return how many swaps to draw, so that their number never decides what can be told: `DRAWS` up to 100 questions.
+
+    The smallest p, 1 / (draws + 1), times the number of questions then is at most a tenth of `ALPHA`.
+    """
+    return max(DRAWS, round(10 * questions / ALPHA) - 1)
+
+
+def askable(drivers: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+    """Return which questions can be decided when they are asked together, bool, the shape of `drivers`.
+
+    Asked are all questions with at least k drivers, for the smallest k with which the corrected test could still
+    reach `ALPHA`. That depends on numbers of drivers alone, never on what they show, so a question that is not asked
+    costs the others nothing.
+
+    Args:
+        drivers: Drivers that each question rests on; 0 for what is no question.
+        draws: Of the swap test.
+    """
+    for fewest in np.unique(drivers[drivers > 0]):
+        asked = drivers >= fewest
+        if max(smallest_p(int(fewest)), 1 / (draws + 1)) * asked.sum() < ALPHA:
+            return asked
+    return np.zeros(drivers.shape, bool)
+
+
+def holm_of_askable(p: np.ndarray, drivers: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+    """Return Holm-adjusted p over the questions that are `askable`, in the shape of `p`; NaN for the others."""
+    asked = np.where(askable(drivers, draws), p, np.nan)
+    return holm(asked.ravel()).reshape(p.shape)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -31,7 +31,8 @@ class ClassScore:
         delta_low: See `delta_recall`.
         delta_high: See `delta_recall`.
         p: Of the whole-driver swap test.
-        p_holm: The same, adjusted over the classes.
+        p_holm: The same, adjusted over every class of every variant of the scope; the verdict follows it.
+        p_own: The same, adjusted over this variant's classes alone: a second level, for who asks about no other.
         verdict: One of the words of `comparison`.
         delta_precision: What changed, with its interval.
         delta_precision_low: See `delta_precision`.
@@ -61,6 +62,7 @@ class ClassScore:
     delta_high: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    p_own: float | None = None
     verdict: str
     delta_precision: float | None = None
     delta_precision_low: float | None = None
@@ -87,6 +89,7 @@ class VariantScore:
         macro_recall: Mean recall over the classes that occur.
         macro_delta: What changed against the baseline, on the drivers that both have predicted.
         macro_p: Of the whole-driver swap test of that mean.
+        macro_p_holm: The same, adjusted over the variants of the scope.
         worst_class: Position of the class with the lowest recall.
         worst_class_recall: Its recall.
         worst_driver: The driver with the lowest macro recall.
@@ -111,6 +114,7 @@ class VariantScore:
     macro_recall: float | None = None
     macro_delta: float | None = None
     macro_p: float | None = None
+    macro_p_holm: float | None = None
     worst_class: Position | None = None
     worst_class_recall: float | None = None
     worst_driver: str | None = None

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,7 +23,7 @@ from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation import statistics as st
 from distracted_pipeline.evaluation import table_rows as rows
-from distracted_pipeline.evaluation.comparison import Difference, difference, sentence
+from distracted_pipeline.evaluation.comparison import BASELINE, Difference, difference, sentence, together
 from distracted_pipeline.evaluation.confusion import Confusion, build_confusion, read_confusion, write_confusion
 from distracted_pipeline.evaluation.predictions import (
     Predictions,
@@ -59,7 +58,7 @@ _KINDS: dict[str, type] = {
     CLASSES_FILE: ClassScore,
 }
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 """Raise it when the same predictions would give other tables."""
 
 
@@ -175,7 +174,8 @@ def read_class_accuracy(settings: Settings) -> ClassAccuracy:
 def verdict_sentence(classes: "pd.DataFrame", variant: str, scope: str = "oof") -> str:
     """Return what a variant changed, in words: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
     found = rows_of(classes, scope, variant)
-    return sentence([row["verdict"] for row in found]) if found else "no predictions yet"
+    asked = sum(row["n"] > 0 and row["verdict"] != BASELINE for row in rows_of(classes, scope))
+    return sentence([row["verdict"] for row in found], asked) if found else "no predictions yet"
 
 
 def headline(settings: Settings) -> str:
@@ -216,24 +216,27 @@ def _missing(predictions: Predictions, baseline: str) -> list[str]:
     return lines
 
 
-def _change(confusion: Confusion, scope: str, variant: str, baseline: str, signs: np.ndarray) -> Difference | None:
-    """Return the difference to the baseline, or nothing where there is none to speak of."""
-    if variant == baseline or baseline not in confusion.variants or not confusion.of(baseline, scope).sum():
-        return None
-    return difference(confusion.of(variant, scope), confusion.of(baseline, scope), signs)
+def _changes(confusion: Confusion, scope: str, present: list[str], baseline: str) -> dict[str, Difference]:
+    """Return what each variant changed against the baseline, all of it asked together; nothing without a baseline."""
+    if baseline not in present:
+        return {}
+    others = [variant for variant in present if variant != baseline]
+    reference = confusion.of(baseline, scope)
+    signs = st.swap_signs(confusion.drivers, st.draws_for(len(others) * reference.shape[-1]))
+    changes = {variant: difference(confusion.of(variant, scope), reference, signs) for variant in others}
+    return together(changes, len(signs))
 
 
 def _tables(settings: Settings, predictions: Predictions, confusion: Confusion) -> dict[str, list[Any]]:
     """Return the rows of every table by file name."""
     found: dict[str, list[Any]] = {name: [] for name in _KINDS}
-    signs = st.swap_signs(confusion.drivers)
     families = rows.replicates(load_catalogue(settings))
     baseline = settings.baseline
     for scope in SCOPES:
         present = [variant for variant in confusion.variants if confusion.of(variant, scope).sum()]
+        changes = _changes(confusion, scope, present, baseline)
         for variant in present:
-            counts = confusion.of(variant, scope)
-            change = _change(confusion, scope, variant, baseline, signs)
+            counts, change = confusion.of(variant, scope), changes.get(variant)
             alike = [name for name in families.get(variant, ()) if name in present]
             spread, _ = rows.seed_spread(confusion, scope, [variant, *alike])
             found[CLASSES_FILE] += rows.class_rows(scope, variant, counts, baseline, change, spread)

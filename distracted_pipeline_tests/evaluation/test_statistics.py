@@ -182,6 +182,28 @@ def test_holm_worked_by_hand_leaves_untested_classes_out():
     assert np.isnan(adjusted[1])
 
 
+def test_how_many_drivers_questions_take_is_computed():
+    assert [st.needed_drivers(questions) for questions in (1, 10, 20, 80)] == [6, 9, 10, 12]
+
+
+def test_what_is_not_testable_is_not_asked():
+    # Eight drivers cannot decide one of ten classes; beside them, two questions with enough drivers stay.
+    assert not st.askable(np.full(10, 8)).any()
+    assert st.askable(np.full(10, 9)).all()
+    assert st.askable(np.array([8] * 8 + [12, 26])).tolist() == [False] * 8 + [True] * 2
+    assert not st.askable(np.zeros(10, int)).any()
+    assert not st.askable(np.full(10, 26), draws=99).any(), "p of a hundred swaps is never below .01"
+    assert st.askable(np.full(1000, 26), st.draws_for(1000)).all()
+
+
+def test_nine_drivers_that_all_agree_decide_one_of_ten_classes_and_eight_do_not():
+    for drivers, smallest in ((9, 10 * 2 / 2**9), (8, np.nan)):
+        n = np.full((10, drivers), 4)
+        p, _ = st.swap_test(n, n, 0 * n, n, st.swap_signs(DRIVERS[:drivers]))
+        adjusted = st.holm_of_askable(p, np.full(10, drivers))
+        assert adjusted == pytest.approx([smallest] * 10, abs=0.008, nan_ok=True)
+
+
 def simulate(rng: np.random.Generator, runs: int, drivers: int = 26, effect: float = 0.0) -> tuple[np.ndarray, ...]:
     """Two variants on near-duplicate images: each driver has a level, and each variant its own luck with a driver."""
     n = rng.integers(20, 60, (runs, drivers))

@@ -100,25 +100,48 @@ def test_training_facts_come_from_the_checkpoints_of_every_fold(root: Settings) 
 def test_partial_results_give_tables_over_common_drivers_and_say_what_is_missing(root: Settings) -> None:
     predict(root, "base", ["0", "1", "2", "3"], wrong={4: 2})
     predict(root, "other", ["1", "2", "3", "4"], wrong={4: 2}, drivers=["p001", "p006", "p004"])
-    lines: list[str] = []
-    result = class_accuracy(root, log=lines.append)
+    result = class_accuracy(root, log=silent)
     four = row(result.classes, "other", 4)
     assert four.drivers_compared == 7  # folds 1 to 3: p001 p006 p011, p002 p007, p003 p008
     assert four.delta_recall == pytest.approx(5 / 7)
     assert four.recall == pytest.approx(6 / 9)  # its own drivers: folds 1 to 4
     assert result.variants.set_index("variant").loc["other", "folds_missing"] == ["0"]
     assert "base: no predictions for folds original, 4" in result.missing
-    assert [line for line in lines if "original, 4" in line]
+    assert "missing: base: no predictions for folds original, 4" in headline(root)
 
 
-def test_under_six_common_drivers_nothing_is_testable(root: Settings) -> None:
+def test_with_fewer_common_drivers_than_the_questions_take_nothing_is_testable(root: Settings) -> None:
     predict(root, "base", ["0", "original"])
     predict(root, "other", ["0", "original"], wrong={1: 2})
     classes = class_accuracy(root, log=silent).classes
     one = row(classes, "other", 1)
     assert (one.verdict, one.delta_recall) == ("not testable", -1)
     assert np.isnan(one.p)
-    assert verdict_sentence(classes, "other").startswith("not testable: fewer than 6 drivers")
+    assert verdict_sentence(classes, "other").startswith("not testable: fewer than 9 drivers")
+
+
+def test_every_class_of_every_variant_is_one_question(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    with root.variants_file.open("a") as catalogue:
+        catalogue.write("third: {kind: masks_only, epochs: 3}\nfourth: {kind: masks_only, epochs: 4}\n")
+    predict(root, "base", wrong={6: 5})
+    predict(root, "third", wrong={6: 5})
+    predict(root, "fourth", ["0", "1"])
+    predict(root, "other")
+    result = class_accuracy(root, log=silent)
+    six = row(result.classes, "other", 6)
+    # The fourth variant has too few drivers for any answer, so it is not asked and costs the others nothing.
+    assert six.p_holm == pytest.approx(six.p * 20)
+    assert six.p_own == pytest.approx(six.p * 10)
+    assert six.verdict == "improved"
+    assert row(result.classes, "fourth", 6).verdict == "not testable"
+    assert np.isnan(row(result.classes, "fourth", 6).p_holm)
+    assert verdict_sentence(result.classes, "fourth").startswith("not testable: fewer than 11 drivers")
+    means = result.variants[result.variants["scope"] == "oof"].set_index("variant")
+    assert means.loc["other", "macro_p_holm"] == pytest.approx(2 * means.loc["other", "macro_p"])
+    assert np.isnan(means.loc["base", "macro_p_holm"])
+    alone = compare(root, "base", "other")
+    assert alone.loc[6, "p_holm"] == pytest.approx(six.p_own)
 
 
 def test_without_the_baseline_recalls_stand_and_nothing_is_compared(root: Settings) -> None:
