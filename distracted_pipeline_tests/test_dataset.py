@@ -1,5 +1,7 @@
 """State Farm's facts hold together, and a `dataset.yaml` is read or named with the entry that is wrong."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,53 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
 def test_a_pattern_may_say_everything_that_no_column_says(tmp_path: Path) -> None:
     text = CLASSES_YAML + f"labels: {{reader: list, file: a.txt, columns: {{path: 0}}, pattern: '{LABELS_BY_PATH}'}}\n"
     assert read(tmp_path, text).labels.pattern == LABELS_BY_PATH
+
+
+DOCUMENTED = re.findall(
+    r"```yaml\n(.*?)```", (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+def documented(tmp_path: Path, name: str) -> Dataset:
+    """Return the data set of this name as docs/datasets.md describes it."""
+    (text,) = [text for text in DOCUMENTED if text.startswith(f"name: {name}")]
+    return read(tmp_path, text)
+
+
+def test_every_description_in_the_documentation_is_read(tmp_path: Path) -> None:
+    assert [len(read(tmp_path, text).class_ids) for text in DOCUMENTED] == [10, 10, 22, 16]
+
+
+def test_the_documented_state_farm_is_the_default(tmp_path: Path) -> None:
+    dataset = documented(tmp_path, "State Farm")
+    assert replace(dataset, name=STATE_FARM.name, folds=STATE_FARM.folds, frames=STATE_FARM.frames) == STATE_FARM
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "said"),
+    [
+        (
+            "AUC",
+            "v2_cam1_cam2_ split_by_driver/Camera 1/train/c0/56.jpg",
+            {"camera": "Camera 1", "driver": "train", "label": "c0"},
+        ),
+        (
+            "100-Driver",
+            "Day/Cam3/C1_Drive_Safe/P008_V1_S2_020430.jpg",
+            {"camera": "Cam3", "label": "C1", "driver": "P008", "session": "V1_S2"},
+        ),
+        (
+            "3MDAD",
+            "day/side_view_day_data/RGB1/S31/AC9/RGB1_SUB31ACT9F1.jpg",
+            {"camera": "RGB1", "driver": "S31", "label": "AC9"},
+        ),
+    ],
+)
+def test_documented_patterns_find_what_the_documented_paths_say(
+    tmp_path: Path, name: str, path: str, said: dict[str, str]
+) -> None:
+    dataset = documented(tmp_path, name)
+    found = re.search(dataset.labels.pattern, path)
+    assert found is not None
+    assert found.groupdict() == said
+    assert said["label"] in dataset.class_ids

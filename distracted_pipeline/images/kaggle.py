@@ -122,8 +122,8 @@ def _members(archive: Archive, source: Source) -> Iterator[Frame]:
         else:
             folder = None if name.startswith(test) else match["folder"] or ""
             member = archive.members[name]
-            member_stamp = f"{member.size}:{member.crc:08x}"
-            yield Frame(match["img"], path, member.size, member_stamp, folder, folder is not None)
+            member_stamp = f"{member.file_size}:{member.CRC:08x}"
+            yield Frame(match["img"], path, member.file_size, member_stamp, folder, folder is not None)
     source.problems += [_nested(folder) for folder in sorted(nested)]
 
 
