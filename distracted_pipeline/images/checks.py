@@ -11,9 +11,7 @@ from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.images.folds import examine_folds
 from distracted_pipeline.images.ingest import PROBLEMS_NAME, IngestResult
 from distracted_pipeline.images.manifest import labelled
-
-MIN_DRIVERS: Final = 6
-"""With fewer drivers no difference between two variants can be tested."""
+from distracted_pipeline.testability import needed_drivers
 
 _SHOWN: Final = 5
 
@@ -33,8 +31,12 @@ def check_counts(table: pa.Table, dataset: Dataset) -> Check:
     if gaps:
         more = f" and {len(gaps) - _SHOWN} more" if len(gaps) > _SHOWN else ""
         complaints.append(f"drivers without some class: {', '.join(gaps[:_SHOWN])}{more}")
-    if len(drivers) < MIN_DRIVERS:
-        complaints.append(f"{len(drivers)} drivers: differences between variants are not testable under {MIN_DRIVERS}")
+    classes = len(dataset.class_ids)
+    if len(drivers) < needed_drivers(classes):
+        complaints.append(
+            f"{len(drivers)} drivers: differences between variants are not testable under {needed_drivers(classes)}, "
+            f"what {classes} classes of one variant take"
+        )
     if dataset.frames and set(drivers) == set(dataset.drivers) and total != dataset.frames:
         complaints.append(
             f"a part of the {dataset.frames:,} frames of {dataset.name}: numbers do not compare with published ones"

@@ -31,12 +31,18 @@ def without(table: pa.Table, subject: str = "", classname: str = "") -> pa.Table
     return pa.Table.from_pylist(kept, schema=SCHEMA)
 
 
+def driver_rows(table: pa.Table, subject: str) -> list[dict]:
+    return [row for row in table.to_pylist() if row["subject"] == subject]
+
+
 def test_a_whole_data_set_passes_every_check(toy: tuple[Settings, IngestResult]) -> None:
     settings, result = toy
-    checks = [check_counts(result.table, settings.dataset), check_bad_files(result), check_folds(result.table)]
+    hana = [row | {"subject": "hana", "sha256": f"hana {i}"} for i, row in enumerate(driver_rows(result.table, "gus"))]
+    table = pa.concat_tables([result.table, pa.Table.from_pylist(hana, schema=SCHEMA)])
+    checks = [check_counts(table, settings.dataset), check_bad_files(result), check_folds(table)]
     assert [check.name for check in checks] == ["counts", "bad_files", "driver_disjoint_folds"]
     assert all(check.passed for check in checks)
-    assert checks[0].description == "112 labelled images of 7 drivers."
+    assert checks[0].description == "128 labelled images of 8 drivers."
 
 
 def test_absent_classes_and_gaps_are_named_by_the_data_sets_ids(toy: tuple[Settings, IngestResult]) -> None:
@@ -50,6 +56,10 @@ def test_absent_classes_and_gaps_are_named_by_the_data_sets_ids(toy: tuple[Setti
 
 def test_few_drivers_are_said(toy: tuple[Settings, IngestResult]) -> None:
     settings, result = toy
+    found = check_counts(result.table, settings.dataset).description
+    assert (
+        "7 drivers: differences between variants are not testable under 8, what 4 classes of one variant take" in found
+    )
     table = without(without(result.table, "ann"), "ben")
     assert (
         "5 drivers: differences between variants are not testable" in check_counts(table, settings.dataset).description
