@@ -75,6 +75,8 @@ def build(settings: Settings, images: int) -> None:
             "height": pa.array([SIZE[0]] * images, pa.int32()),
             "sha256": [f"{i:064x}"[::-1] for i in range(images)],
             "status": ["ok"] * images,
+            "camera": [""] * images,
+            "session": [""] * images,
         }
     )
     write_manifest(settings, manifest, "")
