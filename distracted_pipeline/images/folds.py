@@ -1,6 +1,6 @@
 """Who is trained on, who chooses the epoch, who is reported: always whole drivers.
 
-Near-duplicate frames of one driver on both sides would turn memory into accuracy, so every function
+With near-duplicate frames of one driver on both sides, a model would score by memory; so every function
 here moves drivers, never images. Where the rows come from is `manifest`; statistics over the folds
 are `evaluation`'s.
 """
@@ -178,7 +178,7 @@ def validation_drivers(
 
     Adds one driver at a time: first for classes that validation lacks, never taking a class away from training
     where that can be helped, then towards `VALIDATION_SHARE` of every class. The following fold's drivers come
-    first, so that not every fold chooses by the same people.
+    first, so that different folds choose by different drivers.
 
     Args:
         subjects: Driver of every image outside the held-out fold.

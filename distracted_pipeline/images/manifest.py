@@ -1,6 +1,6 @@
 """The manifest `images.parquet`: one row per image, good or bad, and the views that later stages read.
 
-How it comes about is `ingest`'s business; who is held out is `folds`'.
+`ingest` makes it; `folds` says who is held out.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ _SUBJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|$)){0,63}")
 
 
 def is_plain_file_name(name: str) -> bool:
-    """Tell whether a name can be a file's on any system: no folders, control characters or undecodable bytes."""
+    """Tell whether any system takes a name as a file's: no folders, control characters or undecodable bytes."""
     return name not in ("", ".", "..") and len(name) <= _MAX_LENGTH and not _UNSAFE.search(name)
 
 

@@ -1,6 +1,6 @@
 """What can be wrong with raw data, in words: the status of a manifest row and the remedy for it.
 
-Finding problems belongs to `source`, `labels`, `decode` and `ingest`; this says them the same way everywhere.
+`kaggle`, `listed`, `labels`, `decode` and `rows` find problems; here are the words for them.
 """
 
 from dataclasses import dataclass

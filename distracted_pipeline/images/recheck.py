@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from distracted_pipeline.advice import READ_AGAIN
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, write_json
 from distracted_pipeline.settings import Settings
 
@@ -26,11 +28,17 @@ def distrust(settings: Settings, paths: Iterable[str]) -> None:
 
 
 def distrusted(settings: Settings) -> set[str]:
-    """Return the manifest paths that are noted; all of them count as unread."""
+    """Return the manifest paths that are noted; each counts as unread.
+
+    Raises:
+        DistractedError: The note is damaged.
+    """
     try:
         found = json.loads(_note(settings).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return set()
+    except ValueError as error:
+        raise DistractedError(f"{_note(settings)} cannot be read ({error}). Delete it, then: {READ_AGAIN}") from error
     return set(found)
 
 

@@ -100,7 +100,7 @@ def join(labels: list[Label], frames: list[Frame], listed_in: str) -> tuple[list
 
 
 def judge_content(rows: Iterable[Row]) -> list[Problem]:
-    """Give rows with bad content its status (a bad label's status stays) and return the problems."""
+    """Mark rows whose file is unusable, unless their label is wrong already; return the problems."""
     problems = []
     for row in rows:
         if row.frame is None or row.content.status == OK:

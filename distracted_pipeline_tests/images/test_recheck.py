@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import data_fingerprint, read_manifest
 from distracted_pipeline.images.recheck import NOTE_NAME, distrust, distrusted, trust_again
@@ -102,3 +103,9 @@ def test_notes_of_several_readers_at_once_are_all_kept(tmp_path: Path) -> None:
     assert distrusted(settings) == {f"{n}.jpg" for n in range(40)}
     trust_again(settings, [f"{n}.jpg" for n in range(39)])
     assert distrusted(settings) == {"39.jpg"}
+
+
+def test_a_damaged_note_says_what_to_do(settings: Settings) -> None:
+    (settings.data / NOTE_NAME).write_text("[")
+    with pytest.raises(DistractedError, match=r"images_recheck\.json cannot be read.*distracted run --verify"):
+        ingest(settings, log=silent)
