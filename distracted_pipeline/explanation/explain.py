@@ -6,7 +6,7 @@ are averaged by driver and class. The maps themselves are `gradcam`, the average
     gradcam/<variant>/rows.parquet      one row per CAM that is shown
     gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]
     gradcam/<variant>/driver_means.npz  mean CAM of the true class by driver and class, and by class
-    gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, with intervals over drivers
+    gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, beside that of permuted CAMs
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ SAMPLE = 4
 ROWS_FILE = "rows.parquet"
 CAMS_FILE = "cams.npz"
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4

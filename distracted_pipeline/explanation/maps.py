@@ -42,12 +42,15 @@ def delta_cam(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return normalised(resized(a, shape)) - normalised(resized(b, shape))
 
 
-def energy(cam: np.ndarray, mask: np.ndarray, ids: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return by mask id, background first, the shares of a CAM's energy and of the image's area, each [ids].
+def weights(mask: np.ndarray, shape: Sequence[int], ids: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return by mask id, background first, what each cell of a CAM gives to it, [ids, h, w], and its area, [ids].
+
+    The energy of any CAM on a category is the sum of cells times weights (the adjoint of resizing the CAM to the
+    mask). Weights are counted in shares of the image, and so is the area.
 
     Args:
-        cam: Not negative, float [h, w]; resized to the mask.
         mask: uint8 [H, W].
+        shape: Height and width of the CAMs.
         ids: How many mask ids there are, 0 for none among them.
     """
     height, width = mask.shape
@@ -57,16 +60,38 @@ def energy(cam: np.ndarray, mask: np.ndarray, ids: int) -> tuple[np.ndarray, np.
     starts = np.flatnonzero(changes)
     rows, first = starts // width, starts % width
     last = np.append(starts[1:], mask.size) - rows * width
-    # The sum over a run of pixels without the pixels: rows are resized, columns only up to their running sums.
-    tall, wide = _bilinear(height, cam.shape[0]) @ cam, _running(width, cam.shape[1])
-    sums = ((wide[last] - wide[first]) * tall[rows]).sum(1)
-    of_run = mask[rows, first]
-    found = np.bincount(of_run, sums, ids), np.bincount(of_run, last - first, ids)
-    return normalised(found[0]), found[1] / mask.size
+    # The sum over a run of pixels without the pixels: columns come in only as their running sums.
+    wide = _running(width, shape[1])
+    of_column, of_row, of_run = wide[last] - wide[first], _bilinear(height, shape[0])[rows], mask[rows, first]
+    found = np.zeros((ids, *shape))
+    for i in np.unique(of_run):
+        chosen = of_run == i
+        found[i] = of_row[chosen].T @ of_column[chosen]
+    return found / mask.size, np.bincount(of_run, last - first, ids) / mask.size
+
+
+def energy(cam: np.ndarray, mask: np.ndarray, ids: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return by mask id, background first, the shares of a CAM's energy and of the image's area, each [ids].
+
+    Args:
+        cam: Not negative, float [h, w]; resized to the mask.
+        mask: uint8 [H, W].
+        ids: How many mask ids there are, 0 for none among them.
+    """
+    of_cell, area = weights(mask, cam.shape, ids)
+    return share_of(of_cell, cam), area
+
+
+def share_of(of_cell: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    """Return by mask id the shares of a CAM's energy from what `weights` returns; zeros for a CAM of zeros."""
+    return normalised((of_cell * cam).sum((-2, -1)))
 
 
 def lift(cam: np.ndarray, mask: np.ndarray, categories: Sequence[str]) -> dict[str, float | None]:
-    """Return how much more CAM energy falls on each mask category than its area explains; 1 is chance.
+    """Return how much more CAM energy falls on each mask category than its area explains.
+
+    No evidence by itself: CAMs lie near the middle of the frame, and so do drivers, whatever a CAM speaks for. What
+    place alone explains is the lift of permuted CAMs, in `CamMeans.lifts`.
 
     Args:
         cam: Not negative, float [h, w]; resized to the mask.

@@ -11,7 +11,7 @@ import numpy as np
 
 from distracted_pipeline.evaluation.statistics import mean_interval, ratio
 from distracted_pipeline.evaluation.tables_io import made, to_table, write_table
-from distracted_pipeline.explanation.maps import as_bytes, energy, normalised
+from distracted_pipeline.explanation.maps import as_bytes, normalised, share_of, weights
 from distracted_pipeline.explanation.tables import EVERY_CLASS, Lift
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import INPUTS
@@ -38,6 +38,7 @@ class CamMeans:
         self._place = {driver: i for i, driver in enumerate(drivers)}
         self._sums = np.zeros((*cells, *shape))
         self._energy, self._area, self._images = (np.zeros((*cells, 1 + len(categories))) for _ in range(3))
+        self._weights = np.zeros((*cells, 1 + len(categories), *shape))
 
     def add(self, driver: str, true: int, cam: np.ndarray, mask: np.ndarray | None) -> None:
         """Add one image: its CAM, not negative, and its mask, uint8 [H, W], where it has one."""
@@ -47,11 +48,11 @@ class CamMeans:
         self._sums[cell] += normalised(cam)
         self.counts[cell] += 1
         if mask is not None:
-            share, area = energy(cam, mask, 1 + len(self.categories))
-            present = area > 0
-            self._energy[cell] += share
+            of_cell, area = weights(mask, cam.shape, 1 + len(self.categories))
+            self._weights[cell] += of_cell
+            self._energy[cell] += share_of(of_cell, cam)
             self._area[cell] += area
-            self._images[cell] += present
+            self._images[cell] += area > 0
 
     def driver_means(self) -> np.ndarray:
         """Return the mean map of each driver and class, each map counted with sum 1, float64 [driver, class, h, w]."""
@@ -66,13 +67,18 @@ class CamMeans:
         """Return the lift of each mask category, over all classes and by class.
 
         A driver's lift is the CAM energy on the category over all their images that show it, divided by its area
-        there; then come the mean and the t interval over drivers.
+        there; then come the mean and the t interval over drivers. The same for permuted CAMs, and for each driver's
+        ratio of the two, which alone is evidence.
         """
         found = []
         classes = self.counts.shape[1]
+        permuted_energy = self._permuted_energy()
         for key, chosen in [(EVERY_CLASS, slice(None)), *((str(c), slice(c, c + 1)) for c in range(classes))]:
             by_driver = ratio(self._energy[:, chosen].sum(1), self._area[:, chosen].sum(1))
+            permuted = ratio(permuted_energy[:, chosen].sum(1), self._area[:, chosen].sum(1))
             mean, interval = mean_interval(by_driver.T)
+            permuted_mean, _ = mean_interval(permuted.T)
+            ratio_mean, ratio_interval = mean_interval(ratio(by_driver, permuted).T)
             for i, category in enumerate(self.categories, start=1):
                 columns = {
                     "class_id": key,
@@ -80,11 +86,27 @@ class CamMeans:
                     "lift": mean[i],
                     "low": interval[i, 0].clip(0),
                     "high": interval[i, 1],
+                    "permuted": permuted_mean[i],
+                    "ratio": ratio_mean[i],
+                    "ratio_low": ratio_interval[i, 0].clip(0),
+                    "ratio_high": ratio_interval[i, 1],
                     "drivers": np.isfinite(by_driver[:, i]).sum(),
                     "images": int(self._images[:, chosen, i].sum()),
                 }
                 found.append(made(Lift, columns))
         return found
+
+    def _permuted_energy(self) -> np.ndarray:
+        """Return `_energy` as it would be if each image had the mean CAM of other drivers and other classes.
+
+        Every driver and class counts once in that mean. Energy is linear in a CAM, so sums of weights suffice. NaN
+        where there is no other driver with another class.
+        """
+        others = _without_own(self.driver_means())
+        cells = _without_own((self.counts > 0).astype(float))
+        found = np.einsum("dckhw,dchw->dck", self._weights, ratio(others, cells[..., None, None]))
+        images = self._energy.sum(-1, keepdims=True)
+        return np.where(images > 0, ratio(found, found.sum(-1, keepdims=True)) * images, 0)
 
     def write(self, folder: Path, note: str, inputs: str = "") -> None:
         """Write both files into `folder`.
@@ -104,3 +126,9 @@ class CamMeans:
                 drivers=np.array(self.drivers, dtype=str),
             )
         write_table(folder / LIFT_FILE, to_table(Lift, self.lifts()), {"averaged": note, INPUTS: inputs})
+
+
+def _without_own(values: np.ndarray) -> np.ndarray:
+    """Return for each driver and class the sum over other drivers and other classes, [driver, class, ...]."""
+    of_driver, of_class = values.sum(1, keepdims=True), values.sum(0, keepdims=True)
+    return values.sum((0, 1)) - of_driver - of_class + values

@@ -41,7 +41,10 @@ class CamRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Lift:
-    """How much more of the evidence lies on a mask category than its area explains; 1 is chance.
+    """How much more CAM energy lies on a mask category than its area explains, and whether the image is why.
+
+    A lift above 1 is no evidence: the CAM of another driver and class, on the same mask, has one too, because CAMs and
+    drivers both lie near the middle of the frame. Only `ratio` is evidence, where its interval leaves out 1.
 
     Attributes:
         class_id: Position of the true class, in digits, or `EVERY_CLASS`.
@@ -49,6 +52,10 @@ class Lift:
         lift: Mean over drivers, with its interval.
         low: See `lift`.
         high: See `lift`.
+        permuted: Lift of permuted CAMs: the mean CAM of other drivers' images of other classes, on the same masks.
+        ratio: Lift by permuted lift, mean over drivers of each one's own ratio, with its interval.
+        ratio_low: See `ratio`.
+        ratio_high: See `ratio`.
         drivers: Drivers whose images show the category.
         images: Their images that show it.
     """
@@ -58,6 +65,10 @@ class Lift:
     lift: float | None = None
     low: float | None = None
     high: float | None = None
+    permuted: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
     drivers: int = 0
     images: int = 0
 

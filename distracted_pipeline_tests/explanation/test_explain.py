@@ -229,6 +229,10 @@ def test_means_are_taken_by_driver_and_say_what_they_rest_on(root: Settings, mon
         "lift": None,
         "low": None,
         "high": None,
+        "permuted": None,
+        "ratio": None,
+        "ratio_low": None,
+        "ratio_high": None,
         "drivers": 0,
         "images": 0,
     }
