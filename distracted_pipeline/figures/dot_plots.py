@@ -3,6 +3,7 @@
 Numbers come ready; nothing is estimated here. Larger figures are `matrices` and `curves`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,9 @@ Kind = Literal["up", "down", "even"]
 """A decided rise, a decided fall, or neither: colour and form of a mark."""
 
 _MARGIN = 9
+_LEAST_RATIO = 2.0**-10  # below every axis; an interval may reach 0, which no logarithm does
 _SPANS = (0.1, 0.25, 0.5, 1.0)
+_OCTAVES = (0.5, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ def difference_axis(values: Iterable[float | None]) -> Axis:
     largest = max((abs(value) for value in values if value is not None and formats.defined(value)), default=0)
     span = next((span for span in _SPANS if largest <= span), _SPANS[-1])
     return Axis(-span, span, tuple((share * span, formats.signed(share * span)) for share in (-1, -0.5, 0, 0.5, 1)))
+
+
+def ratio_axis(values: Iterable[float | None]) -> Axis:
+    """Return an axis of ratios, logarithmic around 1, as narrow as the values allow; for `ratio_track`."""
+    known = [value for value in values if value is not None and formats.defined(value) and value > 0]
+    largest = max((abs(math.log2(value)) for value in known), default=0)
+    span = next((span for span in _OCTAVES if largest <= span), _OCTAVES[-1])
+    return Axis(
+        -span, span, tuple((share * span, f"{2 ** (share * span):.2g}".lstrip("0")) for share in (-1, -0.5, 0, 0.5, 1))
+    )
 
 
 def scale(axis: Axis) -> Markup:
@@ -100,6 +113,13 @@ def track(
     return drawing(width, height, title, parts, "track")
 
 
+def ratio_track(value: float | None, low: float | None, high: float | None, *, axis: Axis, title: str) -> Markup:
+    """Return one dot-and-whisker on a `ratio_axis`, its dashed line at 1; a whisker clear of it points up or down."""
+    known = [None if end is None or not formats.defined(end) else _octave(end) for end in (value, low, high)]
+    kind: Kind = "up" if (known[1] or 0) > 0 else "down" if (known[2] or 0) < 0 else "even"
+    return track(*known, axis=axis, reference=0, kind=kind, title=title)
+
+
 def strip(
     values: Sequence[tuple[str, float]], *, axis: Axis = PROPORTION, reference: float | None = None, title: str
 ) -> Markup:
@@ -126,6 +146,10 @@ def strip(
             place = {"cx": axis.x(value), "cy": height - 9 - level * step}
             parts.append(element("circle", said, **place, r=3, class_="driver"))
     return drawing(width, height, title, parts, "track")
+
+
+def _octave(ratio: float) -> float:
+    return math.log2(max(ratio, _LEAST_RATIO))
 
 
 def _reference(axis: Axis, value: float, height: float) -> Markup:

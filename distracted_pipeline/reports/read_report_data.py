@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE
 from distracted_pipeline.evaluation.confusion import Confusion
 from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
@@ -70,7 +71,7 @@ def read_report_data(settings: Settings) -> ReportData:
         runs={name: _runs(settings, name) for name in variants},
         unlabelled=usable - len(images),
         unusable=table.num_rows - usable,
-        missing=result.missing,
+        missing=[*result.missing, *_alone(scopes)],
     )
 
 
@@ -89,10 +90,27 @@ def _scopes(settings: Settings, confusion: Confusion) -> dict[str, ScopeScores]:
             confusion={key: confusion.of(key, name) for key in variants[name]},
             reliability={key: sorted(rows, key=lambda row: row.low) for key, rows in bins.get(name, {}).items()},
             moves={key: {(row.true, row.predicted): row for row in rows} for key, rows in moves.get(name, {}).items()},
+            cells=sum(row.verdict not in (BASELINE, ABSENT) for rows in classes[name].values() for row in rows),
+            questions=sum(_asked_together(row) for rows in classes[name].values() for row in rows),
+            means=sum(row.macro_p_holm is not None for rows in variants[name].values() for row in rows),
         )
         for name in SCOPES
         if name in variants
     }
+
+
+def _asked_together(score: ClassScore) -> bool:
+    """Tell whether p is corrected over all variants; earlier versions, which wrote no `p_own`, asked of each alone."""
+    return score.p_holm is not None and score.p_own is not None
+
+
+def _alone(scopes: dict[str, ScopeScores]) -> list[str]:
+    """Return what to say of tables that an earlier version wrote."""
+    scores = [score for scope in scopes.values() for rows in scope.classes.values() for score in rows]
+    if not any(score.p_holm is not None and not _asked_together(score) for score in scores):
+        return []
+    again = materialize("class_accuracy")
+    return [f"p and verdicts are of an earlier version, corrected over each variant's own classes only: type {again}"]
 
 
 class _Scored(Protocol):

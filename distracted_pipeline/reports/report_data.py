@@ -32,6 +32,10 @@ class ScopeScores:
         confusion: By variant, int64 [driver, true, predicted].
         reliability: By variant, bins of rising confidence; empty where the evaluation has none.
         moves: By variant, then true and predicted class; likewise.
+        cells: Classes of variants that the report compares with the baseline.
+        questions: Those of them that are tested: what p and verdict of each are corrected for; 0 where the tables do
+            not say it.
+        means: Variants whose macro recall is tested: what p of each is corrected for.
     """
 
     name: str
@@ -40,6 +44,9 @@ class ScopeScores:
     confusion: dict[str, np.ndarray]
     reliability: dict[str, list[Bin]] = field(default_factory=dict)
     moves: dict[str, dict[tuple[int, int], Move]] = field(default_factory=dict)
+    cells: int = 0
+    questions: int = 0
+    means: int = 0
 
     @property
     def words(self) -> str:
@@ -48,17 +55,17 @@ class ScopeScores:
 
     def verdict(self, variant: str) -> str:
         """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
-        return sentence([score.verdict for score in self.classes[variant]])
+        return sentence([score.verdict for score in self.classes[variant]], self.cells)
 
     def only(self, names: Collection[str]) -> "ScopeScores":
-        """Return the same, for some of the variants."""
-        return ScopeScores(
-            self.name,
-            _only(self.classes, names),
-            _only(self.variants, names),
-            _only(self.confusion, names),
-            _only(self.reliability, names),
-            _only(self.moves, names),
+        """Return the same, for some of the variants; what was tested among all of them stays as it was."""
+        return replace(
+            self,
+            classes=_only(self.classes, names),
+            variants=_only(self.variants, names),
+            confusion=_only(self.confusion, names),
+            reliability=_only(self.reliability, names),
+            moves=_only(self.moves, names),
         )
 
 

@@ -57,11 +57,15 @@ def compared(report: ReportData) -> list[str]:
 
 
 def headline(report: ReportData) -> str | None:
-    """Return the variant with the most decided classes, then the largest difference of macro recall."""
+    """Return the variant with the most decided classes, then the largest difference of macro recall.
 
-    def weight(name: str) -> tuple[int, float]:
-        decided = sum(score.verdict in _KINDS for score in report.main.classes[name])
-        return decided, abs(report.main.variants[name].macro_delta or 0)
+    One that lacks folds comes after every complete one: it is compared on fewer drivers.
+    """
+
+    def weight(name: str) -> tuple[bool, int, float]:
+        score = report.main.variants[name]
+        decided = sum(found.verdict in _KINDS for found in report.main.classes[name])
+        return not score.folds_missing, decided, abs(score.macro_delta or 0)
 
     return max(compared(report), key=weight, default=None)
 
@@ -71,12 +75,20 @@ def verdict_line(report: ReportData) -> str:
     best = headline(report)
     if best is None:
         return f"Nothing can be compared yet: {why_not_comparable(report)}"
-    return f"{report.title(best)}, compared with {report.title(report.baseline)}: {report.main.verdict(best)}."
+    without = lacking(report.main.variants[best])
+    return f"{report.title(best)}{without}, compared with {report.title(report.baseline)}: {report.main.verdict(best)}."
+
+
+def lacking(score: VariantScore) -> str:
+    """Return what a variant lacks as ` (without fold 3)`, empty for a complete one."""
+    return f" (without fold {formats.listing(score.folds_missing)})" if score.folds_missing else ""
 
 
 def leaderboard(report: ReportData) -> list[VariantScore]:
-    """Return the variants of the main scope, best macro recall first."""
-    return sorted(report.main.variants.values(), key=lambda score: -(score.macro_recall or 0))
+    """Return the variants of the main scope, best macro recall first; those that lack folds after all others."""
+    return sorted(
+        report.main.variants.values(), key=lambda score: (bool(score.folds_missing), -(score.macro_recall or 0))
+    )
 
 
 def leaderboard_markdown(report: ReportData) -> str:
@@ -85,7 +97,7 @@ def leaderboard_markdown(report: ReportData) -> str:
     for score in leaderboard(report):
         title = report.title(score.variant).replace("|", "\\|").replace("<", "&lt;")
         recall, delta = formats.proportion(score.macro_recall), formats.difference(score.macro_delta)
-        lines.append(f"| {title} | {recall} | {delta} | {report.main.verdict(score.variant)} |")
+        lines.append(f"| {title}{lacking(score)} | {recall} | {delta} | {report.main.verdict(score.variant)} |")
     return "\n".join(lines)
 
 
@@ -109,6 +121,13 @@ def original_rows(report: ReportData) -> list[tuple[str, VariantScore | None, Va
     """Return variant, dev score and test score of those that the original split has predictions of."""
     dev, test = (report.scopes[part].variants if part in report.scopes else {} for part in ("dev", "test"))
     return [(name, dev.get(name), test.get(name)) for name in report.variants if name in dev or name in test]
+
+
+def undecidable(report: ReportData, scope: str) -> bool:
+    """Tell whether a scope has too few drivers to decide any class of any variant."""
+    known = report.scopes[scope].classes if scope in report.scopes else {}
+    verdicts = {score.verdict for name, scores in known.items() if name != report.baseline for score in scores}
+    return NOT_TESTABLE in verdicts and verdicts <= {NOT_TESTABLE, ABSENT}
 
 
 def of_original_project(report: ReportData) -> bool:

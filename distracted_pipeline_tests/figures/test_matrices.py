@@ -116,6 +116,27 @@ def test_an_axis_of_differences_is_as_narrow_as_the_values_allow_and_has_zero_in
     assert dot_plots.difference_axis([3]).high == 1
 
 
+def test_ratios_are_on_a_logarithmic_axis_with_one_in_the_middle() -> None:
+    axis = dot_plots.ratio_axis([0.5, 1.9, None, 0.0])
+    assert [label for _, label in axis.ticks] == [".5", ".71", "1", "1.4", "2"]
+    assert axis.x(0) == dot_plots.TRACK[0] / 2
+    assert next(label for _, label in dot_plots.ratio_axis([7.0]).ticks) == ".12"
+    assert dot_plots.ratio_axis([]).high == 0.5
+
+
+def test_a_ratio_points_up_or_down_only_where_its_whisker_is_clear_of_one() -> None:
+    axis = dot_plots.ratio_axis([2.0])
+
+    def figure(low: float | None, value: float, high: float | None) -> Markup:
+        return dot_plots.ratio_track(value, low, high, axis=axis, title="t")
+
+    assert "dot up" in figure(1.1, 1.5, 1.9)
+    assert "dot down" in figure(0.6, 0.7, 0.9)
+    for spread in (figure(0.9, 1.2, 1.6), figure(None, 1.9, None), figure(0.0, 0.4, 1.6)):
+        assert "dot even" in spread
+    assert figure(0.0, 0.6, 0.9).count("whisker") == 2  # no cap at a ratio of nothing
+
+
 def test_a_whisker_beyond_the_axis_has_no_cap() -> None:
     axis = dot_plots.difference_axis([0.1])
     inside = dot_plots.track(0, -0.05, 0.05, axis=axis, reference=0, kind="even", title="t")

@@ -46,7 +46,7 @@ def test_no_page_knows_a_class_or_a_count_of_another_data_set(toy: ReportResult)
         for link in links(page):
             place = link.partition("#")[0]
             assert link.startswith(("data:", "http://127.0.0.1:300")) or (page.parent / place).is_file() or not place
-    assert "corrected by Holm over the 4 classes" in text(toy.path)
+    assert "8 questions at once take 9" in text(toy.path)  # two variants on four classes
     assert "none is corrected for the 12 pairs" in text(toy.path.parent / "compare.html")
 
 

@@ -13,20 +13,13 @@ from distracted_pipeline.reports import site as addresses
 from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.selection import SUSPECTS, select
+from distracted_pipeline.reports.verdict import headline, leaderboard, verdict_line
+from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.tracking import LOCAL_SERVER, run_url
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
-from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet
+from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet, write_fold
 from distracted_pipeline_tests.reports.pages import Tags, links, pages, text
-
-
-def test_what_undetermined_and_a_driver_swap_mean_is_said_where_they_first_appear(built: ReportResult) -> None:
-    said = text(built.path)
-    first = said.index("undetermined")
-    assert "Undetermined means that these drivers cannot tell, not that nothing changed" in said[first : first + 600]
-    assert "swapping whole drivers between the two variants at random" in said[first : first + 600]
-    compared = text(built.path.parent / "compare.html")
-    assert compared.index("swapping whole drivers") < compared.index("undetermined")
 
 
 def test_compare_shows_differences_flips_both_ways_and_moved_confusions(
@@ -61,14 +54,27 @@ def test_a_variant_page_has_calibration_drivers_settings_and_curves(built: Repor
     assert "changed in the recall of" not in baseline
 
 
-def test_replicates_bring_the_spread_of_seeds(small: Settings, tmp_path: Path) -> None:
+def test_an_entry_that_differs_in_the_random_seed_alone_is_named_in_words_without_a_spread(
+    small: Settings, tmp_path: Path
+) -> None:
     catalogue = tmp_path / "variants.yaml"
     catalogue.write_text("again: {kind: top_only, label: Top only again, seed: 1}\n", encoding="utf-8")
     settings = Settings(data=small.data, segmenter=small.segmenter, variants_file=catalogue)
     evaluate(settings, ["top_only", "again"], cams=False)
     result = build_report(settings, log=quiet)
-    assert "Seed spread of macro recall" in text(result.path.parent / "variants" / "top_only.html")
-    assert "Seed spread is the range" in text(result.path)
+    said = text(result.path.parent / "variants" / "top_only.html")
+    assert (
+        "Same recipe, another random seed Top only again : what differs from this page is luck of the training" in said
+    )
+    for page in pages(result):
+        assert not re.search(r"seed spread|random seeds", text(page), re.IGNORECASE), page
+
+
+def test_differences_between_drivers_are_described_and_never_tested(built: ReportResult) -> None:
+    said = text(built.path.parent / "variants" / "fine_tune.html")
+    assert "Described, not tested: the drivers of one fold share one training" in said
+    for page in pages(built):
+        assert "better than others" not in text(page), page
 
 
 def test_a_class_page_has_mean_cams_and_says_how_confusions_moved(built: ReportResult) -> None:
@@ -164,7 +170,7 @@ def test_an_older_evaluation_gives_a_report_that_says_what_it_lacks(small: Setti
 
 _NEWER = {
     *(f"delta_{score}{end}" for score in ("precision", "f1") for end in ("", "_low", "_high")),
-    *("driver_delta_low", "driver_delta_high", "i2", "heterogeneity_p", "seed_spread", "replicates"),
+    *("driver_delta_low", "driver_delta_high", "i2", "p_own", "macro_p_holm", "replicates"),
 }
 
 
@@ -211,6 +217,27 @@ def test_missing_folds_are_named_where_the_variant_is_judged(small: Settings) ->
     assert "not testable" in said
     unseen = [text(page) for page in (result.path.parent / "images").glob("*.html") if "no prediction" in text(page)]
     assert unseen
+
+
+def test_a_variant_that_lacks_folds_is_listed_last_and_never_the_headline(small: Settings) -> None:
+    evaluate(small, ["top_only", "fine_tune", "linear_probe"], cams=False)
+    for fold in FOLDS:
+        write_fold(small, "masks_only", fold, skill=1.0)
+    (small.predictions / "masks_only" / "3.parquet").unlink()
+    class_accuracy(small, log=quiet)
+    report = read_report_data(small)
+    scores = report.main.variants
+    assert max(scores, key=lambda name: scores[name].macro_recall or 0) == "masks_only"
+    assert [score.variant for score in leaderboard(report)][-1] == "masks_only"
+    assert headline(report) in ("fine_tune", "linear_probe")
+    result = build_report(small, log=quiet)
+    assert not result.verdict.startswith("Masks only")
+    assert result.table.splitlines()[-1].startswith("| Masks only (without fold 3) |")
+    assert "A variant that lacks folds stands after all others" in text(result.path)
+    for name in ("fine_tune", "linear_probe"):
+        (small.predictions / name / "2.parquet").unlink()
+    class_accuracy(small, log=quiet)
+    assert "(without fold " in verdict_line(read_report_data(small))  # none is complete: said where one leads
 
 
 def test_the_report_grows_with_the_variants(small: Settings) -> None:

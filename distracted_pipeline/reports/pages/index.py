@@ -6,7 +6,7 @@ from typing import Any
 from distracted_pipeline.reports.heatmap import heatmap
 from distracted_pipeline.reports.pages import summary
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.verdict import ORIGINAL_QUOTED, of_original_project, original_rows
+from distracted_pipeline.reports.verdict import ORIGINAL_QUOTED, of_original_project, original_rows, undecidable
 
 
 def page(site: Site) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def page(site: Site) -> dict[str, Any]:
         "example": site.example(),
         "split": Counter(parts.values()),
         "original_rows": original_rows(report),
+        "test_undecidable": undecidable(report, "test"),
         "of_original": of_original_project(report),
         "quoted": ORIGINAL_QUOTED if of_original_project(report) and not report.settings.synthetic else (),
     }

@@ -15,11 +15,9 @@ def page(site: Site) -> dict[str, Any]:
 
 def result(site: Site) -> dict[str, Any]:
     """Return what the summary and the front page both say."""
-    scores = site.report.main.variants.values()
     return {
         "headline": headline(site.report),
         "missing": site.missing,
         "leaderboard": leaderboard(site.report),
-        "repeated": any(score.seed_spread is not None for score in scores),
         **data_card(site.report),
     }

@@ -5,9 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from markupsafe import Markup
 
-from distracted_pipeline.figures import curves, dot_plots, matrices
+from distracted_pipeline.explanation.tables import Lift
+from distracted_pipeline.figures import curves, dot_plots, formats, matrices
 from distracted_pipeline.reports.by_driver import change_by_driver
 from distracted_pipeline.reports.confusions import moves
 from distracted_pipeline.reports.report_data import ReportData
@@ -48,6 +49,7 @@ def page(site: Site, name: str) -> dict[str, Any]:
         "reads": [_READS.get(name, f"the backbone's {name}") for name in config.inputs] if config else [],
         "parameters": _parameters(config),
         "score": scope.variants.get(name),
+        "own": sum(found.p_own is not None for found in scope.classes.get(name, [])),
         "rows": list(zip(scope.classes.get(name, []), reference, strict=False)),
         "changes": [_change_row(report, name, k, found, axis) for k, found in enumerate(changes) if found],
         "change_scale": dot_plots.scale(axis),
@@ -65,11 +67,7 @@ def page(site: Site, name: str) -> dict[str, Any]:
         else None,
         "cams": cams if pairs else None,
         "more_cams": len(pairs) - sum(len(shown) for shown in cams.values()),
-        "lifts": [
-            (category, *(_mean_lift(report, name, category, kind) for kind in cams))
-            for category in report.dataset.category_names
-        ],
-        "lifts_tested": report.cams[name].lifts if name in report.cams else [],
+        **_lifts(report, name),
         "runs": {fold: _run(report, name, fold, run) for fold, run in report.runs[name].items()},
     }
 
@@ -97,12 +95,35 @@ def _change_row(
     }
 
 
-def _mean_lift(report: ReportData, variant: str, category: str, kind: str) -> tuple[float | None, int]:
-    """Return the mean lift of a mask category over a variant's correct or confused images, and how many they are."""
-    rows = report.cams[variant].rows if variant in report.cams else []
-    found = [row.lift(category) for row in rows if row.kind == kind and row.target == "predicted"]
-    values = [value for value in found if value is not None]
-    return (float(np.mean(values)) if values else None), len(values)
+def _lifts(report: ReportData, name: str) -> dict[str, Any]:
+    """Return the lift of each mask category beside that of permuted CAMs, and what their ratio says."""
+    found = report.cams[name].lifts if name in report.cams else []
+    if any(lift.lift is not None and lift.permuted is None for lift in found):
+        found = []  # of an earlier version: a lift on its own says nothing
+    axis = dot_plots.ratio_axis(end for lift in found for end in (lift.ratio, lift.ratio_low, lift.ratio_high))
+
+    def figure(lift: Lift) -> Markup:
+        return dot_plots.ratio_track(
+            lift.ratio,
+            lift.ratio_low,
+            lift.ratio_high,
+            axis=axis,
+            title=f"{lift.category}: ratio {formats.decimal(lift.ratio)} to permuted Grad-CAMs",
+        )
+
+    return {
+        "lifts": [(lift, figure(lift), _evidence(lift)) for lift in found],
+        "ratio_scale": dot_plots.scale(axis),
+    }
+
+
+def _evidence(lift: Lift) -> str:
+    """Return what the ratio of a lift to that of permuted CAMs says, by its interval alone."""
+    if lift.ratio_low is None or lift.ratio_high is None:
+        return formats.NONE
+    if lift.ratio_low > 1:
+        return "more than place explains"
+    return "less than place explains" if lift.ratio_high < 1 else "no evidence"
 
 
 def _run(report: ReportData, name: str, fold: str, run: dict[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from markupsafe import Markup
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.evaluation import comparison
-from distracted_pipeline.evaluation.statistics import ALPHA, DRAWS, MIN_DRIVERS
+from distracted_pipeline.evaluation.statistics import DRAWS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures import dot_plots, formats, matrices
 from distracted_pipeline.reports.data_card import masks_from
 from distracted_pipeline.reports.pages import class_page, compare, data, image, images, index, summary, variant
 from distracted_pipeline.reports.site import Site, dagster_run_url, image_url, variant_url
-from distracted_pipeline.reports.verdict import kind, mark, tally, why_not_comparable
+from distracted_pipeline.reports.verdict import kind, lacking, mark, tally, why_not_comparable
 from distracted_pipeline.scopes import ORIGINAL_FOLD
+from distracted_pipeline.testability import ALPHA, needed_drivers
 from distracted_pipeline.training.tracking import run_url
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -111,6 +112,7 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         mlflow_run_url=partial(run_url, report.settings),
         called=site.called,
         tally=partial(tally, report),
+        lacking=lacking,
         votes=site.votes,
         standing=site.standing,
         mean_true=site.mean_true,
@@ -124,8 +126,8 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         comparable=why_not_comparable(report),
         materialize=materialize,
         run_command=RUN,
-        min_drivers=MIN_DRIVERS,
         alpha=ALPHA,
+        needed_drivers=needed_drivers,
         draws=DRAWS,
         original_fold=ORIGINAL_FOLD,
         IMPROVED=comparison.IMPROVED,
