@@ -205,12 +205,12 @@ def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, A
 
 
 def lift_lines(rows: "Sequence[Lift]") -> str:
-    """Return lifts of the mask categories as a Markdown table; 1 is chance."""
-    lines = ["| category | lift | 95% over drivers | drivers | images |", "|" + " --- |" * 5]
+    """Return lifts of the mask categories beside those of permuted CAMs as a Markdown table; the ratio is evidence."""
+    lines = ["| category | lift | permuted | ratio | 95% over drivers | drivers | images |", "|" + " --- |" * 7]
     for row in rows:
-        lift = "–" if row.lift is None else f"{row.lift:.2f}"
-        interval = "–" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
-        lines.append(f"| {row.category} | {lift} | {interval} | {row.drivers} | {row.images:,} |")
+        numbers = " | ".join("–" if x is None else f"{x:.2f}" for x in (row.lift, row.permuted, row.ratio))
+        interval = "–" if row.ratio_low is None else f"{row.ratio_low:.2f} to {row.ratio_high:.2f}"
+        lines.append(f"| {row.category} | {numbers} | {interval} | {row.drivers} | {row.images:,} |")
     return "\n".join(lines)
 
 

@@ -99,8 +99,10 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
     assert (
         metadata["cams"].value == 9 * 4 + 4 * 2
     )  # class 3 has no right ones, and two rows for each of its confused ones
-    assert metadata["lifts"].md_str.startswith("| category | lift | 95% over drivers | drivers | images |\n")
-    assert "\n| person | – | – | 0 | 0 |\n" in metadata["lifts"].md_str  # no image has a mask here
+    assert metadata["lifts"].md_str.startswith(
+        "| category | lift | permuted | ratio | 95% over drivers | drivers | images |\n"
+    )
+    assert "\n| person | – | – | – | – | 0 | 0 |\n" in metadata["lifts"].md_str  # no image has a mask here
     assert metadata["picture"].md_str.startswith("![Grad-CAM of one image per class](data:image/png;base64,")
     assert [check.check_name for check in result.get_asset_check_evaluations()] == ["cams_not_all_zero"]
 
