@@ -26,6 +26,9 @@ _POLL_S = 0.5
 _held: dict[str, FileLock] = {}
 """The lease of this process, by GPU id: at most one, never given back before the process ends."""
 
+_claimed_as: dict[str, str] = {}
+"""By GPU id, what it was called when it was claimed: `cuda:1` means the same GPU when the next step says it."""
+
 
 def claim_gpu(device: str, log: Log) -> str:
     """Take a GPU for the rest of this process, waiting for a free one, and return the device to use.
@@ -54,6 +57,7 @@ def claim_gpu(device: str, log: Log) -> str:
         )
     wanted = [_nth(gpus, device)] if ":" in device else gpus
     gpu = _wait_for_one(wanted, log)
+    _claimed_as[gpu] = device
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return f"cuda:{gpus.index(gpu)}"
     os.environ[VISIBLE] = gpu
@@ -79,7 +83,7 @@ def lease_folder() -> Path:
 
 def _again(device: str) -> str:
     (gpu,) = _held
-    if ":" in device and os.environ.get(VISIBLE) == gpu and device != "cuda:0":
+    if ":" in device and os.environ.get(VISIBLE) == gpu and device not in ("cuda:0", _claimed_as.get(gpu)):
         raise DistractedError(
             f"device {device}: this process uses GPU {gpu} already, and one process uses one GPU. "
             f"Start it in a process of its own, or set device: cuda"

@@ -58,6 +58,14 @@ def test_a_process_keeps_its_gpu_from_step_to_step() -> None:
     assert lease.claim_gpu("cuda", print) == "cuda"
 
 
+def test_a_gpu_that_is_named_by_its_number_is_the_same_in_the_next_step() -> None:
+    assert lease.claim_gpu("cuda:1", print) == "cuda"
+    assert os.environ[lease.VISIBLE] == "1"
+    assert lease.claim_gpu("cuda:1", print) == "cuda"
+    with pytest.raises(DistractedError, match="uses GPU 1 already"):
+        lease.claim_gpu("cuda:2", print)
+
+
 def test_a_named_gpu_is_the_one_leased() -> None:
     assert lease.claim_gpu("cuda:1", print) == "cuda"
     assert os.environ[lease.VISIBLE] == "1"
