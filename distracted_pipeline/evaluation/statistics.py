@@ -12,7 +12,6 @@ from distracted_pipeline.testability import ALPHA, needed_drivers, smallest_p
 
 __all__ = ["ALPHA", "needed_drivers"]
 
-MIN_DRIVERS = needed_drivers(1)
 DRAWS = 19_999
 BINS = 10
 """Bins of equal width that confidences are put into, for the reliability table and its error."""

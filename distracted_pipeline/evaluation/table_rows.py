@@ -14,6 +14,7 @@ from distracted_pipeline.evaluation import statistics as st
 from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE, NOT_TESTABLE, Difference
 from distracted_pipeline.evaluation.confusion import Confusion
 from distracted_pipeline.evaluation.predictions import Predictions, model_facts
+from distracted_pipeline.evaluation.ranking import Ranking
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
 from distracted_pipeline.evaluation.tables_io import made
 from distracted_pipeline.settings import Settings
@@ -26,7 +27,6 @@ def class_rows(
     counts: np.ndarray,
     baseline: str,
     change: Difference | None,
-    spread: np.ndarray,
 ) -> Iterator[ClassScore]:
     """Yield a variant's row of each class.
 
@@ -36,7 +36,6 @@ def class_rows(
         counts: Its counts, [driver, true, predicted].
         baseline: What it is compared with.
         change: The comparison; None for the baseline itself, or without one.
-        spread: Of recall over replicates, [class], from `seed_spread`.
     """
     pooled = counts.sum(0)
     n, recall, precision, f1 = st.support(pooled), st.recall(pooled), st.precision(pooled), st.f1(pooled)
@@ -50,7 +49,6 @@ def class_rows(
         "precision": precision,
         "f1": f1,
         "verdict": np.where(n > 0, alone, ABSENT),
-        "seed_spread": spread,
         **(_comparison_columns(change) if change else {}),
     }
     for c in range(len(n)):
@@ -90,6 +88,7 @@ def variant_row(
     scope: str,
     variant: str,
     change: Difference | None,
+    ranking: Ranking,
     alike: list[str],
 ) -> VariantScore:
     """Return a variant's row; `alike` are its replicates, itself not among them."""
@@ -97,7 +96,8 @@ def variant_row(
     pooled = counts.sum(0)
     recall = st.recall(pooled)
     present = np.flatnonzero(counts.sum((1, 2)))
-    by_driver = np.array([st.mean_present(st.recall(counts[d])) for d in present])
+    comparable = present[ranking.shared[present]] if ranking.shared[present].any() else present
+    by_driver = np.array([st.mean_present(st.recall(counts[d])) for d in comparable])
     worst_class, worst_driver = int(np.nanargmin(recall)), int(by_driver.argmin())
     probabilities, true = _of_scope(predictions, variant, scope)
     folds = [part.fold for part in predictions.of(variant, scope)]
@@ -108,21 +108,21 @@ def variant_row(
         "drivers": len(present),
         "accuracy": pooled.trace() / pooled.sum(),
         "macro_recall": st.mean_present(recall),
+        "ranked_recall": ranking.recall.get(variant),
+        "flattery": ranking.flattery,
         "macro_delta": change.macro_delta if change else None,
         "macro_p": change.macro_p if change else None,
         "macro_p_holm": change.macro_p_holm if change else None,
         "worst_class": worst_class,
         "worst_class_recall": recall[worst_class],
-        "worst_driver": confusion.drivers[present[worst_driver]],
+        "worst_driver": confusion.drivers[comparable[worst_driver]],
         "worst_driver_recall": by_driver[worst_driver],
         "log_loss": st.log_loss(probabilities, true),
         "calibration_error": st.calibration_error(*st.reliability(probabilities, true)),
         **_cost(settings, variant, folds),
         "folds_present": folds,
         "folds_missing": predictions.absent_folds(variant, scope),
-        "heterogeneity_p": heterogeneity.driver_test(change.variant, change.baseline) if change else None,
         "replicates": alike,
-        "seed_spread": seed_spread(confusion, scope, [variant, *alike])[1],
     }
     return made(VariantScore, columns)
 
@@ -207,19 +207,6 @@ def replicates(catalogue: Mapping[str, VariantConfig]) -> dict[str, list[str]]:
     """Return, for each variant of the catalogue, the others that differ only in random seed and wording."""
     key = {name: config.model_copy(update={"seed": 0}).fingerprint() for name, config in catalogue.items()}
     return {name: [other for other in key if other != name and key[other] == key[name]] for name in key}
-
-
-def seed_spread(confusion: Confusion, scope: str, variants: list[str]) -> tuple[np.ndarray, float]:
-    """Return largest minus smallest recall, [class], and macro recall, over variants that differ in the random seed.
-
-    Counted on the drivers that all of them have; NaN for a single variant, or without a driver in common.
-    """
-    counts = np.stack([confusion.of(name, scope) for name in variants])
-    common = (counts.sum((2, 3)) > 0).all(0)
-    if len(variants) < 2 or not common.any():
-        return np.full(counts.shape[-1], np.nan), float("nan")
-    recall = st.recall(counts[:, common].sum(1))
-    return np.ptp(recall, axis=0), float(np.ptp([st.mean_present(row) for row in recall]))
 
 
 def _cells(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

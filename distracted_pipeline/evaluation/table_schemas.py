@@ -43,7 +43,6 @@ class ClassScore:
         driver_delta_low: The least change of recall over drivers.
         driver_delta_high: The largest.
         i2: Upper bound of what differs between drivers, see `heterogeneity.i_squared`.
-        seed_spread: Range of recall over variants that differ in the random seed alone.
     """
 
     scope: str
@@ -73,7 +72,6 @@ class ClassScore:
     driver_delta_low: float | None = None
     driver_delta_high: float | None = None
     i2: float | None = None
-    seed_spread: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +84,16 @@ class VariantScore:
         n: Images predicted.
         drivers: Drivers predicted.
         accuracy: Share of right images.
-        macro_recall: Mean recall over the classes that occur.
+        macro_recall: Mean recall over the classes that occur, on all drivers that the variant has predicted.
+        ranked_recall: The same on the drivers that all ranked variants have predicted; None where the variant lacks
+            folds that others have, so that it is not ranked.
+        flattery: By how much the best ranked recall flatters its variant, see `ranking.flattery`; one number for all.
         macro_delta: What changed against the baseline, on the drivers that both have predicted.
         macro_p: Of the whole-driver swap test of that mean.
         macro_p_holm: The same, adjusted over the variants of the scope.
         worst_class: Position of the class with the lowest recall.
         worst_class_recall: Its recall.
-        worst_driver: The driver with the lowest macro recall.
+        worst_driver: The driver with the lowest macro recall, of those that all ranked variants have predicted.
         worst_driver_recall: Theirs.
         log_loss: As Kaggle scores it.
         calibration_error: See `statistics.calibration_error`.
@@ -101,9 +102,7 @@ class VariantScore:
         train_seconds: Over the folds of the scope.
         folds_present: Folds of the scope with predictions.
         folds_missing: Folds of the scope that this data has and the variant has not predicted.
-        heterogeneity_p: Whether the variant suits some drivers better than others, see `heterogeneity.driver_test`.
         replicates: Variants that differ in the random seed alone.
-        seed_spread: Range of macro recall over them and this one.
     """
 
     scope: str
@@ -112,6 +111,8 @@ class VariantScore:
     drivers: int = 0
     accuracy: float | None = None
     macro_recall: float | None = None
+    ranked_recall: float | None = None
+    flattery: float | None = None
     macro_delta: float | None = None
     macro_p: float | None = None
     macro_p_holm: float | None = None
@@ -126,9 +127,7 @@ class VariantScore:
     train_seconds: float | None = None
     folds_present: list[str] = field(default_factory=list)
     folds_missing: list[str] = field(default_factory=list)
-    heterogeneity_p: float | None = None
     replicates: list[str] = field(default_factory=list)
-    seed_spread: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ is `comparison`.
 """
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
@@ -32,6 +34,7 @@ from distracted_pipeline.evaluation.predictions import (
     read_predictions,
     variant_names,
 )
+from distracted_pipeline.evaluation.ranking import rank
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
@@ -185,14 +188,28 @@ def headline(settings: Settings) -> str:
 
 
 def leaderboard(result: ClassAccuracy, scope: str = "") -> list[str]:
-    """Return one line for each variant, best macro recall first, on `scope` or else the first with predictions."""
+    """Return one line for each variant, in the order of `ranked`, on `scope` or else the first with predictions."""
     scope = scope or main_scope(result.variants)
-    found = sorted(rows_of(result.variants, scope), key=lambda row: -row["macro_recall"])
     return [
-        f"{row['variant']}: macro recall {row['macro_recall']:.3f} "
-        f"({verdict_sentence(result.classes, row['variant'], scope)})"
-        for row in found
+        f"{row['variant']}: macro recall {_ranked_recall(row):.3f} "
+        f"({verdict_sentence(result.classes, row['variant'], scope)}){_lacking(row)}"
+        for row in ranked(rows_of(result.variants, scope))
     ]
+
+
+def ranked(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of one scope, best macro recall on the drivers in common first; those that lack folds come last."""
+    return sorted(variants, key=lambda row: (bool(row["folds_missing"]), -_ranked_recall(row)))
+
+
+def _ranked_recall(row: Mapping[str, Any]) -> float:
+    recall = row["ranked_recall"]
+    return row["macro_recall"] if recall is None or math.isnan(recall) else recall
+
+
+def _lacking(row: Mapping[str, Any]) -> str:
+    folds = row["folds_missing"]
+    return f"; without fold{'s' * (len(folds) > 1)} {', '.join(folds)}, so not ranked" if folds else ""
 
 
 def rows_of(frame: "pd.DataFrame", scope: str, variant: str | None = None) -> list[dict[str, Any]]:
@@ -234,14 +251,17 @@ def _tables(settings: Settings, predictions: Predictions, confusion: Confusion) 
     baseline = settings.baseline
     for scope in SCOPES:
         present = [variant for variant in confusion.variants if confusion.of(variant, scope).sum()]
+        if not present:
+            continue
         changes = _changes(confusion, scope, present, baseline)
+        missing = {variant: predictions.absent_folds(variant, scope) for variant in present}
+        ranking = rank({variant: confusion.of(variant, scope) for variant in present}, missing)
         for variant in present:
             counts, change = confusion.of(variant, scope), changes.get(variant)
             alike = [name for name in families.get(variant, ()) if name in present]
-            spread, _ = rows.seed_spread(confusion, scope, [variant, *alike])
-            found[CLASSES_FILE] += rows.class_rows(scope, variant, counts, baseline, change, spread)
+            found[CLASSES_FILE] += rows.class_rows(scope, variant, counts, baseline, change)
             found[VARIANTS_FILE].append(
-                rows.variant_row(settings, predictions, confusion, scope, variant, change, alike)
+                rows.variant_row(settings, predictions, confusion, scope, variant, change, ranking, alike)
             )
             found[CALIBRATION_FILE] += rows.calibration_rows(predictions, scope, variant)
             found[CONFUSIONS_FILE] += rows.confusion_rows(scope, variant, counts, change)

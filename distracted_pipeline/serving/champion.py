@@ -34,7 +34,7 @@ ALIAS = "champion"
 URI = f"models:/{MODEL}@{ALIAS}"
 FILE = "champion.json"
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Raise it when the same tables and models would crown another champion, or register it otherwise."""
 
 _ARTIFACTS = "champion"
@@ -51,7 +51,9 @@ class Champion:
         variant: Its name.
         fold: Whose weights: `original` where that is trained.
         scope: Where it was best: `oof`, or `dev` where no variant has predicted all folds.
-        macro_recall: There.
+        macro_recall: There, on the drivers that all variants in question have predicted.
+        flattery: By how much that is expected to lie above what the variant reaches on other drivers, because it was
+            chosen on the very predictions that score it; None where that cannot be told.
         model_fingerprint: Of the checkpoint.
         version: In the registry; None where MLflow did not answer.
     """
@@ -61,11 +63,19 @@ class Champion:
     scope: str
     macro_recall: float
     model_fingerprint: str
+    flattery: float | None = None
     version: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return everything that is known, as plain values."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def score(self) -> str:
+        """Return what it reached and where, and what that is worth, in words."""
+        found = f"macro recall {self.macro_recall:.3f} on {SCOPES[self.scope].words}"
+        if self.flattery is None:
+            return f"{found}, on which it was also chosen"
+        return f"{found}, on which it was also chosen: taking the best one flatters by about {self.flattery:.3f}"
 
 
 def crown(settings: Settings, *, log: Log = print) -> Champion | None:
@@ -112,6 +122,8 @@ def _inputs(settings: Settings, best: Champion) -> str:
 def best_variant(settings: Settings) -> Champion | None:
     """Return the variant of the highest macro recall: out of fold if any has all folds, else on the dev drivers.
 
+    Recalls are those on the drivers that all variants with all folds have predicted.
+
     Raises:
         DistractedError: There are no tables, or its model is gone.
     """
@@ -119,16 +131,18 @@ def best_variant(settings: Settings) -> Champion | None:
     if not path.is_file():
         raise DistractedError(f"{path} does not exist yet: which variant is best is not known. Type: {RUN}")
     whole = [
-        (score.macro_recall, score)
+        (score.ranked_recall, score)
         for score in read_rows(path, VariantScore)
-        if score.macro_recall is not None and not score.folds_missing
+        if score.ranked_recall is not None and not score.folds_missing
     ]
     for scope in _DECIDING:
         known = [(recall, score) for recall, score in whole if score.scope == scope]
         if known:
             recall, best = max(known, key=lambda pair: (pair[0], -(pair[1].trainable_parameters or 0)))
             fold = usable_fold(settings, best.variant)
-            return Champion(best.variant, fold, scope, recall, model_fingerprint(settings, best.variant, fold))
+            made_by = model_fingerprint(settings, best.variant, fold)
+            flattery = None if best.flattery is None else round(best.flattery, 4)
+            return Champion(best.variant, fold, scope, recall, made_by, flattery)
     return None
 
 
@@ -170,17 +184,16 @@ def _registered(settings: Settings, best: Champion, log: Log) -> Champion:
     try:
         there = registered_version(settings)
         tags = {key: str(value) for key, value in best.facts().items()}
-        if there is not None and tags.items() <= _tags_of(there).items():
+        # What choosing flatters changes with every further variant; the model is still the one that is registered.
+        decisive = {key: value for key, value in tags.items() if key != "flattery"}
+        if there is not None and decisive.items() <= _tags_of(there).items():
             return replace(best, version=str(there.version))
         client, experiment = tracking.open_client(settings)
         version = _register(settings, client, experiment, best, tags)
     except (MlflowException, OSError) as error:
         tracking.pause(settings)
         raise tracking.down(settings, error) from error
-    log(
-        f"champion: {best.variant}, macro recall {best.macro_recall:.3f} on {SCOPES[best.scope].words}; "
-        f"registered as {URI}, version {version}"
-    )
+    log(f"champion: {best.variant}, {best.score()}; registered as {URI}, version {version}")
     return replace(best, version=version)
 
 
@@ -239,7 +252,7 @@ def _description(best: Champion, about: dict[str, Any], dataset: Dataset) -> str
     }
     inputs = "; ".join(reads[name] for name in about["inputs"])
     return (
-        f"{best.variant}, trained on {', '.join(about['train_subjects'])}; of all variants the highest macro recall "
-        f"on {SCOPES[best.scope].words}: {best.macro_recall:.3f}. Reads {inputs}. Returns the probabilities of "
+        f"{best.variant}, trained on {', '.join(about['train_subjects'])}; of all variants the best: {best.score()}. "
+        f"Reads {inputs}. Returns the probabilities of "
         f"{listing(list(dataset.class_ids))}, float32 [B, {classes}]. Any batch size; runs on the CPU."
     )

@@ -1,4 +1,6 @@
-"""What the statistics cost at full cardinality: 19,999 swaps, 10 classes, 10 variants, 26 drivers.
+"""What the statistics cost at full cardinality, and how often they decide something where there is nothing.
+
+19,999 swaps, 10 classes, 10 variants, 26 drivers; reports of eight variants that do nothing.
 
     python -m distracted_pipeline_tests.benchmarks.bench_statistics
 
@@ -17,12 +19,13 @@ from collections.abc import Callable
 import click
 import numpy as np
 
-from distracted_pipeline.evaluation import heterogeneity
 from distracted_pipeline.evaluation import statistics as st
 from distracted_pipeline.evaluation.comparison import difference
+from distracted_pipeline_tests.evaluation.null_reports import decided
 
 VARIANTS, DRIVERS = 10, 26
 BAR_S = 10.0
+BAR_SHARE = 0.06
 
 
 def simulated(rng: np.random.Generator) -> np.ndarray:
@@ -41,8 +44,9 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 @click.command()
 @click.option("--draws", default=st.DRAWS, show_default=True, help="Swaps per test.")
-def main(draws: int) -> None:
-    """Print the CPU time of the swap test, and of all that a pair of variants is compared by."""
+@click.option("--reports", default=500, show_default=True, help="Simulated reports; 0 for none.")
+def main(draws: int, reports: int) -> None:
+    """Print the CPU time of the swap test, of all that a pair of variants is compared by, and false decisions."""
     rng = np.random.default_rng(0)
     counts = [simulated(rng) for _ in range(VARIANTS + 1)]
     base, variants = counts[0], counts[1:]
@@ -53,11 +57,17 @@ def main(draws: int) -> None:
     st.delta_interval(hits, n, base_hits, base_n)  # scipy loads here
     swap = cpu_seconds(lambda: st.swap_test(hits, n, base_hits, base_n, signs))
     whole = cpu_seconds(lambda: [difference(v, base, signs) for v in variants])
-    drivers = cpu_seconds(lambda: [heterogeneity.driver_test(v, base) for v in variants])
     click.echo(f"{draws:,} swaps x 10 classes x {VARIANTS} variants x {DRIVERS} drivers, CPU seconds on one core:")
     click.echo(f"  swap test                                {swap:6.2f}   (bar: {BAR_S:g})")
     click.echo(f"  with intervals, jackknife and Holm       {whole:6.2f}")
-    click.echo(f"  driver test, {heterogeneity.DRAWS:,} draws                {drivers:6.2f}")
+    if reports:
+        found = decided(reports)
+        click.echo(f"{reports:,} reports of 8 variants that do nothing, share that decides something of any class:")
+        click.echo(f"  Holm over all classes of all variants    {found.together:6.3f}   (bar: {BAR_SHARE:g})")
+        click.echo(f"  Holm over each variant's own classes     {found.each_alone:6.3f}   (the rule before)")
+        click.echo(f"  of any mean, Holm over the variants      {found.means:6.3f}")
+        if found.together > BAR_SHARE:
+            raise click.ClickException(f"{found.together:.3f} of the reports decide something, the bar is {BAR_SHARE}")
     if swap > BAR_S:
         raise click.ClickException(f"the swap test took {swap:.1f} s, the bar is {BAR_S:g} s")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline_tests.evaluation.null_reports import decided
 
 DRIVERS = tuple(f"p{i:03d}" for i in range(26))
 
@@ -293,6 +294,13 @@ def test_the_same_model_from_another_seed_is_not_called_different():
     runs = [difference(*simulate_confusions(np.random.default_rng(seed)), signs).verdicts for seed in range(100)]
     called = np.array([set(verdicts) != {"undetermined"} for verdicts in runs])
     assert called.mean() <= 0.1  # Holm: any of the ten classes, at most 5 in 100 but for luck
+
+
+def test_a_report_of_eight_variants_that_do_nothing_decides_nothing():
+    found = decided(250)
+    assert found.together <= 0.06
+    assert found.means <= 0.09  # .05, and two standard errors of 250 reports more
+    assert found.each_alone >= 0.18  # correcting each variant alone, as reports did before, was wrong this often
 
 
 def test_ten_variants_are_tested_in_every_class_at_once():

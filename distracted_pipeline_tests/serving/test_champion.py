@@ -18,6 +18,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.table_schemas import VariantScore
 from distracted_pipeline.evaluation.tables import VARIANTS_FILE, class_accuracy
 from distracted_pipeline.evaluation.tables_io import schema_of
+from distracted_pipeline.scopes import CROSS_FOLDS
 from distracted_pipeline.serving import champion
 from distracted_pipeline.serving.champion import FILE, URI, best_variant, champion_current, crown, registered_version
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
@@ -35,6 +36,8 @@ def row(scope: str, name: str, recall: float | None, missing: tuple[str, ...] = 
         "scope": scope,
         "variant": name,
         "macro_recall": recall,
+        "ranked_recall": recall,
+        "flattery": 0.02,
         "folds_missing": list(missing),
         "trainable_parameters": parameters,
     }
@@ -63,6 +66,21 @@ def test_the_best_out_of_fold_wins_and_a_variant_with_missing_folds_cannot(tmp_p
     best = best_variant(tables(tmp_path, rows, ("lucky", "good", "same_but_larger", "dev_hero")))
     assert best is not None
     assert (best.variant, best.scope, best.fold, best.macro_recall) == ("good", "oof", "original", 0.7)
+    assert best.facts()["flattery"] == 0.02
+    assert best.score().endswith("on which it was also chosen: taking the best one flatters by about 0.020")
+
+
+def test_a_variant_with_one_easy_fold_is_no_champion(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    predict(root, "base", CROSS_FOLDS, wrong={1: 2})
+    predict(root, "other", ["0"])
+    folder = root.models / "base" / "original"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"fingerprint": "base"}))
+    class_accuracy(root, log=quiet)
+    best = best_variant(root)
+    assert best is not None
+    assert best.variant == "base"
 
 
 def test_without_all_folds_the_dev_drivers_decide_never_the_test_drivers(tmp_path: Path) -> None:
@@ -121,12 +139,14 @@ def test_crowning_again_registers_nothing_new_and_another_model_becomes_the_next
     assert version is not None
     assert version.tags["model_fingerprint"] == first.model_fingerprint
     assert "uint8 [B, 3, 32, 32]" in version.description
+    assert "on which it was also chosen" in version.description
+    assert "flatters" in version.description
 
     root = tmp_path / "data"
     shutil.copytree(crowned.data, root)
     settings = dataclasses.replace(crowned, data=root)
     path = settings.evaluation / VARIANTS_FILE
-    rows = [{**r, "macro_recall": float(r["variant"] != first.variant)} for r in pq.read_table(path).to_pylist()]
+    rows = [{**r, "ranked_recall": float(r["variant"] != first.variant)} for r in pq.read_table(path).to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema_of(VariantScore)), path)
     second = crown(settings, log=quiet)
     assert second is not None
