@@ -5,18 +5,25 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from distracted_pipeline.definitions import defs
 from distracted_pipeline.images.ingest import ingest
-from distracted_pipeline.masks.cache import MaskCache
-from distracted_pipeline.reports import overviews, pages
+from distracted_pipeline.masks.cache import cache_of
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.reports.build import write_site
-from distracted_pipeline.reports.reading import read_findings
+from distracted_pipeline.reports.pages import write
+from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.checkpoint import WEIGHTS
+from distracted_pipeline.training.train import train_variant
+from distracted_pipeline.variants.backbones import load_backbone
+from distracted_pipeline.variants.kinds import KINDS, Kind, register
 from distracted_pipeline.variants.layout import describe
 from distracted_pipeline_tests.chain import write_chain_root
 from distracted_pipeline_tests.reports.conftest import evaluate
@@ -87,10 +94,31 @@ def test_the_recipe_for_a_variant_makes_one(drawn: Settings, tmp_path: Path) -> 
     assert len(re.findall("adapter in base block [24]", described)) == 2
 
 
+def test_the_recipe_for_a_kind_trains_what_it_says(drawn: Settings, tmp_path: Path) -> None:
+    blocks = recipe("A kind")
+    assert sum(block.count("\n") for block in blocks.values()) < 30
+    names: dict[str, object] = {}
+    exec(blocks["python"], names)
+    kind: Kind = names["KIND"]  # type: ignore[assignment]
+    (tmp_path / "mine.yaml").write_text(blocks["yaml"])
+    register(kind)
+    try:
+        settings = replace(drawn, variants_file=tmp_path / "mine.yaml")
+        (name,) = yaml.safe_load(blocks["yaml"])
+        result = train_variant(settings, name, "0", RunOptions(log=quiet))
+        learned = load_file(result.folder / WEIGHTS)
+    finally:
+        del KINDS[kind.name]
+    head = ("classifier.weight", "classifier.bias")
+    top_bn = "trunk.model.efficientnet.encoder.top_bn"
+    assert set(learned) == {*head, f"{top_bn}.weight", f"{top_bn}.bias"}
+    assert not bool((learned[f"{top_bn}.bias"] == load_backbone(drawn).trunk.encoder.top_bn.bias).any())
+
+
 def test_the_recipe_for_a_segmenter_fills_a_cache_of_its_own(drawn: Settings) -> None:
     names: dict[str, object] = {"settings": drawn}
     exec(recipe("A segmenter")["python"], names)
-    cache = MaskCache(drawn.masks / str(names["Bright"].fingerprint), names["Bright"].fingerprint)  # type: ignore[attr-defined]
+    cache = cache_of(drawn, names["Bright"].fingerprint)  # type: ignore[attr-defined]
     subject = drawn.subjects()[0]
     masks = dict(cache.masks(subject))
     assert len(masks) == 20
@@ -102,18 +130,18 @@ def test_the_recipe_for_a_report_page_adds_one(
 ) -> None:
     evaluate(drawn, ["top_only", "masks_fused"], cams=False)
     blocks = recipe("A report page")
-    names = {**vars(overviews)}
+    names: dict[str, Any] = {}
     exec(blocks["python"], names)
     templates = tmp_path / "templates"
-    shutil.copytree(pages.TEMPLATES, templates)
+    shutil.copytree(write.TEMPLATES, templates)
     (templates / "drivers.html.jinja").write_text(blocks["jinja"])
-    (place, template) = re.search(r'yield Page\("(\S+)", "(\S+)", overviews\.drivers\(site\)\)', CONTRIBUTING).groups()  # type: ignore[union-attr]
-    usual = pages._pages
-    monkeypatch.setattr(pages, "TEMPLATES", templates)
+    (place, template) = re.search(r'yield Page\("(\S+)", "(\S+)", drivers\.page\(site\)\)', CONTRIBUTING).groups()  # type: ignore[union-attr]
+    usual = write.list_pages
+    monkeypatch.setattr(write, "TEMPLATES", templates)
     monkeypatch.setattr(
-        pages, "_pages", lambda site: [*usual(site), pages.Page(place, template, names["drivers"](site))]
+        write, "list_pages", lambda site: [*usual(site), write.Page(place, template, names["page"](site))]
     )
     folder = tmp_path / "site"
     folder.mkdir()
-    write_site(read_findings(drawn), folder, "recipe", most=20, log=quiet)
+    write_site(read_report_data(drawn), folder, "recipe", most=20, log=quiet)
     assert "p002" in (folder / "drivers.html").read_text().split("<main")[1]
