@@ -144,13 +144,13 @@ def training_metadata(settings: Settings, result: "TrainResult") -> dict[str, An
 
 
 def class_accuracy_metadata(dataset: Dataset, result: "ClassAccuracy") -> dict[str, Any]:
-    """Return the metadata of `class_accuracy`; `recall_<class>` are those of the variant of the best macro recall."""
-    from distracted_pipeline.evaluation.tables import main_scope, rows_of, verdict_sentence
+    """Return the metadata of `class_accuracy`; `recall_<class>` are those of the variant that ranks first."""
+    from distracted_pipeline.evaluation.tables import main_scope, ranked, rows_of, verdict_sentence
     from distracted_pipeline.scopes import SCOPES
 
     scope = main_scope(result.variants)
     variants = rows_of(result.variants, scope)
-    best = max(variants, key=lambda row: row["macro_recall"])
+    best = ranked(variants)[0]
     rows = rows_of(result.classes, scope, best["variant"])
     recalls = {f"recall_{dataset.class_ids[row['class_id']]}": round(row["recall"], 4) for row in rows if row["n"]}
     words = [f"{row['variant']}: {verdict_sentence(result.classes, row['variant'], scope)}" for row in variants]
