@@ -192,10 +192,12 @@ def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, A
     rows = result.rows
     overall = [row for row in result.means.lifts() if row.class_id == EVERY_CLASS]
     lifts = {lift_column(row.category): round(row.lift, 4) for row in overall if row.lift is not None}
+    shares = {"image_share": result.image_share, "mask_share": result.mask_share}
     return {
         "cams": len(rows),
         "all_zero_share": round(sum(row.all_zero for row in rows) / len(rows), 4),
         **lifts,
+        **{name: round(share, 4) for name, share in shares.items() if share is not None},
         "lifts": dg.MetadataValue.md(lift_lines(overall)),
         "averaged": result.averaged,
         "path": dg.MetadataValue.path(result.folder),

@@ -3,7 +3,7 @@
 Every image is explained by the network of the fold that held it out. A few are kept one by one, to be shown; many
 are averaged by driver and class. The maps themselves are `gradcam`, the averages `means`, the columns `tables`.
 
-    gradcam/<variant>/rows.parquet      one row per CAM that is shown
+    gradcam/<variant>/rows.parquet      one row per CAM that is shown; of a fused variant also each branch's share
     gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]
     gradcam/<variant>/driver_means.npz  mean CAM of the true class by driver and class, and by class
     gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, beside that of permuted CAMs
@@ -27,6 +27,7 @@ from distracted_pipeline.evaluation.predictions import (
     read_predictions,
 )
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
+from distracted_pipeline.explanation.branches import LogitSpread
 from distracted_pipeline.explanation.maps import as_bytes, lift
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMeans
 from distracted_pipeline.explanation.selection import choose, few_each
@@ -51,7 +52,7 @@ SAMPLE = 4
 ROWS_FILE = "rows.parquet"
 CAMS_FILE = "cams.npz"
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4
@@ -69,6 +70,9 @@ class GradcamResult:
         cams: uint8 [N, h, w], each scaled to its own maximum.
         means: Averages over drivers and classes, and their lifts.
         averaged: Which images are in `means`, in words.
+        image_share: Share of the image branch, which is all that the CAMs show, in the spread of the true class's
+            logit, over the images in `means`; None for a variant that reads only the image or only masks.
+        mask_share: Share of the mask branch, likewise.
         folder: Where the files were written.
         missing: Sentences on what could not be explained, and why.
     """
@@ -77,6 +81,8 @@ class GradcamResult:
     cams: np.ndarray
     means: CamMeans
     averaged: str
+    image_share: float | None
+    mask_share: float | None
     folder: Path
     missing: list[str]
 
@@ -129,6 +135,7 @@ def gradcam_variant(
     kept: list[tuple[int, str, CamRow, np.ndarray]] = []
     means: CamMeans | None = None
     unmasked: set[str] = set()
+    spread = LogitSpread()
     everything, seen = True, 0
     for i, part in enumerate(parts):
         place = {row: (at, kind) for at, (p, row, kind) in enumerate(chosen) if p == i}
@@ -136,13 +143,15 @@ def gradcam_variant(
         plan = _plan(settings, trained, part)
         everything, seen = everything and plan.everything, seen + len(plan.averaged)
         averaged = set(plan.averaged.tolist())
-        for row, pair in _explain(settings, trained, plan, part, sorted(averaged | set(place)), options):
+        for row, pair, by_branch in _explain(settings, trained, plan, part, sorted(averaged | set(place)), options):
             mask = mask_of(str(part.img[row]))
             if mask is None:
                 unmasked.add(str(part.img[row]))
             if row in averaged:
                 means = means or CamMeans(drivers, pair[1].shape, len(dataset.class_ids), dataset.category_names)
                 means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask)
+                if by_branch is not None:
+                    spread.add(part.fold, int(part.true[row]), by_branch)
             if row in place:
                 at, kind = place[row]
                 for target, cam in zip(("predicted", "true")[: 1 + (kind == "confused")], pair, strict=False):
@@ -153,18 +162,23 @@ def gradcam_variant(
     if unmasked:
         missing.append(f"{variant}: {len(unmasked)} explained images have no mask, so no lift, {min(unmasked)} first")
     kept.sort(key=lambda item: item[:2])
+    image_share, mask_share = spread.shares() or (None, None)
     result = GradcamResult(
         rows=[row for _, _, row, _ in kept],
         cams=np.stack([cam for *_, cam in kept]),
         means=means,
         averaged=_in_words(parts, everything, seen, seen - int(means.counts.sum())),
+        image_share=image_share,
+        mask_share=mask_share,
         folder=gradcam_folder(settings, variant),
         missing=missing,
     )
     _write(result, inputs)
     zero = sum(row.all_zero for row in result.rows)
+    branches = f"; CAMs show the image branch, {image_share:.0%} of the logit's spread" if image_share else ""
     options.log(
-        f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: {result.averaged}"
+        f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: "
+        f"{result.averaged}{branches}"
     )
     return result
 
@@ -262,11 +276,11 @@ def _explain(
     part: Part,
     rows: list[int],
     options: RunOptions,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield row and CAMs, float32 [2, h, w]: of the predicted class and of the true one; driver by driver."""
+) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+    """Yield row, CAMs of the predicted and of the true class, float32 [2, h, w], and `contributions`; by driver."""
     import torch
 
-    from distracted_pipeline.explanation.gradcam import cams
+    from distracted_pipeline.explanation.gradcam import contributions, explained
 
     net = trained.net
     where = next(net.parameters()).device
@@ -278,7 +292,10 @@ def _explain(
         now = rows[start : start + size]
         batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
         targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
-        yield from zip(now, cams(net, batch, targets).float().cpu().numpy(), strict=True)
+        maps, logits = explained(net, batch, targets)
+        both = contributions(net, batch, logits, targets[:, 1])
+        by_branch = [None] * len(now) if both is None else list(both.double().cpu().numpy())
+        yield from zip(now, maps.float().cpu().numpy(), by_branch, strict=True)
         progress.advance(len(now))
 
 
@@ -343,7 +360,9 @@ def _mask_reader(settings: Settings, subjects: Sequence[str], missing: list[str]
 
 
 def _write(result: GradcamResult, inputs: str) -> None:
+    shares = {"image_share": result.image_share, "mask_share": result.mask_share}
+    notes = {name: repr(share) for name, share in shares.items() if share is not None}
     result.means.write(result.folder, result.averaged, inputs)
     with atomic_path(result.folder / CAMS_FILE) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, cams=result.cams)
-    write_table(result.folder / ROWS_FILE, result.table(), {INPUTS: inputs})
+    write_table(result.folder / ROWS_FILE, result.table(), {INPUTS: inputs, **notes})

@@ -28,7 +28,7 @@ from distracted_pipeline.explanation.maps import delta_cam, lift
 if TYPE_CHECKING:
     from distracted_pipeline.variants.networks import VariantNet
 
-__all__ = ["by_gradient", "cams", "closed_form", "delta_cam", "lift"]
+__all__ = ["by_gradient", "cams", "closed_form", "contributions", "delta_cam", "explained", "lift"]
 
 
 def closed_form(weights: Tensor, activation: Tensor) -> Tensor:
@@ -58,11 +58,18 @@ def by_gradient(net: "VariantNet", batch: dict[str, Tensor], target: Tensor) -> 
     Returns:
         [B, h, w], not negative.
     """
-    return _gradients(net, batch, target[:, None])[:, 0]
+    return _gradients(net, batch, target[:, None])[0][:, 0]
 
 
 def cams(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> Tensor:
-    """Return the CAMs of several classes per image, in closed form where the network allows it.
+    """Return the CAMs of several classes per image, as `explained`, without the logits."""
+    return explained(net, batch, targets)[0]
+
+
+def explained(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the CAMs of several classes per image, in closed form where the network allows it, and all logits.
+
+    Where a network reads masks beside the image, these CAMs are of the image branch alone (`contributions`).
 
     Args:
         net: In eval mode.
@@ -70,18 +77,42 @@ def cams(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> Tensor
         targets: Class positions, int64 [B, T].
 
     Returns:
-        [B, T, h, w], not negative.
+        CAMs [B, T, h, w], not negative; logits [B, class].
     """
     weights = net.pooled_weights()
     if weights is None:
         return _gradients(net, batch, targets)
     with torch.no_grad():
-        _, activation = net.forward_with_map(batch)
+        logits, activation = net.forward_with_map(batch)
         every_class = closed_form(weights, activation)
-        return every_class[torch.arange(len(targets), device=targets.device)[:, None], targets]
+        return every_class[torch.arange(len(targets), device=targets.device)[:, None], targets], logits
 
 
-def _gradients(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> Tensor:
+def contributions(net: "VariantNet", batch: dict[str, Tensor], logits: Tensor, target: Tensor) -> Tensor | None:
+    """Return what image and masks each give to the logit of one class per image; None for a network with one branch.
+
+    The classifier is linear in both, so the logit is the sum of the two and the bias.
+
+    Args:
+        net: In eval mode.
+        batch: As for `explained`.
+        logits: Of the batch, [B, class].
+        target: Class positions, int64 [B].
+
+    Returns:
+        [B, 2], image first.
+    """
+    if len(net.map_inputs) < 2:
+        return None
+    assert net.mask_head is not None
+    with torch.no_grad():
+        block = net.classifier.weight[target, net.pooled_width :]
+        of_masks = (net.mask_head(batch["fractions"]) * block).sum(1)
+        of_image = logits.gather(1, target[:, None])[:, 0] - of_masks - net.classifier.bias[target]
+        return torch.stack([of_image, of_masks], 1)
+
+
+def _gradients(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         # A loaded network is frozen throughout, and without a gradient at the input there would be none at the map.
         logits, activation = net.forward_with_map({name: x.detach().requires_grad_() for name, x in batch.items()})
@@ -90,4 +121,4 @@ def _gradients(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> 
         for i, score in enumerate(scores):
             (gradient,) = torch.autograd.grad(score, activation, retain_graph=i + 1 < len(scores))
             found.append((gradient * activation.detach()).sum(1).relu())
-    return torch.stack(found, 1)
+    return torch.stack(found, 1), logits.detach()

@@ -108,13 +108,13 @@ def test_the_files_hold_what_was_returned_and_come_out_alike_again(
     with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
         assert (arrays["cams"] == first.cams).all()
     sizes: list[int] = []
-    whole = gradcam.cams
+    whole = gradcam.explained
 
-    def spy(net: Any, batch: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+    def spy(net: Any, batch: dict[str, torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         sizes.append(len(targets))
         return whole(net, batch, targets)
 
-    monkeypatch.setattr(gradcam, "cams", spy)
+    monkeypatch.setattr(gradcam, "explained", spy)
     again = gradcam_variant(root, "other", RunOptions("cpu", batch_size=64, log=silent), images_per_class=1)
     assert max(sizes) == 64
     assert again.table().equals(first.table())
