@@ -85,10 +85,16 @@ def lacking(score: VariantScore) -> str:
 
 
 def leaderboard(report: ReportData) -> list[VariantScore]:
-    """Return the variants of the main scope, best macro recall first; those that lack folds after all others."""
-    return sorted(
-        report.main.variants.values(), key=lambda score: (bool(score.folds_missing), -(score.macro_recall or 0))
-    )
+    """Return the variants of the main scope, best macro recall on the drivers in common first.
+
+    Those that lack folds come after all others.
+    """
+
+    def place(score: VariantScore) -> tuple[bool, float]:
+        recall = score.macro_recall if score.ranked_recall is None else score.ranked_recall
+        return bool(score.folds_missing), -(recall or 0)
+
+    return sorted(report.main.variants.values(), key=place)
 
 
 def leaderboard_markdown(report: ReportData) -> str:

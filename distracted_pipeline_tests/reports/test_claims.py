@@ -19,6 +19,7 @@ from distracted_pipeline.reports.build import build_report, write_site
 from distracted_pipeline.reports.pages.write import TEMPLATES
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.report_data import ReportData
+from distracted_pipeline.reports.verdict import leaderboard
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.reports.conftest import evaluate, quiet
 from distracted_pipeline_tests.reports.pages import text
@@ -140,6 +141,25 @@ def test_whom_verdicts_answer_for_is_said_in_one_sentence(site: Path, page: str)
 def test_how_many_drivers_it_takes_is_computed_from_the_questions(site: Path) -> None:
     for page in ("index.html", "compare.html", "classes/c1.html", "variants/fine_tune.html"):
         assert "20 questions at once take 10, or even unanimous drivers leave p above .05" in text(site / page)
+
+
+def test_where_every_variant_lacks_folds_they_are_ranked_on_the_drivers_in_common(
+    evaluated: Settings, tmp_path: Path
+) -> None:
+    report = drawn_up(read_report_data(evaluated))
+    recalls = {"top_only": (0.9, 0.3), "fine_tune": (0.5, 0.5), "masks_only": (0.6, 0.4)}
+    scores = {
+        name: replace(score, macro_recall=own, ranked_recall=shared, folds_missing=["1"], flattery=0.0123)
+        for name, score in report.main.variants.items()
+        for own, shared in (recalls[name],)
+    }
+    report = replace(report, scopes={"oof": replace(report.main, variants=scores)})
+    assert [score.variant for score in leaderboard(report)] == ["fine_tune", "masks_only", "top_only"]
+    write_site(report, tmp_path, "common", most=3, width=80, log=quiet)
+    said = text(tmp_path / "summary.html")
+    assert "ranked on the drivers that all of them predict" in said
+    assert ".90 [.30]" in said
+    assert "flatters it by about .012 (bootstrap over drivers)" in said
 
 
 def test_only_a_ratio_to_permuted_cams_whose_interval_leaves_out_one_is_evidence(site: Path) -> None:
