@@ -149,7 +149,8 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
         "A driver is one observation. What decides is p, by swapping whole drivers, corrected (Holm) for the",
         "classes of these two variants alone: the report asks about all variants, and corrects for all.",
         "An interval is that of one class alone, and - where all drivers changed alike.",
-        "undetermined: these drivers cannot tell, not that nothing changed.",
+        "undetermined: these drivers cannot tell, not that nothing changed. What another training of the same",
+        "two variants would show is not tested: the drivers of a fold share one.",
     ]
 
 

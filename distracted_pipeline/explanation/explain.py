@@ -37,7 +37,7 @@ from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, i
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
-from distracted_pipeline.scopes import FOLDS
+from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -326,6 +326,8 @@ def _in_words(parts: Sequence[Part], everything: bool, averaged: int, empty: int
     words = f"all {total:,} held-out images"
     if not everything:
         words = f"{averaged:,} of {total:,} held-out images, up to {SAMPLE} of each driver and class"
+    if any(part.fold == ORIGINAL_FOLD for part in parts):
+        words += " of the original split, whose dev drivers also chose the epoch"
     return words + (f", less {empty:,} with an empty CAM" if empty else "")
 
 

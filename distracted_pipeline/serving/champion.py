@@ -1,4 +1,4 @@
-"""The champion: the variant that recognises unseen drivers best, registered in MLflow for others to load.
+"""The champion: the variant of the highest macro recall on held-out drivers, registered in MLflow for others to load.
 
 Belongs here: which variant it is, and its place in the registry. How a network becomes one file is `export`.
 Anywhere MLflow's store is reached, without this package:
