@@ -16,6 +16,8 @@ from distracted_pipeline.fingerprints import file_digest, fingerprint
 from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from distracted_pipeline.evaluation.tables import ClassAccuracy
     from distracted_pipeline.explanation.explain import GradcamResult
     from distracted_pipeline.explanation.tables import CamRow, Lift
@@ -201,7 +203,8 @@ def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, A
         "lifts": dg.MetadataValue.md(lift_lines(overall)),
         "averaged": result.averaged,
         "path": dg.MetadataValue.path(result.folder),
-        "picture": dg.MetadataValue.md(_first_of_each_class(settings, result, rows)),
+        "picture": dg.MetadataValue.md(_first_of_each_class(settings, rows, result.cams, "Grad-CAM")),
+        **_mask_picture(settings, result),
         "missing": bullets(result.missing),
     }
 
@@ -253,7 +256,15 @@ def _heatmap(dataset: Dataset, result: "ClassAccuracy", scope: str) -> str:
     return as_markdown_image(standalone(figure), title)
 
 
-def _first_of_each_class(settings: Settings, result: "GradcamResult", rows: "Sequence[CamRow]") -> str:
+def _mask_picture(settings: Settings, result: "GradcamResult") -> dict[str, Any]:
+    """Return the CAMs of a fused variant's mask branch for the same images; nothing for other variants."""
+    if result.mask_cams is None:
+        return {}
+    drawn = _first_of_each_class(settings, result.rows, result.mask_cams, "Grad-CAM of the mask branch")
+    return {"picture_of_mask_branch": dg.MetadataValue.md(drawn)}
+
+
+def _first_of_each_class(settings: Settings, rows: "Sequence[CamRow]", cams: "np.ndarray", what: str) -> str:
     from distracted_pipeline.explanation.overlays import cam_strip, inline
     from distracted_pipeline.images.decode import ImageReader
     from distracted_pipeline.images.manifest import read_manifest
@@ -268,4 +279,4 @@ def _first_of_each_class(settings: Settings, result: "GradcamResult", rows: "Seq
     with ImageReader(settings.data) as reader:
         frames = [reader.rgb(paths[rows[i].img]) for i in shown]
     labels = [f"{class_ids[rows[i].true]}, said {class_ids[rows[i].predicted]}" for i in shown]
-    return inline(cam_strip(frames, [result.cams[i] for i in shown], labels), "Grad-CAM of one image per class")
+    return inline(cam_strip(frames, [cams[i] for i in shown], labels), f"{what} of one image per class")

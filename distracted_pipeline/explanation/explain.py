@@ -4,7 +4,7 @@ Every image is explained by the network of the fold that held it out. A few are 
 are averaged by driver and class. The maps themselves are `gradcam`, the averages `means`, the columns `tables`.
 
     gradcam/<variant>/rows.parquet      one row per CAM that is shown; of a fused variant also each branch's share
-    gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]
+    gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]; of a fused variant `mask_cams` beside `cams`
     gradcam/<variant>/driver_means.npz  mean CAM of the true class by driver and class, and by class
     gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, beside that of permuted CAMs
 """
@@ -52,7 +52,7 @@ SAMPLE = 4
 ROWS_FILE = "rows.parquet"
 CAMS_FILE = "cams.npz"
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4
@@ -67,11 +67,12 @@ class GradcamResult:
 
     Attributes:
         rows: One per CAM. A right image has one row (target `predicted`, which is the true class), a confused one two.
-        cams: uint8 [N, h, w], each scaled to its own maximum.
+        cams: uint8 [N, h, w], each scaled to its own maximum; of the image branch where there are two.
+        mask_cams: The same of the mask branch, on its own grid; None for a variant that reads only one of the two.
         means: Averages over drivers and classes, and their lifts.
         averaged: Which images are in `means`, in words.
-        image_share: Share of the image branch, which is all that the CAMs show, in the spread of the true class's
-            logit, over the images in `means`; None for a variant that reads only the image or only masks.
+        image_share: Share of the image branch in the spread of the true class's logit, over the images in `means`;
+            None for a variant that reads only one of the two.
         mask_share: Share of the mask branch, likewise.
         folder: Where the files were written.
         missing: Sentences on what could not be explained, and why.
@@ -79,6 +80,7 @@ class GradcamResult:
 
     rows: list[CamRow]
     cams: np.ndarray
+    mask_cams: np.ndarray | None
     means: CamMeans
     averaged: str
     image_share: float | None
@@ -89,6 +91,23 @@ class GradcamResult:
     def table(self) -> "pa.Table":
         """Return the rows as a table, a column for each mask category's lift."""
         return to_table(CamRow, self.rows, [lift_column(name) for name in self.means.categories])
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """What is known of one image.
+
+    Attributes:
+        row: Of the part.
+        cams: Of the predicted and of the true class, float32 [2, h, w].
+        contributions: Of image and masks to the true class's logit, [2]; None for a network with one branch.
+        mask_cams: As `cams`, of the mask branch; None likewise, and for images that are not shown.
+    """
+
+    row: int
+    cams: np.ndarray
+    contributions: np.ndarray | None
+    mask_cams: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +151,7 @@ def gradcam_variant(
     chosen = choose(parts, images_per_class, dataset.class_ids)
     mask_of = _mask_reader(settings, drivers, missing)
     device = options.device_name()
-    kept: list[tuple[int, str, CamRow, np.ndarray]] = []
+    kept: list[tuple[int, str, CamRow, np.ndarray, np.ndarray | None]] = []
     means: CamMeans | None = None
     unmasked: set[str] = set()
     spread = LogitSpread()
@@ -143,29 +162,32 @@ def gradcam_variant(
         plan = _plan(settings, trained, part)
         everything, seen = everything and plan.everything, seen + len(plan.averaged)
         averaged = set(plan.averaged.tolist())
-        for row, pair, by_branch in _explain(settings, trained, plan, part, sorted(averaged | set(place)), options):
+        for found in _explain(settings, trained, plan, part, sorted(averaged | set(place)), set(place), options):
+            row, pair = found.row, found.cams
             mask = mask_of(str(part.img[row]))
             if mask is None:
                 unmasked.add(str(part.img[row]))
             if row in averaged:
                 means = means or CamMeans(drivers, pair[1].shape, len(dataset.class_ids), dataset.category_names)
                 means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask)
-                if by_branch is not None:
-                    spread.add(part.fold, int(part.true[row]), by_branch)
+                if found.contributions is not None:
+                    spread.add(part.fold, int(part.true[row]), found.contributions)
             if row in place:
                 at, kind = place[row]
-                for target, cam in zip(("predicted", "true")[: 1 + (kind == "confused")], pair, strict=False):
-                    kept.append(
-                        (at, target, _row(part, row, kind, target, cam, mask, dataset.category_names), as_bytes(cam))
-                    )
+                for t, target in enumerate(("predicted", "true")[: 1 + (kind == "confused")]):
+                    of_masks = None if found.mask_cams is None else as_bytes(found.mask_cams[t])
+                    about = _row(part, row, kind, target, pair[t], mask, dataset.category_names)
+                    kept.append((at, target, about, as_bytes(pair[t]), of_masks))
     assert means is not None  # a part has rows, and some of each are averaged
     if unmasked:
         missing.append(f"{variant}: {len(unmasked)} explained images have no mask, so no lift, {min(unmasked)} first")
     kept.sort(key=lambda item: item[:2])
+    mask_maps = [cam for *_, cam in kept if cam is not None]
     image_share, mask_share = spread.shares() or (None, None)
     result = GradcamResult(
-        rows=[row for _, _, row, _ in kept],
-        cams=np.stack([cam for *_, cam in kept]),
+        rows=[row for _, _, row, _, _ in kept],
+        cams=np.stack([cam for *_, cam, _ in kept]),
+        mask_cams=np.stack(mask_maps) if mask_maps else None,
         means=means,
         averaged=_in_words(parts, everything, seen, seen - int(means.counts.sum())),
         image_share=image_share,
@@ -175,7 +197,9 @@ def gradcam_variant(
     )
     _write(result, inputs)
     zero = sum(row.all_zero for row in result.rows)
-    branches = f"; CAMs show the image branch, {image_share:.0%} of the logit's spread" if image_share else ""
+    branches = ""
+    if image_share is not None and mask_share is not None:
+        branches = f"; of the logit's spread {image_share:.0%} is from the image and {mask_share:.0%} from masks"
     options.log(
         f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: "
         f"{result.averaged}{branches}"
@@ -275,12 +299,13 @@ def _explain(
     plan: _Plan,
     part: Part,
     rows: list[int],
+    shown: set[int],
     options: RunOptions,
-) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-    """Yield row, CAMs of the predicted and of the true class, float32 [2, h, w], and `contributions`; by driver."""
+) -> Iterator[_Explained]:
+    """Yield what is known of each of `rows`, driver by driver; of those in `shown` also the mask branch's CAMs."""
     import torch
 
-    from distracted_pipeline.explanation.gradcam import contributions, explained
+    from distracted_pipeline.explanation.gradcam import contributions, explained, mask_cams
 
     net = trained.net
     where = next(net.parameters()).device
@@ -294,8 +319,14 @@ def _explain(
         targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
         maps, logits = explained(net, batch, targets)
         both = contributions(net, batch, logits, targets[:, 1])
-        by_branch = [None] * len(now) if both is None else list(both.double().cpu().numpy())
-        yield from zip(now, maps.float().cpu().numpy(), by_branch, strict=True)
+        of_masks: dict[int, np.ndarray] = {}
+        if both is not None and (wanted := [at for at, row in enumerate(now) if row in shown]):
+            few = mask_cams(net, {name: values[wanted] for name, values in batch.items()}, targets[wanted])
+            assert few is not None  # as `both`, a network with two branches has them
+            of_masks = dict(zip(wanted, few.float().cpu().numpy(), strict=True))
+        arrays = maps.float().cpu().numpy(), None if both is None else both.double().cpu().numpy()
+        for at, row in enumerate(now):
+            yield _Explained(row, arrays[0][at], None if arrays[1] is None else arrays[1][at], of_masks.get(at))
         progress.advance(len(now))
 
 
@@ -366,5 +397,8 @@ def _write(result: GradcamResult, inputs: str) -> None:
     notes = {name: repr(share) for name, share in shares.items() if share is not None}
     result.means.write(result.folder, result.averaged, inputs)
     with atomic_path(result.folder / CAMS_FILE) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(handle, cams=result.cams)
+        if result.mask_cams is None:
+            np.savez_compressed(handle, cams=result.cams)
+        else:
+            np.savez_compressed(handle, cams=result.cams, mask_cams=result.mask_cams)
     write_table(result.folder / ROWS_FILE, result.table(), {INPUTS: inputs, **notes})

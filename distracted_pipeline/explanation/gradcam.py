@@ -28,7 +28,7 @@ from distracted_pipeline.explanation.maps import delta_cam, lift
 if TYPE_CHECKING:
     from distracted_pipeline.variants.networks import VariantNet
 
-__all__ = ["by_gradient", "cams", "closed_form", "contributions", "delta_cam", "explained", "lift"]
+__all__ = ["by_gradient", "cams", "closed_form", "contributions", "delta_cam", "explained", "lift", "mask_cams"]
 
 
 def closed_form(weights: Tensor, activation: Tensor) -> Tensor:
@@ -112,13 +112,41 @@ def contributions(net: "VariantNet", batch: dict[str, Tensor], logits: Tensor, t
         return torch.stack([of_image, of_masks], 1)
 
 
+def mask_cams(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> Tensor | None:
+    """Return the CAMs of the mask branch beside those of the image; None for a network with one branch.
+
+    What the mask head reads of a category anywhere in the frame, its strongest cell and its area, has no place and is
+    not in them.
+
+    Args:
+        net: In eval mode.
+        batch: As for `explained`.
+        targets: Class positions, int64 [B, T].
+
+    Returns:
+        [B, T, h, w], not negative, on the mask head's grid.
+    """
+    if len(net.map_inputs) < 2:
+        return None
+    head, fractions = net.mask_head, batch["fractions"]
+    assert head is not None
+    with torch.no_grad():
+        activation = head.maps(fractions)
+    with torch.enable_grad():
+        logits = head.describe(activation.requires_grad_(), fractions) @ net.classifier.weight[:, net.pooled_width :].T
+        return _by_position(logits, activation, targets)
+
+
 def _gradients(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         # A loaded network is frozen throughout, and without a gradient at the input there would be none at the map.
         logits, activation = net.forward_with_map({name: x.detach().requires_grad_() for name, x in batch.items()})
-        scores = logits.gather(1, targets).sum(0)
-        found = []
-        for i, score in enumerate(scores):
-            (gradient,) = torch.autograd.grad(score, activation, retain_graph=i + 1 < len(scores))
-            found.append((gradient * activation.detach()).sum(1).relu())
-    return torch.stack(found, 1), logits.detach()
+        return _by_position(logits, activation, targets), logits.detach()
+
+
+def _by_position(logits: Tensor, activation: Tensor, targets: Tensor) -> Tensor:
+    scores, found = logits.gather(1, targets).sum(0), []
+    for i, score in enumerate(scores):
+        (gradient,) = torch.autograd.grad(score, activation, retain_graph=i + 1 < len(scores))
+        found.append((gradient * activation.detach()).sum(1).relu())
+    return torch.stack(found, 1)

@@ -19,6 +19,7 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 from distracted_pipeline_tests.evaluation.tiny import TinyNet
+from distracted_pipeline_tests.explanation.fakes import FakeTrained, FusedNet, fused_inputs
 
 
 @pytest.fixture
@@ -74,7 +75,9 @@ def test_nothing_predicted_fails_with_the_next_command(root: Settings) -> None:
     assert "run `distracted run`" in failure.user_failure_data.description
 
 
-def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def predicted(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions of one variant, a network that stands in for the trained one, frames, and no mask."""
     from distracted_pipeline.features import taps
     from distracted_pipeline.images import decode
     from distracted_pipeline.masks import cache
@@ -93,6 +96,10 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
         inputs, "load_inputs", lambda settings, names, imgs, model_name: {"pixels": torch.randn(len(imgs), 3, 12, 16)}
     )
     monkeypatch.setattr(decode.ImageReader, "rgb", lambda self, path: np.asarray(draw_frame(0, 0, 0)))
+
+
+@pytest.mark.usefixtures("predicted")
+def test_gradcam_shows_lifts_and_a_picture() -> None:
     result = materialize(explanation.gradcam, partition_key="masks_only")
     assert result.success
     metadata = result.asset_materializations_for_node("gradcam")[0].metadata
@@ -104,7 +111,24 @@ def test_gradcam_shows_lifts_and_a_picture(root: Settings, monkeypatch: pytest.M
     )
     assert "\n| person | – | – | – | – | 0 | 0 |\n" in metadata["lifts"].md_str  # no image has a mask here
     assert metadata["picture"].md_str.startswith("![Grad-CAM of one image per class](data:image/png;base64,")
+    assert not {"image_share", "mask_share", "picture_of_mask_branch"} & set(metadata)
     assert [check.check_name for check in result.get_asset_check_evaluations()] == ["cams_not_all_zero"]
+
+
+@pytest.mark.usefixtures("predicted")
+def test_gradcam_of_a_fused_variant_shows_both_branches_and_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distracted_pipeline.training import checkpoint, inputs
+
+    trained = FakeTrained(FusedNet(of_masks=2.0).eval(), SimpleNamespace(model_name=None))
+    monkeypatch.setattr(checkpoint, "load_trained", lambda *_: trained)
+    monkeypatch.setattr(inputs, "load_inputs", fused_inputs)
+    result = materialize(explanation.gradcam, partition_key="masks_only")
+    assert result.success
+    metadata = result.asset_materializations_for_node("gradcam")[0].metadata
+    assert metadata["image_share"].value + metadata["mask_share"].value == pytest.approx(1, abs=1e-3)
+    assert metadata["picture_of_mask_branch"].md_str.startswith(
+        "![Grad-CAM of the mask branch of one image per class]("
+    )
 
 
 @pytest.mark.slow

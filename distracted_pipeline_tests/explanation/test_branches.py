@@ -1,6 +1,5 @@
 """A fused variant's CAM shows one of two branches: how much each gives to the answer."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +12,12 @@ from torch import Tensor, nn
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.explanation.branches import LogitSpread
 from distracted_pipeline.explanation.explain import gradcam_variant
-from distracted_pipeline.explanation.gradcam import contributions, explained
+from distracted_pipeline.explanation.gradcam import cams, contributions, explained, mask_cams
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import VariantNet, build_network
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
-from distracted_pipeline_tests.explanation.fakes import FakeTrained, replace_networks
+from distracted_pipeline_tests.explanation.fakes import FakeTrained, FusedNet, fused_inputs, replace_networks
 from distracted_pipeline_tests.variants.tiny import SIDE, settings_for, variant
 
 TARGET = torch.tensor([0, 3, 9, 3, 1, 7])
@@ -63,6 +62,19 @@ def test_a_variant_with_one_branch_has_no_shares(efficientnet: Path) -> None:
     assert LogitSpread().shares() is None
 
 
+def test_the_mask_branch_has_the_cams_of_a_variant_that_reads_masks_alone(fused: VariantNet) -> None:
+    alone = build_network(variant("masks_only"), None, STATE_FARM).eval().requires_grad_(False)
+    alone.mask_head.load_state_dict(fused.mask_head.state_dict())
+    with torch.no_grad():
+        alone.classifier.weight.copy_(fused.classifier.weight[:, fused.pooled_width :])
+    batch, targets = batch_of(6), torch.stack([TARGET, TARGET.flip(0)], 1)
+    found = mask_cams(fused, batch, targets)
+    theirs = cams(alone, {"fractions": batch["fractions"]}, targets)
+    assert theirs.max() > 0
+    torch.testing.assert_close(found, theirs)
+    assert mask_cams(alone, {"fractions": batch["fractions"]}, targets) is None
+
+
 def test_a_share_is_spread_within_network_and_class() -> None:
     rng, spread = np.random.default_rng(0), LogitSpread()
     for fold in ("0", "1"):
@@ -71,30 +83,6 @@ def test_a_share_is_spread_within_network_and_class() -> None:
             for _ in range(500):
                 spread.add(fold, true, offset + rng.normal(0, (3, 1)))
     assert spread.shares() == pytest.approx((0.75, 0.25), abs=0.02)
-
-
-class Fused(nn.Module):
-    """Two branches, a classifier that is linear in both: the contract of a fused variant's network."""
-
-    inputs = map_inputs = ("pixels", "fractions")
-
-    def __init__(self, of_masks: float) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.body, self.pooled_width = nn.Conv2d(3, 8, 3, stride=2, padding=1), 8
-        self.mask_head, self.classifier = nn.Flatten(), nn.Linear(8 + 6, 10)
-        with torch.no_grad():
-            self.classifier.weight[:, 8:] *= of_masks
-
-    def forward_with_map(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        last = self.body(batch["pixels"]).relu()
-        return self.classifier(torch.cat([last.mean((2, 3)), self.mask_head(batch["fractions"])], 1)), last
-
-    def map_tap(self) -> None:
-        return None
-
-    def pooled_weights(self) -> Tensor:
-        return self.classifier.weight.detach()[:, :8]
 
 
 @pytest.mark.parametrize(("of_masks", "low", "high"), [(0.0, 1, 1), (100.0, 0, 0.05)])
@@ -106,14 +94,8 @@ def test_the_stage_records_both_shares(
     root = make_root(tmp_path / "data")
     predict(root, "other", wrong={2: 0})
     replace_networks(monkeypatch)
-
-    def both(settings: object, names: Sequence[str], imgs: Sequence[str], *, model_name: str | None) -> dict:
-        seeds = [torch.Generator().manual_seed(int.from_bytes(img.encode()[:9]) % 2**31) for img in imgs]
-        shapes = {"pixels": (3, 16, 20), "fractions": (6,)}
-        return {name: torch.stack([torch.randn(shapes[name], generator=seed) for seed in seeds]) for name in names}
-
-    trained = FakeTrained(Fused(of_masks).eval().requires_grad_(False), SimpleNamespace(model_name=None))
-    monkeypatch.setattr(inputs, "load_inputs", both)
+    trained = FakeTrained(FusedNet(of_masks).eval().requires_grad_(False), SimpleNamespace(model_name=None))
+    monkeypatch.setattr(inputs, "load_inputs", fused_inputs)
     monkeypatch.setattr(checkpoint, "load_trained", lambda *_: trained)
     said: list[str] = []
     result = gradcam_variant(root, "other", RunOptions("cpu", log=said.append), images_per_class=1)
@@ -124,4 +106,9 @@ def test_the_stage_records_both_shares(
     notes = pq.read_schema(result.folder / "rows.parquet").metadata
     assert float(notes[b"image_share"]) == result.image_share
     assert float(notes[b"mask_share"]) == result.mask_share
-    assert "CAMs show the image branch" in said[-1]
+    assert "of the logit's spread" in said[-1]
+    assert result.mask_cams is not None
+    assert result.mask_cams.shape == (len(result.rows), 2, 3)
+    with np.load(result.folder / "cams.npz", allow_pickle=False) as arrays:
+        assert (arrays["mask_cams"] == result.mask_cams).all()
+    assert result.mask_cams.any() == (of_masks > 0)
