@@ -52,7 +52,7 @@ SAMPLE = 4
 ROWS_FILE = "rows.parquet"
 CAMS_FILE = "cams.npz"
 
-CODE_VERSION = "7"
+CODE_VERSION = "8"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4
@@ -71,8 +71,8 @@ class GradcamResult:
         mask_cams: The same of the mask branch, on its own grid; None for a variant that reads only one of the two.
         means: Averages over drivers and classes, and their lifts.
         averaged: Which images are in `means`, in words.
-        image_share: Share of the image branch in the spread of the true class's logit, over the images in `means`;
-            None for a variant that reads only one of the two.
+        image_share: Share of the image branch in the spread of the logits over the images in `means`, see
+            `branches.LogitSpread`; None for a variant that reads only one of the two.
         mask_share: Share of the mask branch, likewise.
         folder: Where the files were written.
         missing: Sentences on what could not be explained, and why.
@@ -100,7 +100,7 @@ class _Explained:
     Attributes:
         row: Of the part.
         cams: Of the predicted and of the true class, float32 [2, h, w].
-        contributions: Of image and masks to the true class's logit, [2]; None for a network with one branch.
+        contributions: Of image and masks to the logits, [2, class]; None for a network with one branch.
         mask_cams: As `cams`, of the mask branch; None likewise, and for images that are not shown.
     """
 
@@ -171,7 +171,7 @@ def gradcam_variant(
                 means = means or CamMeans(drivers, pair[1].shape, len(dataset.class_ids), dataset.category_names)
                 means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask)
                 if found.contributions is not None:
-                    spread.add(part.fold, int(part.true[row]), found.contributions)
+                    spread.add(part.fold, found.contributions)
             if row in place:
                 at, kind = place[row]
                 for t, target in enumerate(("predicted", "true")[: 1 + (kind == "confused")]):
@@ -199,7 +199,7 @@ def gradcam_variant(
     zero = sum(row.all_zero for row in result.rows)
     branches = ""
     if image_share is not None and mask_share is not None:
-        branches = f"; of the logit's spread {image_share:.0%} is from the image and {mask_share:.0%} from masks"
+        branches = f"; of the logits' spread {image_share:.0%} is from the image and {mask_share:.0%} from masks"
     options.log(
         f"{variant}: {len(chosen)} images explained, {zero} of {len(kept)} CAMs all zero; averaged: "
         f"{result.averaged}{branches}"
@@ -318,7 +318,7 @@ def _explain(
         batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
         targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
         maps, logits = explained(net, batch, targets)
-        both = contributions(net, batch, logits, targets[:, 1])
+        both = contributions(net, batch, logits)
         of_masks: dict[int, np.ndarray] = {}
         if both is not None and (wanted := [at for at, row in enumerate(now) if row in shown]):
             few = mask_cams(net, {name: values[wanted] for name, values in batch.items()}, targets[wanted])

@@ -88,28 +88,25 @@ def explained(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> t
         return every_class[torch.arange(len(targets), device=targets.device)[:, None], targets], logits
 
 
-def contributions(net: "VariantNet", batch: dict[str, Tensor], logits: Tensor, target: Tensor) -> Tensor | None:
-    """Return what image and masks each give to the logit of one class per image; None for a network with one branch.
+def contributions(net: "VariantNet", batch: dict[str, Tensor], logits: Tensor) -> Tensor | None:
+    """Return what image and masks each give to every logit; None for a network with one branch.
 
-    The classifier is linear in both, so the logit is the sum of the two and the bias.
+    The classifier is linear in both, so a logit is the sum of the two and the bias.
 
     Args:
         net: In eval mode.
         batch: As for `explained`.
         logits: Of the batch, [B, class].
-        target: Class positions, int64 [B].
 
     Returns:
-        [B, 2], image first.
+        [B, 2, class], image first.
     """
     if len(net.map_inputs) < 2:
         return None
     assert net.mask_head is not None
     with torch.no_grad():
-        block = net.classifier.weight[target, net.pooled_width :]
-        of_masks = (net.mask_head(batch["fractions"]) * block).sum(1)
-        of_image = logits.gather(1, target[:, None])[:, 0] - of_masks - net.classifier.bias[target]
-        return torch.stack([of_image, of_masks], 1)
+        of_masks = net.mask_head(batch["fractions"]) @ net.classifier.weight[:, net.pooled_width :].T
+        return torch.stack([logits - of_masks - net.classifier.bias, of_masks], 1)
 
 
 def mask_cams(net: "VariantNet", batch: dict[str, Tensor], targets: Tensor) -> Tensor | None:

@@ -38,17 +38,16 @@ def fused(efficientnet: Path) -> VariantNet:
     return net
 
 
-def test_image_masks_and_bias_add_up_to_the_logit(fused: VariantNet) -> None:
+def test_image_masks_and_bias_add_up_to_the_logits(fused: VariantNet) -> None:
     batch = batch_of(6)
     _, logits = explained(fused, batch, TARGET[:, None])
-    both = contributions(fused, batch, logits, TARGET)
+    both = contributions(fused, batch, logits)
     assert both is not None
-    own = logits.gather(1, TARGET[:, None])[:, 0]
-    torch.testing.assert_close(both.sum(1) + fused.classifier.bias[TARGET], own)
+    torch.testing.assert_close(both.sum(1) + fused.classifier.bias, logits)
     with torch.no_grad():
         fused.classifier.weight[:, fused.pooled_width :] = 0  # then masks give nothing, and the image what it gave
     _, logits = explained(fused, batch, TARGET[:, None])
-    blind = contributions(fused, batch, logits, TARGET)
+    blind = contributions(fused, batch, logits)
     assert blind is not None
     assert not blind[:, 1].any()
     torch.testing.assert_close(blind[:, 0], both[:, 0], atol=1e-4, rtol=1e-4)
@@ -58,7 +57,7 @@ def test_a_variant_with_one_branch_has_no_shares(efficientnet: Path) -> None:
     net = build_network(variant("top_only"), load_backbone(settings_for(efficientnet)), STATE_FARM).eval()
     batch = {"pixels": batch_of(6)["pixels"]}
     _, logits = explained(net, batch, TARGET[:, None])
-    assert contributions(net, batch, logits, TARGET) is None
+    assert contributions(net, batch, logits) is None
     assert LogitSpread().shares() is None
 
 
@@ -75,14 +74,25 @@ def test_the_mask_branch_has_the_cams_of_a_variant_that_reads_masks_alone(fused:
     assert mask_cams(alone, {"fractions": batch["fractions"]}, targets) is None
 
 
-def test_a_share_is_spread_within_network_and_class() -> None:
+def test_a_share_is_spread_of_what_can_change_an_answer() -> None:
     rng, spread = np.random.default_rng(0), LogitSpread()
     for fold in ("0", "1"):
-        for true in range(3):
-            offset = rng.normal(0, 50, 2)  # what the bias makes up for
-            for _ in range(500):
-                spread.add(fold, true, offset + rng.normal(0, (3, 1)))
+        bias = rng.normal(0, 50, (2, 10))  # in every image of a network: the bias could say it as well
+        for _ in range(500):
+            common = rng.normal(0, 50, (2, 1))  # to all logits alike
+            spread.add(fold, bias + common + rng.normal(0, 1, (2, 10)) * [[3], [1]])
     assert spread.shares() == pytest.approx((0.75, 0.25), abs=0.02)
+
+
+def test_a_branch_that_always_tells_the_classes_apart_has_its_share() -> None:
+    """Within a class it never varies; between classes it does, and that is what an answer is made of."""
+    rng, spread = np.random.default_rng(0), LogitSpread()
+    for i in range(1000):
+        sure = 3.0 * np.eye(10)[i % 10]
+        spread.add("0", np.stack([rng.normal(0, 0.3, 10), sure]))
+    shares = spread.shares()
+    assert shares is not None
+    assert shares[1] > 0.7
 
 
 @pytest.mark.parametrize(("of_masks", "low", "high"), [(0.0, 1, 1), (100.0, 0, 0.05)])
@@ -106,7 +116,7 @@ def test_the_stage_records_both_shares(
     notes = pq.read_schema(result.folder / "rows.parquet").metadata
     assert float(notes[b"image_share"]) == result.image_share
     assert float(notes[b"mask_share"]) == result.mask_share
-    assert "of the logit's spread" in said[-1]
+    assert "of the logits' spread" in said[-1]
     assert result.mask_cams is not None
     assert result.mask_cams.shape == (len(result.rows), 2, 3)
     with np.load(result.folder / "cams.npz", allow_pickle=False) as arrays:
