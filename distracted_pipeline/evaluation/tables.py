@@ -203,7 +203,7 @@ def ranked(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _ranked_recall(row: Mapping[str, Any]) -> float:
-    recall = row["ranked_recall"]
+    recall = row.get("ranked_recall")  # versions before did not write it
     return row["macro_recall"] if recall is None or math.isnan(recall) else recall
 
 

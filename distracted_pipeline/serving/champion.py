@@ -131,9 +131,11 @@ def best_variant(settings: Settings) -> Champion | None:
     if not path.is_file():
         raise DistractedError(f"{path} does not exist yet: which variant is best is not known. Type: {RUN}")
     whole = [
-        (score.ranked_recall, score)
+        (recall, score)
         for score in read_rows(path, VariantScore)
-        if score.ranked_recall is not None and not score.folds_missing
+        # Versions before wrote no ranked recall; where no variant lacks images, the two are the same.
+        if (recall := score.macro_recall if score.ranked_recall is None else score.ranked_recall) is not None
+        and not score.folds_missing
     ]
     for scope in _DECIDING:
         known = [(recall, score) for recall, score in whole if score.scope == scope]

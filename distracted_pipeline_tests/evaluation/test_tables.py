@@ -158,6 +158,15 @@ def test_a_variant_with_one_easy_fold_does_not_lead(root: Settings) -> None:
     assert second.endswith("; without folds 1, 2, 3, 4, so not ranked")
 
 
+def test_tables_of_the_version_before_still_have_a_headline(root: Settings) -> None:
+    predict(root, "base", wrong={4: 2})
+    predict(root, "other")
+    class_accuracy(root, log=silent)
+    path = root.evaluation / "variants.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["ranked_recall", "flattery", "macro_p_holm"]), path)
+    assert headline(root).splitlines()[0].startswith("other: macro recall 1.000")
+
+
 def test_variants_that_all_lack_folds_are_ranked_on_the_drivers_they_share(root: Settings) -> None:
     """The second one is right on the shared drivers, and wrong on a fold that the first one lacks."""
     predict(root, "base", ["0", "1"], wrong={4: 2}, drivers=["p001"])
