@@ -64,8 +64,9 @@ def heatmap(
     parts = [_slanted(label, (j + 0.42) * width, top - 8, link) for j, (label, link) in enumerate(columns)]
     for i, row in enumerate(cells):
         parts += [_heat_cell(cell, j * width, top + i * height) for j, cell in enumerate(row)]
-    slack = int(4.6 * len(columns[-1][0]))
-    body = drawing(len(columns) * width + slack, top + len(rows) * height + 4, title, parts, "heatmap")
+    # Labels rise to the right, and any of them may reach furthest.
+    reach = max((j + 0.42) * width + 5.8 * len(label) for j, (label, _) in enumerate(columns))
+    body = drawing(max(len(columns) * width, int(reach)) + 4, top + len(rows) * height + 4, title, parts, "heatmap")
     return _sheet([(label, link, top + (i + 0.5) * height + 4) for i, (label, link) in enumerate(rows)], body)
 
 
