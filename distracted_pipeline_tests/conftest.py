@@ -27,8 +27,11 @@ from PIL import Image
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.settings import Settings
 
-LONGEST = ("test_chain.py", "test_toy_chain.py", "test_train.py", "test_predict_files.py", "test_servers.py")
-"""Files of tests that take longest: they begin first, so that no process is left with one of them at the end."""
+LONGEST = ("test_chain.py", "test_resume.py", "test_toy_chain.py", "test_train.py", "test_servers.py")
+"""Files of tests that take longest: they begin first, so that no process is left with one of them at the end.
+
+`test_resume.py` has a further reason: its fork server is preloaded only if no test before it has started one.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
