@@ -1,6 +1,6 @@
 """What does each technique do to the accuracy of each class of distracted driving?
 
-`open("data/demo")` gives a notebook everything in a data root (`explore`).
+`open("data/demo")` gives a notebook everything in a data root (`notebook`).
 """
 
 import os

@@ -111,6 +111,8 @@ class DataRoot:
         """
         import pandas as pd
 
+        from distracted_pipeline.evaluation.predictions import probability_columns
+
         files = sorted((self.settings.predictions / variant).glob("*.parquet"))
         if not files:
             raise DistractedError(
@@ -120,7 +122,7 @@ class DataRoot:
             [pd.read_parquet(path).assign(fold=canonical_fold(path.stem)) for path in files], ignore_index=True
         )
         class_ids = self.settings.dataset.class_ids
-        columns = [f"p_{class_id}" for class_id in class_ids]
+        columns = probability_columns(class_ids)
         frame["true"] = [class_ids[k] for k in frame["true"]]
         frame["predicted"] = [class_ids[k] for k in frame[columns].to_numpy().argmax(1)]
         return frame

@@ -40,7 +40,7 @@ class Compute:
     def options(self) -> dict[str, Any]:
         """Return the arguments for `@dg.asset(...)`: op tags, and for a GPU op its pool and one retry.
 
-        Bad input is never retried (`failures`); a device that hiccups is.
+        Bad input is never retried (`step`); a device that hiccups is.
         """
         if not self.gpus:
             return {"op_tags": self.op_tags()}

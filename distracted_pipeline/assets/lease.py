@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.progress import INTERVAL_S, Log
 
@@ -53,7 +54,7 @@ def claim_gpu(device: str, log: Log) -> str:
         if device == "auto":
             return device
         raise DistractedError(
-            f"device {device}: this machine has no GPU that CUDA can see. Use auto or cpu, or type: distracted doctor"
+            f"device {device}: this machine has no GPU that CUDA can see. Use auto or cpu, or type: {DOCTOR}"
         )
     wanted = [_nth(gpus, device)] if ":" in device else gpus
     gpu = _wait_for_one(wanted, log)

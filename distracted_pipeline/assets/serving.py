@@ -5,6 +5,7 @@ Belongs here: what Dagster needs to know. The work is `serving`.
 
 import dagster as dg
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
 from distracted_pipeline.assets.metadata import OWNERS, check_result, version, version_of_files
 from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
@@ -33,7 +34,7 @@ def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     with asset_step(context) as settings:
         best = crown(settings, log=context.log.info)
     registered = best is not None and best.version is not None
-    why = "no variant has predicted enough yet, or MLflow did not answer (the log says which): then `distracted run`"
+    why = f"no variant has predicted enough yet, or MLflow did not answer (the log says which): then `{RUN}`"
     return dg.MaterializeResult(
         metadata={"load": f'mlflow.pytorch.load_model("{URI}")', **best.facts()} if best else {},
         check_results=[check_result(Check("registered", registered, URI if registered else why, "WARN"))],
