@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 
 from distracted_pipeline.dataset import DATASET_FILE, STATE_FARM, Dataset
 from distracted_pipeline.dataset_file import load_dataset
+from distracted_pipeline.errors import DistractedError
 
 DEFAULT_DATA = "data"
 DEMO_DATA = "data/demo"
@@ -40,7 +41,8 @@ class Settings:
         segmenter: Hugging Face id or local folder of a segmentation model, or `folder:PATH` for masks
             that exist already (PATH relative to the data root).
         variants_file: The user's own variant catalogue, merged over the shipped one.
-        baseline: Variant that every other one is compared with.
+        baseline: Variant that others are compared with, unless they name a control of their own.
+        replicates: Trainings of every variant on each fold; None leaves it to the variants.
         mlflow: Address of an MLflow tracking server; empty is a SQLite file in the data root.
         nightly: Cron line of the automation, which is off where it is empty.
         synthetic: True where the frames are drawn, not photographed; reports say so.
@@ -53,6 +55,7 @@ class Settings:
     segmenter: str = DEFAULT_SEGMENTER
     variants_file: Path | None = None
     baseline: str = DEFAULT_BASELINE
+    replicates: int | None = None
     mlflow: str = ""
     nightly: str = ""
     synthetic: bool = False
@@ -86,7 +89,7 @@ class Settings:
 
     @property
     def models(self) -> Path:
-        """Trained variants: `<variant>/<fold>/`."""
+        """Trained variants: `<variant>/<fold>/<replicate>/`."""
         return self.data / "models"
 
     @property
@@ -153,6 +156,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         segmenter=_model(env.get("DISTRACTED_SEGMENTER", "") or DEFAULT_SEGMENTER, root),
         variants_file=_file(variants, root) if variants else None,
         baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
+        replicates=_count("DISTRACTED_REPLICATES", env),
         mlflow=env.get("DISTRACTED_MLFLOW", "").strip(),
         nightly=env.get("DISTRACTED_NIGHTLY", "").strip(),
         synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",
@@ -185,6 +189,20 @@ def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, t
 def _file(name: str, root: Path) -> Path:
     """Return a file as an absolute path, relative to the data root if it is there, else to the working directory."""
     return (root / name if (root / name).is_file() else Path(name).expanduser()).resolve()
+
+
+def _count(variable: str, env: Mapping[str, str]) -> int | None:
+    """Return a variable's number, None where it is not set.
+
+    Raises:
+        DistractedError: It is no whole number above 0.
+    """
+    text = env.get(variable, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise DistractedError(f"{variable} is {text!r}: set it to a whole number above 0, or unset it.")
+    return int(text)
 
 
 def _model(name: str, root: Path) -> str:

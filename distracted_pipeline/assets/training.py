@@ -37,7 +37,7 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
     ],
 )
 def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
-    """One variant trained on one fold: its weights, its history, and a run in MLflow."""
+    """One variant trained on one fold, as often as it has replicates: weights, histories, and runs in MLflow."""
     from distracted_pipeline.training.checks import check_trained
     from distracted_pipeline.training.train import train_variant
 
@@ -49,5 +49,5 @@ def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
     return dg.MaterializeResult(
         metadata=training_metadata(settings, result),
         check_results=[check_result(check) for check in checks],
-        data_version=dg.DataVersion(result.meta["fingerprint"]),
+        data_version=dg.DataVersion(result.fingerprint),
     )

@@ -28,7 +28,7 @@ from distracted_pipeline.training.checkpoint import is_trained
 from distracted_pipeline.training.inputs import FRACTIONS, PIXELS, Rows
 from distracted_pipeline.training.loop import fit
 from distracted_pipeline.variants.backbones import Backbone, load_backbone, why_unsupported
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue, replicates_of
 from distracted_pipeline.variants.networks import build_network
 
 IMAGES = 10
@@ -143,11 +143,13 @@ def _trainings(
     once = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, len(frames))})
 
     def epoch() -> object:
-        return fit(net, rows, rows, once, RunOptions(device=str(device), log=lambda line: None))
+        return fit([net], rows, rows, once, [0], RunOptions(device=str(device), log=lambda line: None))
 
     epoch()  # the first one also pays for torch's preparations
     pace = _pace(epoch, len(frames))
-    yield Estimate(config.name, pace, config.epochs * sum(len(fold_rows(images, fold).train) for fold in untrained))
+    trainings = 1 if config.solves else replicates_of(settings, config)
+    images_seen = config.epochs * trainings * sum(len(fold_rows(images, fold).train) for fold in untrained)
+    yield Estimate(config.name, pace, images_seen)
 
 
 def _is_trained(settings: Settings, variant: str, fold: str) -> bool:

@@ -173,7 +173,7 @@ def _execute(
 
 def _settle_tracking(settings: Settings, training: bool, log: Log) -> None:
     """Close the MLflow runs of killed trainings and send what MLflow lacks; where there is none, do not load MLflow."""
-    if training or any(settings.models.glob("*/*/mlflow_unsent/run.json")):
+    if training or any(settings.models.glob("**/mlflow_unsent/run.json")):
         from distracted_pipeline.training.mlflow_outbox import settle
 
         settle(settings, log=log)

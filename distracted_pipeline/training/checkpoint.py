@@ -1,8 +1,8 @@
 """Trained variants on disk: the weights that learned, and everything needed to know what they are.
 
-`models/<variant>/<fold>/model.safetensors` holds only what learned, here or in the checkpoint this one started from;
-`config.json`, written last, is the commit. Belongs here: writing, reading, and telling whether a checkpoint is
-current. Not here: training (`train`), and what an interrupted training leaves (`snapshots`).
+`models/<variant>/<fold>/<replicate>/model.safetensors` holds only what learned, here or in the checkpoint this one
+started from; `config.json`, written last, is the commit. Belongs here: writing, reading, and telling whether a
+checkpoint is current. Not here: training (`train`), and what an interrupted training leaves (`snapshots`).
 """
 
 import hashlib
@@ -28,13 +28,12 @@ from distracted_pipeline.images.manifest import data_fingerprint, labelled, read
 from distracted_pipeline.scopes import canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import FRACTIONS
-from distracted_pipeline.training.loop import State, load_learned
-from distracted_pipeline.training.snapshots import LAST
+from distracted_pipeline.training.team import State, load_learned
 from distracted_pipeline.variants.backbones import backbone_fingerprint, load_backbone
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue, variant_named
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue, replicates_of, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Raise it when the same inputs would train other weights."""
 
 WEIGHTS = "model.safetensors"
@@ -57,13 +56,18 @@ class Trained:
     meta: dict[str, Any]
 
 
-def model_folder(settings: Settings, variant: str, fold: str) -> Path:
-    """Return where a variant's checkpoint of a fold lies."""
+def fold_folder(settings: Settings, variant: str, fold: str) -> Path:
+    """Return where a variant's checkpoints of a fold lie, a folder for each replicate."""
     return fold_path(settings.models / variant, fold)
 
 
-def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[str, str]:
-    """Return what a checkpoint of this variant and fold depends on, each as a short hash or version.
+def model_folder(settings: Settings, variant: str, fold: str, replicate: int = 0) -> Path:
+    """Return where the checkpoint of one training of a variant on a fold lies."""
+    return fold_folder(settings, variant, fold) / str(replicate)
+
+
+def fingerprints(settings: Settings, config: VariantConfig, fold: str, replicate: int = 0) -> dict[str, str]:
+    """Return what the checkpoint of one training depends on, each as a short hash or version.
 
     Raises:
         DistractedError: There is no manifest, the backbone is not there, or the starting checkpoint is no variant of
@@ -71,6 +75,7 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
     """
     found = {
         "config_fingerprint": config.fingerprint(),
+        "seed": str(config.training_seed(fold, replicate)),
         "code_version": CODE_VERSION,
         "data_fingerprint": _data_fingerprint(settings),
         "rows_fingerprint": _rows_fingerprint(settings, fold),
@@ -85,18 +90,31 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str) -> dict[s
     if not settings.dataset.has_state_farms_classes:  # older versions knew no others: their fingerprints stay
         found["classes_fingerprint"] = fingerprint(settings.dataset.class_ids)
     if config.checkpoint:
-        found["start_fingerprint"] = _start_fingerprint(settings, config, fold)
+        found["start_fingerprint"] = _start_fingerprint(settings, config, fold, replicate)
     joined = json.dumps(found, sort_keys=True).encode()
     return {"fingerprint": hashlib.sha256(joined).hexdigest()[:12], **found}
 
 
 def is_trained(settings: Settings, variant: str, fold: str) -> bool:
-    """Tell whether a checkpoint is there and fits variant, data, masks, backbone and code as they are now."""
-    meta = find_meta(model_folder(settings, variant, fold))
-    return (
-        meta is not None
-        and meta["fingerprint"] == fingerprints(settings, variant_named(settings, variant), fold)["fingerprint"]
-    )
+    """Tell whether all replicates are there and fit variant, data, masks, backbone and code as they are now."""
+    return not untrained(settings, variant_named(settings, variant), fold)
+
+
+def untrained(settings: Settings, config: VariantConfig, fold: str) -> dict[int, dict[str, str]]:
+    """Return the replicates of a variant whose checkpoints are missing or stale, each with its `fingerprints`."""
+    found: dict[int, dict[str, str]] = {}
+    for replicate in range(replicates_of(settings, config)):
+        prints = fingerprints(settings, config, fold, replicate)
+        meta = find_meta(model_folder(settings, config.name, fold, replicate))
+        if meta is None or meta["fingerprint"] != prints["fingerprint"]:
+            found[replicate] = prints
+    return found
+
+
+def clear_former(folder: Path) -> None:
+    """Remove a checkpoint that an earlier version, which trained once on each fold, wrote into the fold's folder."""
+    for name in (CONFIG, WEIGHTS, LAST_GOOD):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_checkpoint(folder: Path, state: State, meta: dict[str, Any]) -> None:
@@ -104,8 +122,7 @@ def write_checkpoint(folder: Path, state: State, meta: dict[str, Any]) -> None:
     (folder / CONFIG).unlink(missing_ok=True)
     write_weights(folder / WEIGHTS, state)
     write_json(folder / CONFIG, meta)
-    for name in (LAST, LAST_GOOD):
-        (folder / name).unlink(missing_ok=True)
+    (folder / LAST_GOOD).unlink(missing_ok=True)
 
 
 def write_weights(path: Path, state: State) -> None:
@@ -141,22 +158,24 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     meta = find_meta(folder)
     if meta is None:
-        another = " (what lies there is of another version)" if (folder / CONFIG).is_file() else ""
+        former = any((place / CONFIG).is_file() for place in (folder, folder.parent))
+        another = " (what lies there is of another version)" if former else ""
+        variant, fold = folder.parts[-3:-1]
         raise DistractedError(
             f"there is no trained model in {folder}{another}. Train it: "
-            f"{materialize_fold('trained_model', folder.parent.name, canonical_fold(folder.name))}"
+            f"{materialize_fold('trained_model', variant, canonical_fold(fold))}"
         )
     return meta
 
 
-def load_trained(settings: Settings, variant: str, fold: str, device: str = "auto") -> Trained:
-    """Return a trained variant with its backbone, in eval mode.
+def load_trained(settings: Settings, variant: str, fold: str, device: str = "auto", replicate: int = 0) -> Trained:
+    """Return one trained replicate of a variant with its backbone, in eval mode.
 
     Raises:
         DistractedError: It is not trained, its files are damaged, or it was trained on other classes than the data
             set's or on another backbone.
     """
-    folder = model_folder(settings, variant, fold)
+    folder = model_folder(settings, variant, fold, replicate)
     meta = read_meta(folder)
     config = VariantConfig.model_validate(meta["config"])
     again = f"Train it again: {materialize_fold('trained_model', variant, fold)}"
@@ -187,14 +206,14 @@ def start_variant(settings: Settings, config: VariantConfig) -> str | None:
     return config.checkpoint if config.checkpoint in load_catalogue(settings) else None
 
 
-def start_folder(settings: Settings, config: VariantConfig, fold: str) -> Path:
-    """Return the folder of the checkpoint a variant starts from: another variant's of the same fold, or as given.
+def start_folder(settings: Settings, config: VariantConfig, fold: str, replicate: int = 0) -> Path:
+    """Return the folder a training starts from: the same replicate of another variant on the same fold, or as given.
 
     Raises:
         DistractedError: A given folder was trained on another fold, so it may know the held-out drivers.
     """
     assert config.checkpoint
-    named = model_folder(settings, config.checkpoint, fold)
+    named = model_folder(settings, config.checkpoint, fold, replicate)
     folder = named if (named / CONFIG).is_file() or "/" not in config.checkpoint else Path(config.checkpoint)
     meta = read_meta(folder)
     if meta["fold"] != fold:
@@ -249,12 +268,12 @@ def _load_all(net: VariantNet, state: State) -> bool:
     return bool(state.keys() - learning)
 
 
-def _start_fingerprint(settings: Settings, config: VariantConfig, fold: str) -> str:
+def _start_fingerprint(settings: Settings, config: VariantConfig, fold: str, replicate: int) -> str:
     """Return the fingerprint that the start should have now: where the start is stale, so is what starts from it."""
     variant = start_variant(settings, config)
     if variant is not None:
-        return fingerprints(settings, variant_named(settings, variant), fold)["fingerprint"]
-    return str(read_meta(start_folder(settings, config, fold))["fingerprint"])
+        return fingerprints(settings, variant_named(settings, variant), fold, replicate)["fingerprint"]
+    return str(read_meta(start_folder(settings, config, fold, replicate))["fingerprint"])
 
 
 def _data_fingerprint(settings: Settings) -> str:

@@ -1,22 +1,26 @@
 """The training loop: plain PyTorch over tensors, readable from top to bottom.
 
-Belongs here: one epoch, one step, scoring, and which epoch is kept. Does not belong here: what learns at which rate
-(`optimizers`), where rows come from (`inputs`), and what becomes of the result (`train`, `checkpoint`, `tracking`).
+Belongs here: epochs, scoring, and which epoch is kept. Does not belong here: a single step (`steps`), what learns at
+which rate (`optimizers`), where rows come from (`inputs`), and what becomes of the result (`train`, `checkpoint`,
+`tracking`).
 
-Order and noise of an epoch come from the variant's seed and the epoch's number alone, and the learning rate is a
-function of the epoch: what an epoch does depends on the `Snapshot` before it and on nothing else, so a killed training
-ends with the same weights. No row is dropped; the loss is cross-entropy on logits. The epoch with the highest macro
-recall on the validation drivers is kept (ties: lowest loss). Those drivers are never held-out ones; only the original
-fold reports them too, as the scope `dev`.
+Every training has a seed of its own (`VariantConfig.training_seed`). Order and noise of an epoch come from it and the
+epoch's number alone, and the learning rate is a function of the epoch: what an epoch does depends on the `Snapshot`
+before it and on nothing else, so a killed training ends with the same weights. No row is dropped. The epoch with the
+highest macro recall on the validation drivers is kept (ties: lowest loss).
+Those drivers are never held-out ones; only the original fold reports them too, as the scope `dev`. L-BFGS is another
+matter: it solves a convex problem, stops where no step makes the loss smaller, and its last iterate is kept.
+
+Replicates of one variant may train as a `Team`: each sees its own batches, and ends as it would alone, up to rounding.
 
 The backbone is in eval mode throughout (`VariantNet.train`): batch norms use their stored statistics even where
-their scale and shift learn, `top_bn` included. Rows of a batch therefore never depend on each other, and a batch
-may pass in pieces, with the gradient of the whole.
+their scale and shift learn, `top_bn` included.
 """
 
+import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,23 +28,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distracted_pipeline.devices import autocast_dtype, resolve_device
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.progress import INTERVAL_S, Log, Progress
+from distracted_pipeline.progress import INTERVAL_S, Progress
 from distracted_pipeline.training.inputs import PIXELS, Rows
-from distracted_pipeline.training.optimizers import build_optimizer, load_optimizer_state, rate_factor
+from distracted_pipeline.training.optimizers import load_optimizer_state, optimizer_state, rate_factor
 from distracted_pipeline.training.scores import score
+from distracted_pipeline.training.steps import Session, is_solved, open_session, step
+from distracted_pipeline.training.team import State, Team
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
 
-State = dict[str, Tensor]
-
 SCORING_BATCH = 64
-
-PIECE_PIXELS = 16 * 300 * 300
-"""Pixels that pass through a learning backbone at once on a CPU, also from a tap: sixteen images of EfficientNet-B3.
-With more, each image takes more time and memory; with fewer, torch picks slower convolutions."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Epoch:
 
 @dataclass
 class Fit:
-    """The outcome of `fit`.
+    """The outcome of one training.
 
     Attributes:
         history: One entry per finished epoch.
@@ -79,7 +78,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that the next epoch depends on.
+    """All that the next epoch of one training depends on.
 
     Attributes:
         fit: The outcome so far.
@@ -94,148 +93,108 @@ class Snapshot:
     scaler: dict[str, Any]
 
 
-@dataclass
-class Session:
-    """What a step needs beside its batch.
-
-    Attributes:
-        weights: Of each class in the loss; None counts every row the same.
-        dtype: Autocast type of the forward pass; None computes in fp32.
-        piece: Rows that pass through the network at once.
-    """
-
-    net: VariantNet
-    config: VariantConfig
-    device: torch.device
-    optimizer: torch.optim.Optimizer
-    weights: Tensor | None
-    dtype: torch.dtype | None
-    scaler: torch.amp.GradScaler
-    piece: int
-    log: Log
-
-
 def fit(
-    net: VariantNet,
+    nets: Sequence[VariantNet],
     train: Rows,
     validation: Rows,
     config: VariantConfig,
+    seeds: Sequence[int],
     options: RunOptions = RunOptions(),
     *,
-    resume: Snapshot | None = None,
-    save: Callable[[Snapshot], object] | None = None,
-) -> Fit:
-    """Train `net` in place and return its history and best weights; a loss that is not finite ends it early.
+    resume: Sequence[Snapshot] = (),
+    save: Callable[[list[Snapshot]], object] | None = None,
+) -> list[Fit]:
+    """Train replicates side by side and return the history and the best weights of each.
+
+    A loss that is not finite ends the training of all.
 
     Args:
-        net: Moved to the device if it is not there.
+        nets: Moved to the device if they are not there. Those of a team of one learn in place.
         train: Rows to learn from.
         validation: Rows that choose the epoch.
         config: Rates, epochs, batch size, ...
-        options: `batch_size` limits the rows that pass through the network at once, in a step or in scoring. A step
+        seeds: Of each network's training, see `VariantConfig.training_seed`.
+        options: `batch_size` limits the rows that pass through a network at once, in a step or in scoring. A step
             still uses the variant's own batch: gradients of its pieces are added up. L-BFGS sees all rows at once.
-        resume: Where an earlier call was interrupted.
-        save: Receives a snapshot after every epoch.
+        resume: Where an earlier call was interrupted, for each network; empty: it was not.
+        save: Receives a snapshot of each network after every epoch.
     """
     device = resolve_device(options.device_name())
     options = replace(options, device=str(device))  # claimed once
-    log, batch_size = options.log, options.batch_size
-    net, train, validation = net.to(device), train.to(device), validation.to(device)
-    session = open_session(net, train, config, options)
+    log = options.log
+    train, validation = train.to(device), validation.to(device)
+    session = open_session([net.to(device) for net in nets], train, config, seeds, options)
     initial = [group["lr"] for group in session.optimizer.param_groups]
-    result = _go_on(session, resume) if resume else Fit()
-    rest = range(len(result.history) + 1, config.epochs + 1)
-    progress = Progress(len(rest) * len(train), "images", lambda line: log(f"epoch {epoch}/{config.epochs}: {line}"))
+    fits = _go_on(session, resume) if resume else [Fit() for _ in nets]
+    rest = range(max(len(one.history) for one in fits) + 1, config.epochs + 1)
+    images = len(rest) * len(train) * len(nets)
+    progress = Progress(images, "images", lambda line: log(f"epoch {epoch}/{config.epochs}: {line}"))
     spoke = time.monotonic()
     for epoch in rest:
-        if config.early_stopping and epoch - 1 - result.best_epoch >= config.early_stopping:
-            log(f"no better epoch since {result.best_epoch}: stopped after {epoch - 1} of {config.epochs}")
+        learning = [r for r, one in enumerate(fits) if not _has_stopped(one, config)]
+        if not learning:
+            log(f"no better epoch since {fits[0].best_epoch}: stopped after {epoch - 1} of {config.epochs}")
             break
         start = time.monotonic()
         for group, rate in zip(session.optimizer.param_groups, initial, strict=True):
             group["lr"] = rate * rate_factor(config, epoch)
-        train_loss = train_epoch(session, train, epoch, progress)
-        scores = score(predict_logits(net, validation, device, batch_size), validation.labels)
-        if not (math.isfinite(train_loss) and math.isfinite(scores.loss)):
-            result.diverged = epoch
-            break
-        rate = session.optimizer.param_groups[0]["lr"]
-        result.history.append(
-            Epoch(epoch, train_loss, scores.loss, scores.accuracy, scores.macro_recall, rate, time.monotonic() - start)
-        )
-        if result.best is None or _is_better(result.history[-1], result.history[result.best_epoch - 1]):
-            result.best, result.best_epoch = learned_state(net), epoch
+        losses = train_epoch(session, train, epoch, progress)
+        logits = predict_team(session.team, validation, options.batch_size)
+        solved = config.optimizer == "lbfgs" and is_solved(session)
+        rate, seconds = session.optimizer.param_groups[0]["lr"], (time.monotonic() - start) / len(nets)
+        for r in learning:
+            scores, one = score(logits[r], validation.labels), fits[r]
+            if not (math.isfinite(losses[r]) and math.isfinite(scores.loss)):
+                one.diverged = epoch
+                return fits
+            one.history.append(
+                Epoch(epoch, losses[r], scores.loss, scores.accuracy, scores.macro_recall, rate, seconds)
+            )
+            better = one.best is None or _is_better(one.history[-1], one.history[one.best_epoch - 1])
+            if better or config.optimizer == "lbfgs":
+                one.best, one.best_epoch = session.team.state(r), epoch
         if save is not None:
-            state = session.optimizer.state_dict()["state"]
-            save(Snapshot(result, learned_state(net), state, session.scaler.state_dict()))
+            save([_snapshot(session, r, one) for r, one in enumerate(fits)])
+        if solved:
+            break
         if time.monotonic() - spoke > INTERVAL_S:
             spoke = time.monotonic()
-            log(f"epoch {epoch}/{config.epochs}: loss {train_loss:.3f}, validation recall {scores.macro_recall:.3f}")
-    return result
+            recalls = ", ".join(f"{one.history[-1].validation_macro_recall:.3f}" for one in fits)
+            log(f"epoch {epoch}/{config.epochs}: loss {losses[learning[0]]:.3f}, validation recall {recalls}")
+    return fits
 
 
-def open_session(net: VariantNet, train: Rows, config: VariantConfig, options: RunOptions = RunOptions()) -> Session:
-    """Return what training `net`, which is on the device, on the rows `train` starts with."""
-    device = resolve_device(options.device_name())
-    dtype = autocast_dtype(options.precision, device)
-    weights = class_weights(train.labels, net.classifier.out_features) if config.class_weights else None
-    return Session(
-        net=net,
-        config=config,
-        device=device,
-        optimizer=build_optimizer(net, config),
-        weights=weights.to(device) if weights is not None else None,
-        dtype=dtype,
-        scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
-        piece=options.batch_size or _first_piece(net, train, config, device),
-        log=options.log,
-    )
-
-
-def train_epoch(session: Session, rows: Rows, epoch: int, progress: Progress | None = None) -> float:
-    """Go once over the rows and return the mean loss; order and noise come from the seed and the epoch alone."""
-    session.net.train()
-    seed = session.config.seed * 100_003 + epoch
-    generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros((), device=session.device)
-    with torch.random.fork_rng(devices=[session.device] if session.device.type == "cuda" else []):
-        torch.manual_seed(seed)  # dropout
-        for index in _batches(len(rows), session.config, generator):
-            batch = rows.batch(index, session.device)
-            labels = rows.labels[index.to(rows.labels.device)].to(session.device)
-            if session.config.augment:
-                batch[PIXELS] = jitter(batch[PIXELS], generator)
-            total += step(session, batch, labels) * len(index)
-            if progress is not None:
-                progress.advance(len(index))
-    return float(total) / len(rows)
-
-
-def step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """Take one step on a batch and return the loss before it.
-
-    Raises:
-        DistractedError: Not even one row fits into the GPU's memory.
-    """
-    if session.config.optimizer == "lbfgs":
-        return _lbfgs_step(session, batch, labels)
-    loss = None
-    while loss is None:
-        try:
-            loss = _accumulate(session, batch, labels)
-        except torch.OutOfMemoryError as error:
-            _halve(session, len(labels), error)
-    session.scaler.step(session.optimizer)
-    session.scaler.update()
-    return loss
+def train_epoch(session: Session, rows: Rows, epoch: int, progress: Progress | None = None) -> list[float]:
+    """Let each replicate go once over the rows, in an order of its own, and return the mean loss of each."""
+    generators = [torch.Generator().manual_seed(_epoch_seed(seed, epoch)) for seed in session.seeds]
+    orders = [_batches(len(rows), session.config, generator) for generator in generators]
+    total = torch.zeros(len(session.team), device=session.device)
+    for each in zip(*orders, strict=True):
+        index = torch.stack(each)
+        count = index.shape[1]
+        flat = rows.batch(index.flatten(), session.device)
+        if session.config.augment:
+            parts = flat[PIXELS].split(count)
+            flat[PIXELS] = torch.cat([jitter(part, g) for part, g in zip(parts, generators, strict=True)])
+        batch = {name: values.unflatten(0, index.shape) for name, values in flat.items()}
+        labels = rows.labels[index.to(rows.labels.device)].to(session.device)
+        total += step(session, batch, labels, _keep(session, count, generators)) * count
+        if progress is not None:
+            progress.advance(index.numel())
+    return [float(one) / len(rows) for one in total]
 
 
 def predict_logits(net: VariantNet, rows: Rows, device: torch.device, batch_size: int = 0) -> Tensor:
-    """Return logits `[N, classes]` in eval mode, in fp32; `batch_size` rows at once, 0 chooses."""
-    net.eval()
-    with torch.inference_mode():
-        parts = [net(rows.batch(index, device)) for index in torch.arange(len(rows)).split(batch_size or SCORING_BATCH)]
-    return torch.cat(parts) if parts else torch.empty(0, net.classifier.out_features)
+    """Return logits `[N, classes]` in fp32; `batch_size` rows at once, 0 chooses."""
+    return predict_team(Team([net.to(device)]), rows, batch_size)[0]
+
+
+def predict_team(team: Team, rows: Rows, batch_size: int = 0) -> Tensor:
+    """Return the logits `[R, N, classes]` of every replicate in fp32; `batch_size` rows at once, 0 chooses."""
+    with torch.no_grad():
+        chunks = torch.arange(len(rows)).split(batch_size or SCORING_BATCH)
+        parts = [team.scores(rows.batch(index, team.device)) for index in chunks]
+    return torch.cat(parts, 1) if parts else torch.empty(len(team), 0, team.nets[0].classifier.out_features)
 
 
 def jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -253,99 +212,43 @@ def jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return moved * (1 + tone[:, :1, None, None]) + tone[:, 1:, None, None]
 
 
-def learned_state(net: VariantNet) -> State:
-    """Return copies of the weights that learn, on the CPU."""
-    return {name: parameter.detach().cpu().clone() for name, parameter in net.learning()}
+def _keep(session: Session, rows: int, generators: Sequence[torch.Generator]) -> Tensor | None:
+    """Return what dropout leaves of the classifier's input, `[R, rows, width]`, or None without dropout."""
+    share = 1 - session.config.dropout
+    if share == 1:
+        return None
+    width = session.team.nets[0].classifier.in_features
+    kept = [torch.empty(rows, width).bernoulli_(share, generator=generator) for generator in generators]
+    return torch.stack(kept).to(session.device) / share
 
 
-def load_learned(net: VariantNet, state: State) -> None:
-    """Put weights that learn back into `net`."""
-    with torch.no_grad():
-        for name, parameter in net.learning():
-            parameter.copy_(state[name])
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:8], "big") >> 1
 
 
-def _accumulate(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """Leave the gradient of the whole batch in the parameters, piece by piece, and return its loss."""
-    session.optimizer.zero_grad()
-    scale = float(len(labels)) if session.weights is None else session.weights[labels].sum()
-    total = torch.zeros((), device=session.device)
-    for first in range(0, len(labels), session.piece):
-        part = slice(first, first + session.piece)
-        with torch.autocast(session.device.type, session.dtype, enabled=session.dtype is not None):
-            logits = session.net({name: values[part] for name, values in batch.items()})
-        loss = _summed_loss(session, logits, labels[part]) / scale
-        session.scaler.scale(loss).backward()
-        total += loss.detach()
-    return total
+def _snapshot(session: Session, r: int, one: Fit) -> Snapshot:
+    state = optimizer_state(session.optimizer, r, len(session.team))
+    return Snapshot(one, session.team.state(r), state, session.scaler.state_dict())
 
 
-def _summed_loss(session: Session, logits: Tensor, labels: Tensor) -> Tensor:
-    return functional.cross_entropy(
-        logits.float(), labels, session.weights, reduction="sum", label_smoothing=session.config.label_smoothing
-    )
+def _go_on(session: Session, snapshots: Sequence[Snapshot]) -> list[Fit]:
+    for r, snapshot in enumerate(snapshots):
+        session.team.load(r, snapshot.weights)
+    load_optimizer_state(session.optimizer, [snapshot.optimizer for snapshot in snapshots])
+    if snapshots[0].scaler:
+        session.scaler.load_state_dict(snapshots[0].scaler)
+    return [snapshot.fit for snapshot in snapshots]
 
 
-def _lbfgs_step(session: Session, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """Let L-BFGS evaluate the whole batch as often as its line search asks; it has no weight decay of its own."""
-    losses: list[Tensor] = []
-    scale = float(len(labels)) if session.weights is None else session.weights[labels].sum()
-
-    def closure() -> Tensor:
-        session.optimizer.zero_grad()
-        loss = _summed_loss(session, session.net(batch), labels) / scale
-        losses.append(loss.detach())
-        penalty = session.net.classifier.weight.square().sum() * session.config.top_decay / (2 * len(labels))
-        (loss + penalty).backward()
-        return loss + penalty
-
-    session.optimizer.step(closure)  # type: ignore[arg-type]
-    return losses[0]
-
-
-def _halve(session: Session, rows: int, error: torch.OutOfMemoryError) -> None:
-    """Pass half as many rows at once from now on; the batch of a step stays as it is."""
-    tried = min(session.piece, rows)
-    session.optimizer.zero_grad()
-    if tried == 1:
-        raise DistractedError(
-            f"variant {session.config.name}: not even one image at a time fits into the memory of {session.device}. "
-            "Free it (other processes: nvidia-smi), choose a smaller backbone, or set device to cpu."
-        ) from error
-    session.piece = tried // 2
-    if session.device.type == "cuda":
-        torch.cuda.empty_cache()
-    session.log(
-        f"{session.device} is out of memory with {tried} images at once: going on with {session.piece}, "
-        f"gradients added up to the same batches of {session.config.batch_size}"
-    )
-
-
-def _go_on(session: Session, snapshot: Snapshot) -> Fit:
-    load_learned(session.net, snapshot.weights)
-    load_optimizer_state(session.optimizer, snapshot.optimizer)
-    if snapshot.scaler:
-        session.scaler.load_state_dict(snapshot.scaler)
-    return snapshot.fit
+def _has_stopped(one: Fit, config: VariantConfig) -> bool:
+    """Tell whether a training has ended because nothing got better."""
+    return bool(config.early_stopping) and len(one.history) - one.best_epoch >= config.early_stopping
 
 
 def _batches(count: int, config: VariantConfig, generator: torch.Generator) -> tuple[Tensor, ...]:
     if config.optimizer == "lbfgs":
         return (torch.arange(count),)
     return torch.randperm(count, generator=generator).split(config.batch_size)
-
-
-def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device) -> int:
-    if device.type != "cpu" or net.trunk is None or rows.raw[net.inputs[0]].ndim != 4:
-        return config.batch_size
-    height, width = net.trunk.image_size  # from a tap too: what follows it is as large as from pixels
-    return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))
-
-
-def class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Return a weight per class with which all classes that occur count alike and the mean row counts 1."""
-    counts = torch.bincount(labels.cpu(), minlength=classes).float()
-    return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
 
 
 def _is_better(one: Epoch, other: Epoch) -> bool:

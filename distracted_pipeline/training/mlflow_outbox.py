@@ -1,7 +1,8 @@
 """Results of a training on their way to MLflow: written beside the checkpoint, sent, and only then removed.
 
-`models/<variant>/<fold>/mlflow_unsent/` holds `run.json` and the figures until the store has them, whether the store
-did not answer or the process was killed in between; `distracted sync` sends what lies there. The store is `tracking`'s.
+`models/<variant>/<fold>/<replicate>/mlflow_unsent/` holds `run.json` and the figures until the store has them, whether
+the store did not answer or the process was killed in between; `distracted sync` sends what lies there. The store is
+`tracking`'s.
 """
 
 import json
@@ -38,14 +39,14 @@ def finish_run(
 
     Args:
         settings: Gives the store.
-        folder: The checkpoint, whose lock is held; its files become artifacts.
+        folder: The checkpoint, whose fold's lock is held; its files become artifacts.
         run: From `tracking.reopen_or_start`.
         history: One entry per epoch; every number but `epoch` becomes a metric at that step.
         metrics: Final numbers, logged at the last epoch.
         figures: SVG documents by file name.
         log: Hears what did not work.
     """
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)  # left by a training that this one replaces
+    discard(folder)  # left by a training that this one replaces
     steps = [[key, value, line["epoch"]] for line in history for key, value in line.items() if key != "epoch"]
     last = history[-1]["epoch"] if history else 0
     for name, figure in figures.items():
@@ -69,7 +70,7 @@ def add_metrics(
 ) -> None:
     """Add numbers to the finished run of a checkpoint, now or with the next `sync`."""
     values = [[key, float(value), 0] for key, value in metrics.items()]
-    with locked(folder / ".lock", what=f"the checkpoint in {folder}"):
+    with locked(_lock(settings, folder), what=f"the checkpoint in {folder}"):
         path = folder / FOLDER / RECORD
         record = _read(folder) if path.is_file() else {"run_id": run_id, "metrics": []}
         names = {key for key, _, _ in values}
@@ -78,9 +79,14 @@ def add_metrics(
         _try_to_send(settings, folder, log)
 
 
+def discard(folder: Path) -> None:
+    """Forget what is unsent of a checkpoint."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
 def unsent_folders(settings: Settings) -> list[Path]:
     """Return the checkpoints whose run, or some of it, the store does not have yet."""
-    return sorted(path.parents[1] for path in settings.models.glob(f"*/*/{FOLDER}/{RECORD}"))
+    return sorted(path.parents[1] for path in settings.models.glob(f"**/{FOLDER}/{RECORD}"))
 
 
 def sync(settings: Settings, *, log: Log = print) -> int:
@@ -94,7 +100,7 @@ def sync(settings: Settings, *, log: Log = print) -> int:
     sent = 0
     for folder in unsent_folders(settings):
         try:
-            with locked(folder / ".lock", what=f"the checkpoint in {folder}", timeout=0):
+            with locked(_lock(settings, folder), what=f"the checkpoint in {folder}", timeout=0):
                 if (folder / FOLDER / RECORD).is_file():
                     _send(settings, folder, log)
                     sent += 1
@@ -111,6 +117,11 @@ def settle(settings: Settings, *, log: Log = print) -> None:
         sync(settings, log=log)
     except tracking.StoreDownError as error:
         log(str(error))
+
+
+def _lock(settings: Settings, folder: Path) -> Path:
+    """Return the lock that a checkpoint's training holds: that of its fold."""
+    return settings.models.joinpath(*folder.relative_to(settings.models).parts[:2]) / ".lock"
 
 
 def _try_to_send(settings: Settings, folder: Path, log: Log) -> None:

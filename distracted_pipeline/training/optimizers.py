@@ -5,49 +5,53 @@ Belongs here: everything about an optimiser except taking its steps (`loop`).
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.networks import VariantNet
 
 _LAYER = re.compile(r"(.*\.\d+)\.|((?:[^.]+\.){3}[^.]+)\.")
 """A body parameter's layer: its name up to the last number (`….encoder.blocks.5`), else the part of the model it
 is in (`trunk.model.efficientnet.embeddings`)."""
 
 
-def build_optimizer(net: VariantNet, config: VariantConfig) -> torch.optim.Optimizer:
-    """Return the variant's optimiser over what learns, as `parameter_groups` says."""
-    groups = parameter_groups(net, config)
+LBFGS_ITERATIONS = 20
+"""Of one epoch of L-BFGS, each with a line search over the whole batch."""
+
+
+def build_optimizer(parameters: Mapping[str, nn.Parameter], config: VariantConfig) -> torch.optim.Optimizer:
+    """Return the variant's optimiser over what learns, by name, as `parameter_groups` says."""
+    groups = parameter_groups(parameters, config)
     if config.optimizer == "lbfgs":
         return torch.optim.LBFGS(
             groups[0]["params"],
             lr=config.top_lr,
-            max_iter=8,
-            history_size=10,
+            max_iter=LBFGS_ITERATIONS,
+            history_size=LBFGS_ITERATIONS,
             tolerance_grad=1e-9,
             line_search_fn="strong_wolfe",
         )
-    return torch.optim.AdamW(groups) if config.optimizer == "adamw" else torch.optim.Adadelta(groups)
+    return torch.optim.AdamW(groups, fused=True) if config.optimizer == "adamw" else torch.optim.Adadelta(groups)
 
 
-def parameter_groups(net: VariantNet, config: VariantConfig) -> list[dict[str, Any]]:
+def parameter_groups(parameters: Mapping[str, nn.Parameter], config: VariantConfig) -> list[dict[str, Any]]:
     """Return the top at `top_lr`, then the body of a kind that trains one, its last layer at `body_lr`.
 
     With a `layer_decay` below 1 every layer of the body is a group, its rate that factor below the next one's.
     """
     technique = config.technique
-    top = [parameter for name, parameter in net.learning() if not technique.is_body(name)]
+    top = [parameter for name, parameter in parameters.items() if not technique.is_body(name)]
     groups: list[dict[str, Any]] = [{"params": top, "lr": config.top_lr, "weight_decay": config.top_decay}]
     layers: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in net.learning():
+    for name, parameter in parameters.items():
         if technique.is_body(name):
             layers.setdefault(_layer(name) if config.layer_decay < 1 else "body", []).append(parameter)
-    for depth, parameters in enumerate(reversed(layers.values())):
+    for depth, layer in enumerate(reversed(layers.values())):
         rate = config.body_lr * config.layer_decay**depth
-        groups.append({"params": parameters, "lr": rate, "weight_decay": config.body_decay})
+        groups.append({"params": layer, "lr": rate, "weight_decay": config.body_decay})
     return groups
 
 
@@ -58,14 +62,49 @@ def rate_factor(config: VariantConfig, epoch: int) -> float:
     return config.gamma ** (epoch - 1)
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[Any, Any]) -> None:
-    """Put back what `optimizer.state_dict()["state"]` gave, for the same parameters in the same order."""
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def optimizer_state(optimizer: torch.optim.Optimizer, replicate: int, replicates: int) -> dict[int, dict[str, Any]]:
+    """Return what an optimiser knows of one replicate, by the position of a parameter, as it would know it alone.
+
+    Args:
+        optimizer: Over parameters of all replicates, stacked on the first axis where there are several.
+        replicate: Which.
+        replicates: How many there are.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for position, parameter in enumerate(_parameters(optimizer)):
+        facts = optimizer.state.get(parameter, {})
+        stacked = {name for name, value in facts.items() if replicates > 1 and _alike(value, parameter)}
+        if facts:
+            found[position] = {k: value[replicate] if k in stacked else value for k, value in facts.items()}
+    return found
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, states: Sequence[Mapping[int, Mapping[str, Any]]]) -> None:
+    """Put back what `optimizer_state` gave for each replicate, in their order."""
+    first, *others = states
+    joined: dict[int, dict[str, Any]] = {}
+    for position, parameter in enumerate(_parameters(optimizer)):
+        joined[position] = {
+            name: torch.stack([state[position][name] for state in states])
+            if others and isinstance(value, Tensor) and value.shape == parameter.shape[1:]
+            else value
+            for name, value in first.get(position, {}).items()
+        }
+    known = {position: facts for position, facts in joined.items() if facts}
+    optimizer.load_state_dict({"state": known, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, facts in optimizer.state.items():
         for name, value in facts.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
+            if _alike(value, parameter):
                 # Laid out in memory as before: another order of the elements may round differently.
                 facts[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _alike(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape
 
 
 def _layer(name: str) -> str:

@@ -1,11 +1,13 @@
-"""Snapshots on disk, from which a killed training resumes: one file that appears whole or not at all.
+"""Snapshots on disk, from which killed trainings resume: one file that appears whole or not at all.
 
-`last.safetensors` beside a model's other files, only while it is being trained: weights of the last and of the best
-epoch, the optimiser's state, the history. Tensors are safetensors, all else JSON in its header; nothing is pickled.
+`last.safetensors` in a fold's folder, only while replicates are being trained there: for each of them the weights of
+the last and of the best epoch, the optimiser's state, the history. One file for a team, so that all of it resumes at
+the same epoch. Tensors are safetensors, all else JSON in its header; nothing is pickled.
 Belongs here: writing and reading that file. What is in it is `loop.Snapshot`.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,44 +34,54 @@ class Interrupted:
     seconds: float
 
 
-def write_last(folder: Path, fingerprint: str, interrupted: Interrupted) -> None:
-    """Write a snapshot atomically, replacing the one before."""
+def write_last(folder: Path, team: Mapping[str, Interrupted]) -> None:
+    """Write snapshots of trainings, by their fingerprint, atomically, replacing those before."""
     tensors: dict[str, Tensor] = {}
-    snapshot = interrupted.snapshot
-    facts = {
-        "fingerprint": fingerprint,
-        "run_id": interrupted.run_id,
-        "seconds": interrupted.seconds,
-        "history": [line.as_dict() for line in snapshot.fit.history],
-        "best_epoch": snapshot.fit.best_epoch,
-        "best": _packed(snapshot.fit.best, "best", tensors),
-        "weights": _packed(snapshot.weights, "weights", tensors),
-        "optimizer": _packed(snapshot.optimizer, "optimizer", tensors),
-        "scaler": _packed(snapshot.scaler, "scaler", tensors),
-    }
+    facts = []
+    for fingerprint, interrupted in team.items():
+        snapshot = interrupted.snapshot
+        facts.append(
+            {
+                "fingerprint": fingerprint,
+                "run_id": interrupted.run_id,
+                "seconds": interrupted.seconds,
+                "history": [line.as_dict() for line in snapshot.fit.history],
+                "best_epoch": snapshot.fit.best_epoch,
+                "best": _packed(snapshot.fit.best, f"{fingerprint}.best", tensors),
+                "weights": _packed(snapshot.weights, f"{fingerprint}.weights", tensors),
+                "optimizer": _packed(snapshot.optimizer, f"{fingerprint}.optimizer", tensors),
+                "scaler": _packed(snapshot.scaler, f"{fingerprint}.scaler", tensors),
+            }
+        )
     with atomic_path(folder / LAST) as temporary:
         temporary.write_bytes(save(tensors, metadata={"facts": json.dumps(facts)}))
 
 
-def read_last(folder: Path, fingerprint: str) -> Interrupted | None:
-    """Return the snapshot of a training with this fingerprint, or None; one of another training is removed.
+def read_last(folder: Path, fingerprints: Sequence[str]) -> list[Interrupted]:
+    """Return the snapshots of the trainings with these fingerprints, in their order; all of them or none.
+
+    A file that lacks one of them is of other trainings, and is removed.
 
     Raises:
         DistractedError: The file is damaged.
     """
     path = folder / LAST
     if not path.is_file():
-        return None
+        return []
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            if facts["fingerprint"] != fingerprint:
+            facts = {one["fingerprint"]: one for one in json.loads(file.metadata()["facts"])}
+            if not facts.keys() >= set(fingerprints):
                 path.unlink()
-                return None
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
+                return []
+            wanted = tuple(f"{fingerprint}." for fingerprint in fingerprints)
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(wanted)}  # noqa: SIM118
+        return [_interrupted(facts[fingerprint], tensors) for fingerprint in fingerprints]
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DistractedError(f"{path} is damaged ({error}). Delete it, then run the command again.") from error
+
+
+def _interrupted(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> Interrupted:
     fit = Fit([Epoch(**line) for line in facts["history"]], _unpacked(facts["best"], tensors), facts["best_epoch"])
     parts = (_unpacked(facts[part], tensors) for part in ("weights", "optimizer", "scaler"))
     return Interrupted(Snapshot(fit, *parts), facts["run_id"], facts["seconds"])

@@ -212,7 +212,7 @@ def run_url(settings: Settings, run: str) -> str:
 def _reopened_or_started(settings: Settings, run: OpenRun) -> OpenRun:
     client, experiment = open_client(settings)
     for other in _open_runs(client, experiment, settings):
-        same = all(other.data.tags.get(key) == run.tags[key] for key in ("variant", "fold"))
+        same = all(other.data.tags.get(key) == run.tags[key] for key in ("variant", "fold", "replicate"))
         if same and other.info.run_id != run.id:
             _close_killed(client, other)
     if run.id is None or not exists(client, run.id):

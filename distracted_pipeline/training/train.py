@@ -1,23 +1,26 @@
-"""From a variant and a fold to a checkpoint.
+"""From a variant and a fold to the checkpoints of its replicates.
 
 Belongs here: the order of things. The loop is `loop`, files are `checkpoint`, MLflow is `tracking`; what a
 checkpoint makes of held-out drivers is `evaluation.predict`.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from distracted_pipeline.advice import materialize_fold
-from distracted_pipeline.devices import resolve_device
+from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.figures.matrices import confusion as confusion_figure
 from distracted_pipeline.figures.svg import standalone
 from distracted_pipeline.files import locked, sweep_temporaries
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.folds import FoldRows, check_disjoint, fold_rows
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.options import RunOptions
@@ -25,54 +28,61 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import mlflow_outbox, tracking
 from distracted_pipeline.training.checkpoint import (
     LAST_GOOD,
-    find_meta,
-    fingerprints,
+    clear_former,
+    fold_folder,
     is_trained,
     model_folder,
     read_meta,
     start_folder,
     start_from,
     start_variant,
+    untrained,
     write_checkpoint,
     write_weights,
 )
 from distracted_pipeline.training.inputs import Rows, load_rows, load_taps
-from distracted_pipeline.training.loop import Fit, Snapshot, State, fit, learned_state, load_learned, predict_logits
-from distracted_pipeline.training.scores import confusion, recalls_by_class, score
+from distracted_pipeline.training.loop import Fit, Snapshot, fit, predict_logits
+from distracted_pipeline.training.scores import Scores, confusion, recalls_by_class, score
 from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
+from distracted_pipeline.training.team import State, learned_state, load_learned
 from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
-from distracted_pipeline.variants.config import VariantConfig, variant_named
+from distracted_pipeline.variants.config import VariantConfig, replicates_of, variant_named
 from distracted_pipeline.variants.networks import VariantNet, build_network
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained variant.
+    """A variant trained on a fold, as often as it has replicates.
 
     Attributes:
         variant: Its name.
         fold: One of `scopes.FOLDS`.
-        folder: The checkpoint.
-        reused: True where a fitting checkpoint was there already and nothing was trained.
-        meta: The checkpoint's `config.json`.
+        folder: Holds a folder for each replicate.
+        reused: True where fitting checkpoints were there already and nothing was trained.
+        metas: `config.json` of each replicate.
     """
 
     variant: str
     fold: str
     folder: Path
     reused: bool
-    meta: dict[str, Any]
+    metas: tuple[dict[str, Any], ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """What all of the checkpoints were made from."""
+        return fingerprint([meta["fingerprint"] for meta in self.metas])
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One training that has to be done: of what, on which rows, into which folder. The folder's lock is held.
+    """Trainings that have to be done: of what, on which rows, into which folder. The folder's lock is held.
 
     Attributes:
         settings: Where the data lies.
         config: The variant.
-        folder: The checkpoint's.
-        prints: What the checkpoint depends on, from `checkpoint.fingerprints`.
+        folder: The fold's.
+        prints: What each checkpoint depends on, from `checkpoint.fingerprints`, by replicate.
         table: The labelled images.
         rows: Which of them train, choose the epoch, and are held out.
         options: How to run, the device named.
@@ -81,15 +91,26 @@ class _Job:
     settings: Settings
     config: VariantConfig
     folder: Path
-    prints: dict[str, str]
+    prints: dict[int, dict[str, str]]
     table: pa.Table
     rows: FoldRows
     options: RunOptions
 
     @property
     def words(self) -> str:
-        """Return variant and fold as log lines say them."""
-        return f"{self.config.name}, fold {self.rows.fold}"
+        """Return variant, fold and replicates as log lines say them."""
+        numbers = [str(replicate + 1) for replicate in self.prints]
+        which = f"training {numbers[0]}" if len(numbers) == 1 else f"trainings {', '.join(numbers)}"
+        return f"{self.config.name}, fold {self.rows.fold}, {which}"
+
+    @property
+    def teams(self) -> "list[_Job]":
+        """Return the parts of the job that train at once: all replicates where that pays, else one after another."""
+        device = resolve_device(self.options.device_name())
+        scaled = autocast_dtype(self.options.precision, device) is torch.float16  # one scale of gradients for all
+        if self.config.solves or (self.config.technique.stacks and not self.config.checkpoint and not scaled):
+            return [self]
+        return [replace(self, prints={replicate: prints}) for replicate, prints in self.prints.items()]
 
     def imgs(self, rows: np.ndarray) -> list[str]:
         """Return the names of the images in some rows."""
@@ -100,13 +121,23 @@ class _Job:
         return sorted(set(self.table["subject"].take(pa.array(rows)).to_pylist()))
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """Where a training starts: its network, the frozen weights it has from another checkpoint, its rows."""
+
+    nets: list[VariantNet]
+    inherited: list[State]
+    train: Rows
+    validation: Rows
+
+
 def train_variant(
     settings: Settings, variant: str, fold: str, options: RunOptions = RunOptions(), *, dagster_run_id: str = ""
 ) -> TrainResult:
-    """Train a variant of the catalogue on a fold, unless a fitting checkpoint is there.
+    """Train all replicates of a variant of the catalogue on a fold, but those whose fitting checkpoints are there.
 
     A training that was killed goes on after its last finished epoch. If the variant starts from another one's
-    checkpoint, that one is trained first.
+    checkpoints, that one is trained first.
 
     Args:
         settings: Where the data lies.
@@ -114,7 +145,7 @@ def train_variant(
         fold: One of `scopes.FOLDS`.
         options: How to run. Its batch size is what passes through the network at once (see `loop.fit`); how many
             rows make a step is the variant's own.
-        dagster_run_id: Kept with the checkpoint.
+        dagster_run_id: Kept with the checkpoints.
 
     Raises:
         DistractedError: Unknown variant or fold, data that cannot be trained on, a backbone that does not fit the
@@ -132,64 +163,158 @@ def train_config(
     dagster_run_id: str = "",
 ) -> TrainResult:
     """Train `config`, which need not be in the catalogue, on a fold; see `train_variant`."""
-    folder = model_folder(settings, config.name, fold)
-    prints = fingerprints(settings, config, fold)
-    with locked(folder / ".lock", what=f"the checkpoint of {config.name}, fold {fold}"):
-        found = find_meta(folder)
-        if found is not None and found["fingerprint"] == prints["fingerprint"]:
-            return TrainResult(config.name, fold, folder, True, found)
-        sweep_temporaries(folder)
-        reason = why_unsupported(settings, config)
-        if reason:
-            raise DistractedError(f"variant {config.name}: {reason}")
-        table = labelled(read_manifest(settings))
-        rows = fold_rows(table, fold)
-        check_disjoint(table, rows)
-        options = replace(options, device=str(resolve_device(options.device_name())))  # claimed now, and once
-        meta = _train(_Job(settings, config, folder, prints, table, rows, options), dagster_run_id)
-    return TrainResult(config.name, fold, folder, False, meta)
+    folder = fold_folder(settings, config.name, fold)
+    with locked(folder / ".lock", what=f"the checkpoints of {config.name}, fold {fold}"):
+        missing = untrained(settings, config, fold)
+        if missing:
+            sweep_temporaries(folder)
+            clear_former(folder)
+            mlflow_outbox.discard(folder)
+            reason = why_unsupported(settings, config)
+            if reason:
+                raise DistractedError(f"variant {config.name}: {reason}")
+            table = labelled(read_manifest(settings))
+            rows = fold_rows(table, fold)
+            check_disjoint(table, rows)
+            options = replace(options, device=str(resolve_device(options.device_name())))  # claimed now, and once
+            for team in _Job(settings, config, folder, missing, table, rows, options).teams:
+                _train(team, dagster_run_id)
+        replicates = range(replicates_of(settings, config))
+        metas = tuple(read_meta(model_folder(settings, config.name, fold, replicate)) for replicate in replicates)
+    return TrainResult(config.name, fold, folder, not missing, metas)
 
 
-def _train(job: _Job, dagster_run_id: str) -> dict[str, Any]:
-    """Do a training and return the checkpoint's `config.json`."""
+def _train(job: _Job, dagster_run_id: str) -> None:
+    """Do the trainings of a job side by side and write their checkpoints."""
     start = time.monotonic()
-    settings, config, fold, log = job.settings, job.config, job.rows.fold, job.options.log
-    class_ids = settings.dataset.class_ids
-    net, inherited, train, validation = _prepare(job)
-    trainable, total = net.count()
-    net.streamline()
-    interrupted = read_last(job.folder, job.prints["fingerprint"])
-    if interrupted is not None:
-        start -= interrupted.seconds
-        log(f"{job.words}: going on after epoch {len(interrupted.snapshot.fit.history)}")
-    run = tracking.reopen_or_start(
-        settings,
-        f"{config.name} fold {fold}",
-        {**config.model_dump(mode="json"), "fold": fold, "trainable_parameters": trainable, "total_parameters": total},
-        {
-            "variant": config.name,
-            "fold": fold,
-            **{key: value for key, value in job.prints.items() if value},
-            **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
-        },
-        run_id=interrupted.run_id if interrupted else None,
-        log=log,
+    prepared = _prepare(job)
+    counts = prepared.nets[0].count()
+    for net in prepared.nets:
+        net.streamline()
+    interrupted = read_last(job.folder, [prints["fingerprint"] for prints in job.prints.values()])
+    if interrupted:
+        start -= sum(one.seconds for one in interrupted)
+        epochs = max(len(one.snapshot.fit.history) for one in interrupted)
+        job.options.log(f"{job.words}: going on after epoch {epochs}")
+    runs = _open_runs(job, counts, interrupted, dagster_run_id)
+    fits = _fit(job, prepared, interrupted, runs, start)
+    found = []
+    for at, replicate in enumerate(job.prints):
+        seconds = (time.monotonic() - start) / len(job.prints)
+        found.append(_keep(job, prepared, at, replicate, fits[at], runs[at], (seconds, counts, dagster_run_id)))
+    (job.folder / LAST).unlink(missing_ok=True)
+    accuracies = sorted(f"{scores.accuracy:.3f}" for scores in found)
+    to = f" to {accuracies[-1]}" if len(accuracies) > 1 else ""
+    epochs = max(len(one.history) for one in fits)
+    job.options.log(
+        f"{job.words}: {len(prepared.train):,} images, {epochs} epochs, validation accuracy {accuracies[0]}{to}, "
+        f"{time.monotonic() - start:.1f} s"
     )
-    result, best = _fit(job, net, train, validation, interrupted, run, start)
-    load_learned(net, best)
+
+
+def _open_runs(
+    job: _Job, counts: tuple[int, int], interrupted: Sequence[Interrupted], dagster_run_id: str
+) -> list[tracking.OpenRun]:
+    """Open an MLflow run for each training, or reopen that which it had before it was interrupted."""
+    config, fold = job.config, job.rows.fold
+    trainable, total = counts
+    about = {"trainable_parameters": trainable, "total_parameters": total}
+    return [
+        tracking.reopen_or_start(
+            job.settings,
+            f"{config.name} fold {fold} training {replicate + 1}",
+            {**config.model_dump(mode="json"), "fold": fold, "replicate": replicate, **about},
+            {
+                "variant": config.name,
+                "fold": fold,
+                "replicate": str(replicate),
+                **{key: value for key, value in prints.items() if value},
+                **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
+            },
+            run_id=interrupted[at].run_id if interrupted else None,
+            log=job.options.log,
+        )
+        for at, (replicate, prints) in enumerate(job.prints.items())
+    ]
+
+
+def _fit(
+    job: _Job,
+    prepared: _Prepared,
+    interrupted: Sequence[Interrupted],
+    runs: Sequence[tracking.OpenRun],
+    start: float,
+) -> list[Fit]:
+    """Fit the networks, with snapshots after every epoch, and return the outcome of each.
+
+    A variant that is solved is solved once, for all replicates. An error closes the MLflow runs as failed before it
+    goes on.
+    """
+    config, prints = job.config, [prints["fingerprint"] for prints in job.prints.values()]
+    at_once = 1 if config.solves else len(prints)
+
+    def save(snapshots: list[Snapshot]) -> None:
+        seconds = (time.monotonic() - start) / len(prints)
+        each = snapshots * (len(prints) // at_once)
+        team = {
+            fingerprint: Interrupted(snapshot, run.id, seconds)
+            for fingerprint, snapshot, run in zip(prints, each, runs, strict=True)
+        }
+        write_last(job.folder, team)
+
+    try:
+        seeds = [config.training_seed(job.rows.fold, replicate) for replicate in job.prints]
+        resume = [one.snapshot for one in interrupted]
+        fits = fit(
+            prepared.nets[:at_once],
+            prepared.train,
+            prepared.validation,
+            config,
+            seeds[:at_once],
+            job.options,
+            resume=resume[:at_once],
+            save=save,
+        )
+        fits *= len(prints) // at_once
+        for replicate, one in zip(job.prints, fits, strict=True):
+            if one.best is None or one.diverged is not None:
+                raise _diverged(job, replicate, one)
+    except BaseException as error:
+        for run in runs:
+            tracking.fail_run(job.settings, run, str(error) or type(error).__name__, log=job.options.log)
+        raise
+    return fits
+
+
+def _keep(
+    job: _Job,
+    prepared: _Prepared,
+    at: int,
+    replicate: int,
+    result: Fit,
+    run: tracking.OpenRun,
+    cost: tuple[float, tuple[int, int], str],
+) -> Scores:
+    """Write one replicate's checkpoint, log its results to MLflow, and return its validation scores."""
+    settings, config, fold, log = job.settings, job.config, job.rows.fold, job.options.log
+    class_ids, net, validation = settings.dataset.class_ids, prepared.nets[at], prepared.validation
+    seconds, (trainable, total), dagster_run_id = cost
+    assert result.best is not None
+    load_learned(net, result.best)
     logits = predict_logits(net, validation, net.classifier.weight.device, job.options.batch_size).cpu()
     scores = score(logits, validation.labels)
     net.fold()
     meta: dict[str, Any] = {
-        **job.prints,
+        **job.prints[replicate],
         "variant": config.name,
         "fold": fold,
+        "replicate": replicate,
         "classes": list(class_ids),
         "config": config.model_dump(mode="json"),
         "backbone": None if not config.taps else config.model_name or settings.backbone,
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "train_images": len(train),
+        "train_images": len(prepared.train),
         "validation_images": len(validation),
         "train_subjects": job.subjects(job.rows.train),
         "validation_subjects": job.subjects(job.rows.validation),
@@ -199,82 +324,56 @@ def _train(job: _Job, dagster_run_id: str) -> dict[str, Any]:
         "validation_macro_recall": scores.macro_recall,
         "history": [line.as_dict() for line in result.history],
         "device": job.options.device,
-        "seconds": time.monotonic() - start,
+        "seconds": seconds,
         "mlflow_run_id": run.id,
         "dagster_run_id": dagster_run_id or None,
     }
-    write_checkpoint(job.folder, {**inherited, **learned_state(net)}, meta)
+    folder = model_folder(settings, config.name, fold, replicate)
+    write_checkpoint(folder, {**prepared.inherited[at], **learned_state(net)}, meta)
     counts = confusion(logits, validation.labels).numpy()
     labels = [settings.dataset.class_label(k) for k in range(len(class_ids))]
-    title = f"{config.title}, fold {fold}: validation drivers, best epoch {result.best_epoch}"
+    title = f"{config.title}, fold {fold}, training {replicate + 1}: validation drivers, best epoch {result.best_epoch}"
     mlflow_outbox.finish_run(
         settings,
-        job.folder,
+        folder,
         run,
         history=meta["history"],
         metrics={
             "best_epoch": result.best_epoch,
-            "seconds": meta["seconds"],
+            "seconds": seconds,
             **recalls_by_class("validation_recall", scores, class_ids),
         },
         figures={"confusion_validation.svg": standalone(confusion_figure(counts, labels, title=title))},
         log=log,
     )
-    log(
-        f"{job.words}: {len(train):,} images, {len(result.history)} epochs, best {result.best_epoch}, "
-        f"validation accuracy {scores.accuracy:.3f}, {meta['seconds']:.1f} s"
-    )
-    return meta
+    return scores
 
 
-def _fit(
-    job: _Job,
-    net: VariantNet,
-    train: Rows,
-    validation: Rows,
-    interrupted: Interrupted | None,
-    run: tracking.OpenRun,
-    start: float,
-) -> tuple[Fit, State]:
-    """Fit the network, with a snapshot after every epoch; return the outcome and the best weights.
-
-    An error closes the MLflow run as failed before it goes on.
-    """
-
-    def save(snapshot: Snapshot) -> None:
-        write_last(job.folder, job.prints["fingerprint"], Interrupted(snapshot, run.id, time.monotonic() - start))
-
-    try:
-        resume = interrupted.snapshot if interrupted else None
-        result = fit(net, train, validation, job.config, job.options, resume=resume, save=save)
-        if result.best is None or result.diverged is not None:
-            raise _diverged(job, result)
-    except BaseException as error:
-        tracking.fail_run(job.settings, run, str(error) or type(error).__name__, log=job.options.log)
-        raise
-    return result, result.best
-
-
-def _prepare(job: _Job) -> tuple[VariantNet, State, Rows, Rows]:
-    """Return the network where training starts, the frozen weights it has from another checkpoint, and its rows."""
-    settings, config = job.settings, job.config
-    backbone = load_backbone(settings, config.model_name) if config.taps else None
-    net = build_network(config, backbone, settings.dataset)
-    inherited, new_classifier = _take_start(job, net)
+def _prepare(job: _Job) -> _Prepared:
+    """Return the networks where the trainings start, and the rows they read."""
+    settings, config, fold = job.settings, job.config, job.rows.fold
+    nets, inherited, new_classifier = [], [], True
+    for replicate in job.prints:
+        backbone = load_backbone(settings, config.model_name) if config.taps else None
+        net = build_network(config, backbone, settings.dataset, config.training_seed(fold, replicate))
+        frozen, new_classifier = _take_start(job, net, replicate)
+        nets.append(net)
+        inherited.append(frozen)
     labels = class_positions(job.table, settings.dataset)
     train, validation = (
-        load_rows(settings, config, net, job.imgs(side), labels[side], job.options)
+        load_rows(settings, config, nets[0], job.imgs(side), labels[side], job.options)
         for side in (job.rows.train, job.rows.validation)
     )
     if config.taps and new_classifier:  # it reads embeddings, standardised by the training drivers'
         pooled = train.raw.get("pooled")
         if pooled is None:
             pooled = load_taps(settings, config, ("pooled",), job.imgs(job.rows.train), job.options)["pooled"]
-        net.standardise.fit(pooled.to(net.standardise.mean.device))
-    return net.to(job.options.device_name()), inherited, train, validation
+        for net in nets:
+            net.standardise.fit(pooled.to(net.standardise.mean.device))
+    return _Prepared([net.to(job.options.device_name()) for net in nets], inherited, train, validation)
 
 
-def _take_start(job: _Job, net: VariantNet) -> tuple[State, bool]:
+def _take_start(job: _Job, net: VariantNet, replicate: int) -> tuple[State, bool]:
     """Put the weights into `net` that it starts from; return the frozen ones, and whether its classifier is new."""
     settings, config, fold = job.settings, job.config, job.rows.fold
     if not config.checkpoint:
@@ -285,7 +384,7 @@ def _take_start(job: _Job, net: VariantNet) -> tuple[State, bool]:
             f"{config.name} starts from {variant} of the same fold, which is not trained yet: training that first"
         )
         train_variant(settings, variant, fold, job.options)
-    folder = start_folder(settings, config, fold)
+    folder = start_folder(settings, config, fold, replicate)
     meta = read_meta(folder)
     judged = {*job.subjects(job.rows.predict)} - {*job.subjects(job.rows.validation)}
     known = sorted(judged & {*meta["train_subjects"], *meta["validation_subjects"]})
@@ -297,15 +396,16 @@ def _take_start(job: _Job, net: VariantNet) -> tuple[State, bool]:
     return start_from(net, folder, same_classes=tuple(meta["classes"]) == settings.dataset.class_ids)
 
 
-def _diverged(job: _Job, result: Fit) -> DistractedError:
-    config, folder = job.config, job.folder
+def _diverged(job: _Job, replicate: int, result: Fit) -> DistractedError:
+    config, fold = job.config, job.rows.fold
     kept = "No epoch before it was good."
-    (folder / LAST).unlink(missing_ok=True)
+    (job.folder / LAST).unlink(missing_ok=True)
     if result.best is not None:
-        write_weights(folder / LAST_GOOD, result.best)
-        kept = f"The weights of epoch {result.best_epoch} are kept in {folder / LAST_GOOD}."
+        path = model_folder(job.settings, config.name, fold, replicate) / LAST_GOOD
+        write_weights(path, result.best)
+        kept = f"The weights of epoch {result.best_epoch} are kept in {path}."
     return DistractedError(
-        f"variant {config.name}, fold {job.rows.fold}: the loss is not finite in epoch {result.diverged} "
-        f"(top_lr {config.top_lr:g}, body_lr {config.body_lr:g}). {kept} Lower the rate in the variant's entry, then: "
-        f"{materialize_fold('trained_model', config.name, job.rows.fold)}"
+        f"variant {config.name}, fold {fold}, training {replicate + 1}: the loss is not finite in epoch "
+        f"{result.diverged} (top_lr {config.top_lr:g}, body_lr {config.body_lr:g}). {kept} Lower the rate in the "
+        f"variant's entry, then: {materialize_fold('trained_model', config.name, fold)}"
     )

@@ -7,9 +7,10 @@ module, so it imports nothing heavier than pydantic and yaml.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.kinds import KINDS, Kind, objection
+
+NOT_RECIPE: Final = ("name", "label", "description", "replicates", "control")
+"""Fields that leave the weights of a training as they are."""
 
 
 class VariantConfig(BaseModel):
@@ -65,6 +69,13 @@ class VariantConfig(BaseModel):
         default=0, ge=0, description="training ends after so many epochs without a better one; 0: never"
     )
     seed: int = Field(default=0, ge=0)
+    replicates: int = Field(
+        default=3, ge=1, description="trainings on each fold, each with its own luck; DISTRACTED_REPLICATES overrides"
+    )
+    control: str | None = Field(
+        default=None,
+        description="variant that this one is compared with, alike in all but the technique; None is the baseline",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -106,10 +117,20 @@ class VariantConfig(BaseModel):
         """Return the inputs that come from the backbone."""
         return tuple(name for name in self.inputs if name != "fractions")
 
+    @property
+    def solves(self) -> bool:
+        """Tell whether training ends in the one optimum of a convex problem, so that its replicates are equal."""
+        return self.optimizer == "lbfgs" and not (self.dropout or self.augment or self.checkpoint)
+
     def fingerprint(self) -> str:
-        """Return 12 hex digits over everything but the wording: what would change the trained weights."""
-        facts = self.model_dump(mode="json", exclude={"name", "label", "description"})
+        """Return 12 hex digits over the recipe: all that would change the weights of a training."""
+        facts = self.model_dump(mode="json", exclude=set(NOT_RECIPE))
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def training_seed(self, fold: str, replicate: int) -> int:
+        """Return the seed of one training, 63 bits: no two folds, replicates or recipes share their luck."""
+        key = json.dumps([self.fingerprint(), fold, replicate]).encode()
+        return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
 
 
 def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:
@@ -133,6 +154,7 @@ def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:
         raise DistractedError(f"{source} leaves no variant to train. Keep at least one entry that is not null.")
     for name in catalogue:
         _check_checkpoints(catalogue, name, source)
+        _check_control(catalogue, name, source)
     return catalogue
 
 
@@ -151,6 +173,16 @@ def variant_named(settings: Settings, name: str) -> VariantConfig:
     return catalogue[name]
 
 
+def replicates_of(settings: Settings, config: VariantConfig) -> int:
+    """Return how often a variant is trained on each fold: as the setting says, else as its entry does."""
+    return settings.replicates or config.replicates
+
+
+def reference_of(settings: Settings, catalogue: Mapping[str, VariantConfig], name: str) -> str:
+    """Return the variant that another one is compared with: its control, else the baseline."""
+    return (catalogue[name].control if name in catalogue else None) or settings.baseline
+
+
 def _check_checkpoints(catalogue: dict[str, VariantConfig], name: str, source: str) -> None:
     chain = [name]
     while (start := catalogue[chain[-1]].checkpoint) in catalogue and start is not None:
@@ -160,6 +192,16 @@ def _check_checkpoints(catalogue: dict[str, VariantConfig], name: str, source: s
                 "Remove it from one of them."
             )
         chain.append(start)
+
+
+def _check_control(catalogue: dict[str, VariantConfig], name: str, source: str) -> None:
+    control = catalogue[name].control
+    if control is not None and (control == name or control not in catalogue):
+        what = "the entry itself" if control == name else "no variant"
+        raise DistractedError(
+            f"{source}, entry {name!r}: control is {control!r}, {what}. Name one of "
+            f"{', '.join(other for other in catalogue if other != name)}, or leave it out: then it is the baseline."
+        )
 
 
 def _read(path: Path) -> str:

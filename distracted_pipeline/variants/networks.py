@@ -35,7 +35,7 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return standardised embeddings."""
-        return (x - self.mean) / self.std
+        return torch.addcmul(-self.mean / self.std, x, 1 / self.std)  # one pass over x
 
 
 class MaskHead(nn.Module):
@@ -61,15 +61,16 @@ class MaskHead(nn.Module):
 
     def maps(self, fractions: Tensor) -> Tensor:
         """Return the last convolution's activation, `[B, 32, 7, 10]` for maps of 60 x 80."""
-        x = functional.max_pool2d(torch.relu(self.conv1(fractions)), 2)
-        x = functional.max_pool2d(torch.relu(self.conv2(x)), 2)
+        # Rectified after pooling: the same values from a quarter of the work.
+        x = torch.relu(functional.max_pool2d(self.conv1(fractions), 2))
+        x = torch.relu(functional.max_pool2d(self.conv2(x), 2))
         return torch.relu(self.conv3(x))
 
     def describe(self, maps: Tensor, fractions: Tensor) -> Tensor:
         """Return the flattened features of `maps`, with the presence of each category beside."""
-        objects = fractions[:, 1:].flatten(2)
+        objects = fractions[:, 1:]
         local = functional.adaptive_max_pool2d(maps, self.GRID).flatten(1)
-        return torch.cat([local, objects.amax(2), objects.mean(2).sqrt()], 1)
+        return torch.cat([local, objects.amax((2, 3)), objects.mean((2, 3)).sqrt()], 1)
 
     def forward(self, fractions: Tensor) -> Tensor:
         """Return the mask features, `[B, width]`."""
@@ -81,6 +82,7 @@ class VariantNet(nn.Module):
 
     Attributes:
         inputs: What `forward` reads: taps of the backbone, `fractions` of the mask cache.
+        dropout: Share of what the classifier reads that training leaves out; `training.loop` draws which.
         own_body: The frozen part comes from another checkpoint, so the backbone's cached taps do not fit it.
         map_inputs: What `forward_with_map` reads: `pixels` (normalised) and `fractions`.
     """
@@ -94,17 +96,23 @@ class VariantNet(nn.Module):
         self.mask_head = mask_head
         self.pooled_width = trunk.width if trunk else 0
         self.standardise = Standardise(self.pooled_width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         self.classifier = nn.Linear(self.pooled_width + (mask_head.width if mask_head else 0), classes)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return logits `[B, classes]` from a batch of `inputs`."""
+    def forward(self, batch: dict[str, Tensor], keep: Tensor | None = None) -> Tensor:
+        """Return logits `[B, classes]` from a batch of `inputs`.
+
+        Args:
+            batch: `[B, ...]` by name.
+            keep: What to multiply the classifier's input by, `[B, width]`, while training with dropout. Drawn by the
+                caller, from a generator of the training's own: no training disturbs the luck of another.
+        """
         pooled = None
         if self.trunk is not None:
             entry = self.inputs[0]
             pooled = batch[entry] if entry == "pooled" else self.trunk(batch[entry], entry)[1]
         masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
-        return self._classify(pooled, masks)
+        return self._classify(pooled, masks, keep)
 
     def forward_with_map(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and the last spatial map before pooling, from a batch of `map_inputs`.
@@ -152,7 +160,7 @@ class VariantNet(nn.Module):
         return self.classifier.weight.detach()[:, : self.pooled_width] / self.standardise.std
 
     def train(self, mode: bool = True) -> "VariantNet":
-        """Switch the head's dropout; the trunk always stays in eval mode: stored batch-norm statistics, no dropout.
+        """Leave the trunk in eval mode, always: stored batch-norm statistics, no dropout.
 
         Hugging Face's EfficientNet would otherwise replace its statistics by those of the last batch (momentum
         0.99). It also makes every step independent of how a batch is cut into pieces.
@@ -184,26 +192,28 @@ class VariantNet(nn.Module):
         """Return the numbers of trainable and of all parameters."""
         return sum(p.numel() for _, p in self.learning()), sum(p.numel() for p in self.parameters())
 
-    def _classify(self, pooled: Tensor | None, masks: Tensor | None) -> Tensor:
+    def _classify(self, pooled: Tensor | None, masks: Tensor | None, keep: Tensor | None = None) -> Tensor:
         parts = [self.standardise(pooled)] if pooled is not None else []
         parts += [masks] if masks is not None else []
-        return self.classifier(self.dropout(torch.cat(parts, 1)))
+        read = torch.cat(parts, 1) if len(parts) > 1 else parts[0]  # else it would be copied
+        return self.classifier(read if keep is None else read * keep)
 
 
-def build_network(config: VariantConfig, backbone: Backbone | None, dataset: Dataset) -> VariantNet:
-    """Return a fresh network of `config`, seeded by it, with only what should learn trainable.
+def build_network(config: VariantConfig, backbone: Backbone | None, dataset: Dataset, seed: int = 0) -> VariantNet:
+    """Return a fresh network of `config` with only what should learn trainable.
 
     Args:
         config: The variant.
         backbone: Its backbone, which becomes part of the network; None for a variant that reads no tap.
         dataset: Its classes are the logits, its mask categories the channels of the mask head.
+        seed: Of the initial weights, e.g. from `VariantConfig.training_seed`.
 
     Raises:
         DistractedError: The kind needs another backbone or a package that is not there, or a base block does not exist.
     """
     kind = config.technique
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(seed)
         mask_head = MaskHead(len(dataset.mask_names)) if "fractions" in config.inputs else None
         trunk = None
         if config.taps:
@@ -219,4 +229,4 @@ def build_network(config: VariantConfig, backbone: Backbone | None, dataset: Dat
     chosen = kind.learning(net)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in chosen)
-    return net
+    return net.eval()

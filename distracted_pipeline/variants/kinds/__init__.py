@@ -57,6 +57,7 @@ class Kind:
         check: Returns what else is wrong with a variant's options, or None.
         families: Hugging Face's `model_type` of the backbones that fit; empty: any image classifier.
         because: Why only those: completes "kind <name> ...".
+        stacks: Replicates train side by side as one batched computation: for small heads on cached inputs.
         package: Package that it needs beyond those of the project.
         install: Command that installs the package.
     """
@@ -72,6 +73,7 @@ class Kind:
     check: "Callable[[VariantConfig], str | None] | None" = None
     families: tuple[str, ...] = ()
     because: str = ""
+    stacks: bool = False
     package: str = ""
     install: str = ""
 

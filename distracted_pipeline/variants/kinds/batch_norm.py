@@ -26,4 +26,5 @@ KIND = Kind(
     trains="scale and shift of every batch norm, classifier",
     reads=("pixels",),
     learns=_learns,
+    defaults={"replicates": 2},
 )

@@ -12,4 +12,5 @@ KIND = Kind(
         Option("body_lr", (0.0,), "kind fine_tune takes a rate above 0, others 0 (frozen body)", lambda rate: rate > 0),
         Option("layer_decay", (1.0,)),
     ),
+    defaults={"replicates": 2},
 )

@@ -10,4 +10,5 @@ KIND = Kind(
         # Full-batch steps reach the optimum of a convex problem, which only this one is.
         Option("optimizer", ("adadelta", "adamw"), "only kind linear_probe takes it, others adadelta or adamw"),
     ),
+    stacks=True,
 )

@@ -54,4 +54,5 @@ KIND = Kind(
     options=(Option("lora_rank", (8,)),),
     package="peft",
     install="pip install 'distracted_pipeline[lora]'",
+    defaults={"replicates": 2},
 )

@@ -6,4 +6,5 @@ KIND = Kind(
     name="masks_fused",
     trains="mask CNN, classifier over the pooled embedding and the mask CNN's output",
     reads=("pooled", "fractions"),
+    stacks=True,
 )

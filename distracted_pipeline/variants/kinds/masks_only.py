@@ -2,4 +2,4 @@
 
 from distracted_pipeline.variants.kinds import Kind
 
-KIND = Kind(name="masks_only", trains="mask CNN, classifier", reads=("fractions",))
+KIND = Kind(name="masks_only", trains="mask CNN, classifier", reads=("fractions",), stacks=True)

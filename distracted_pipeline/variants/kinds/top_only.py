@@ -9,4 +9,5 @@ KIND = Kind(
     learns=r"\.top_(conv|bn)\.",
     families=("efficientnet",),
     because="cuts into EfficientNet's blocks",
+    stacks=True,
 )

@@ -1,0 +1,199 @@
+"""One step of a training, of one replicate or of several: forward, loss, gradients, optimiser.
+
+Belongs here: what a step needs, and how it fits into memory. Epochs, scoring, and which epoch is kept are `loop`'s;
+what learns at which rate is `optimizers`'.
+
+The loss is cross-entropy on logits. Rows of a batch never depend on each other, so a batch may pass in pieces, with the
+gradient of the whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distracted_pipeline.devices import autocast_dtype, resolve_device
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import Log
+from distracted_pipeline.training.inputs import Rows
+from distracted_pipeline.training.optimizers import LBFGS_ITERATIONS, build_optimizer
+from distracted_pipeline.training.team import Team
+from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.networks import VariantNet
+
+PIECE_PIXELS = 16 * 300 * 300
+"""Pixels that pass through a learning backbone at once on a CPU, also from a tap: sixteen images of EfficientNet-B3.
+With more, each image takes more time and memory; with fewer, torch picks slower convolutions."""
+
+
+@dataclass
+class Session:
+    """What a step needs beside its batch.
+
+    Attributes:
+        team: The networks.
+        config: Their variant.
+        seeds: Of each one's training.
+        device: Where they are.
+        optimizer: Over what learns in all of them.
+        weights: Of each class in the loss; None counts every row the same.
+        dtype: Autocast type of the forward pass; None computes in fp32.
+        scaler: Of gradients in fp16.
+        piece: Rows that pass through a network at once.
+        log: Hears of progress.
+    """
+
+    team: Team
+    config: VariantConfig
+    seeds: Sequence[int]
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    weights: Tensor | None
+    dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+    piece: int
+    log: Log
+
+
+def open_session(
+    nets: Sequence[VariantNet],
+    train: Rows,
+    config: VariantConfig,
+    seeds: Sequence[int],
+    options: RunOptions = RunOptions(),
+) -> Session:
+    """Return what training `nets`, which are on the device, on the rows `train` starts with."""
+    device = resolve_device(options.device_name())
+    dtype = autocast_dtype(options.precision, device)
+    weights = class_weights(train.labels, nets[0].classifier.out_features) if config.class_weights else None
+    team = Team(nets)
+    return Session(
+        team=team,
+        config=config,
+        seeds=seeds,
+        device=device,
+        optimizer=build_optimizer(team.parameters, config),
+        weights=weights.to(device) if weights is not None else None,
+        dtype=dtype,
+        scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
+        piece=options.batch_size or _first_piece(nets[0], train, config, device),
+        log=options.log,
+    )
+
+
+def step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tensor | None = None) -> Tensor:
+    """Take one step of every replicate and return the loss of each before it, `[R]`.
+
+    Args:
+        session: The networks and their optimiser.
+        batch: Inputs by name, `[R, B, ...]`.
+        labels: Class positions, `[R, B]`.
+        keep: What dropout multiplies the classifier's input by, `[R, B, width]`; None without dropout.
+
+    Raises:
+        DistractedError: Not even one row fits into the GPU's memory.
+    """
+    if session.config.optimizer == "lbfgs":
+        return _lbfgs_step(session, batch, labels, keep)
+    losses = None
+    while losses is None:
+        try:
+            losses = _accumulate(session, batch, labels, keep)
+        except torch.OutOfMemoryError as error:
+            _halve(session, labels.shape[1], error)
+    session.scaler.step(session.optimizer)
+    session.scaler.update()
+    return losses
+
+
+def is_solved(session: Session) -> bool:
+    """Tell whether L-BFGS found nothing to improve in its last epoch: it ended before its last iteration."""
+    (state,) = session.optimizer.state.values()
+    return bool(state["n_iter"] % LBFGS_ITERATIONS)
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return a weight per class with which all classes that occur count alike and the mean row counts 1."""
+    counts = torch.bincount(labels.cpu(), minlength=classes).float()
+    return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
+
+
+def _accumulate(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tensor | None) -> Tensor:
+    """Leave the gradient of the whole batch in the parameters, piece by piece, and return its losses `[R]`."""
+    session.optimizer.zero_grad()
+    scale = _scale(session, labels)
+    total = torch.zeros(len(labels), device=session.device)
+    for first in range(0, labels.shape[1], session.piece):
+        part = slice(first, first + session.piece)
+        with torch.autocast(session.device.type, session.dtype, enabled=session.dtype is not None):
+            own = {name: values[:, part] for name, values in batch.items()}
+            logits = session.team.logits(own, None if keep is None else keep[:, part])
+        losses = _summed_losses(session, logits, labels[:, part]) / scale
+        session.scaler.scale(losses.sum()).backward()
+        total += losses.detach()
+    return total
+
+
+def _scale(session: Session, labels: Tensor) -> Tensor:
+    """Return what the summed losses of a batch are divided by, `[R]`: its rows, or their weights."""
+    if session.weights is None:
+        return torch.full((len(labels),), float(labels.shape[1]), device=session.device)
+    return session.weights[labels].sum(1)
+
+
+def _summed_losses(session: Session, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the summed loss of each replicate, `[R]`, of logits `[R, B, classes]`."""
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
+        session.weights,
+        reduction="none",
+        label_smoothing=session.config.label_smoothing,
+    )
+    return losses.view(labels.shape).sum(1)
+
+
+def _lbfgs_step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tensor | None) -> Tensor:
+    """Let L-BFGS evaluate the whole batch as often as its line search asks; it has no weight decay of its own."""
+    losses: list[Tensor] = []
+    scale = _scale(session, labels)
+
+    def closure() -> Tensor:
+        session.optimizer.zero_grad()
+        loss = (_summed_losses(session, session.team.logits(batch, keep), labels) / scale).sum()
+        losses.append(loss.detach())
+        weight = session.team.parameters["classifier.weight"]
+        penalty = weight.square().sum() * session.config.top_decay / (2 * labels.shape[1])
+        (loss + penalty).backward()
+        return loss + penalty
+
+    session.optimizer.step(closure)  # type: ignore[arg-type]
+    return losses[0][None]
+
+
+def _halve(session: Session, rows: int, error: torch.OutOfMemoryError) -> None:
+    """Pass half as many rows at once from now on; the batch of a step stays as it is."""
+    tried = min(session.piece, rows)
+    session.optimizer.zero_grad()
+    if tried == 1:
+        raise DistractedError(
+            f"variant {session.config.name}: not even one image at a time fits into the memory of {session.device}. "
+            "Free it (other processes: nvidia-smi), choose a smaller backbone, or set device to cpu."
+        ) from error
+    session.piece = tried // 2
+    if session.device.type == "cuda":
+        torch.cuda.empty_cache()
+    session.log(
+        f"{session.device} is out of memory with {tried} images at once: going on with {session.piece}, "
+        f"gradients added up to the same batches of {session.config.batch_size}"
+    )
+
+
+def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device) -> int:
+    if device.type != "cpu" or net.trunk is None or rows.raw[net.inputs[0]].ndim != 4:
+        return config.batch_size
+    height, width = net.trunk.image_size  # from a tap too: what follows it is as large as from pixels
+    return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))
