@@ -143,7 +143,7 @@ def recall_interval(rates: Rates, folds: np.ndarray, level: float = LEVEL) -> np
     from scipy import stats
 
     share, (one,) = of_recall([rates], folds, macro=False)
-    variance, df = total_variance(share.between(one.pulls**2), share, [one])
+    variance, df = total_variance(share.between(one.pulls**2 @ share.member), share, [one])
     drivers, n = share.k.sum(-1), np.where(share.driver > 0, rates.n, 0).sum(-1).astype(float)
     p, perfect = one.estimate, (one.estimate < 1e-12) | (one.estimate > 1 - 1e-12)
     tail = (1 + level) / 2
@@ -171,7 +171,7 @@ def components(rates: Rates, folds: np.ndarray) -> Components:
     of_folds = ratio(share.fold**2, one.count).sum(-1)
     of_drivers = ratio(share.squares, one.count).sum(-1)
     return Components(
-        driver=_root(ratio(share.between(one.pulls**2) - one.double, share.squares.sum(-1))),
+        driver=_root(ratio(share.between(one.pulls**2 @ share.member) - one.double, share.squares.sum(-1))),
         driver_df=share.df,
         training=_root(ratio(one.variance - one.double, of_folds)),
         training_df=one.df,
@@ -256,7 +256,7 @@ class _Side:
             score(self.mean.sum(0)),
             np.zeros(share.driver.shape),
             (of_fold**2).sum(0) * (count - 1) ** 2,
-            (of_driver**2).sum(0) * (by_driver - 1) ** 2,
+            ((of_driver**2).sum(0) * (by_driver - 1) ** 2) @ self.member,
             np.broadcast_to(count, share.k.shape),
             share,
         )
@@ -270,7 +270,7 @@ def _contrast(a: Rates, b: Rates, folds: np.ndarray, level: float, macro: bool) 
 def _assemble(delta: np.ndarray, share: Share, pulls: np.ndarray, trained: Sequence[Trained], level: float) -> Contrast:
     from scipy import stats
 
-    driver = share.between(pulls**2)
+    driver = share.between(pulls**2 @ share.member)
     variance, df = total_variance(driver, share, trained)
     varies = variance > _NO_VARIANCE
     with np.errstate(invalid="ignore"):

@@ -57,14 +57,15 @@ class Share:
 
     def pulls(self, parts: np.ndarray) -> np.ndarray:
         """Return parts of a pooled score, [..., driver], less each driver's share of what its fold has of it."""
-        return parts - ratio(self.driver, self.fold @ self.member.T) * (parts @ self.member @ self.member.T)
+        of_fold = np.nan_to_num(ratio(self.driver, self.fold @ self.member.T))
+        return parts - of_fold * (parts @ self.member @ self.member.T)
 
     def between(self, squares: np.ndarray) -> np.ndarray:
-        """Return the variance that squared pulls, [..., driver], imply; NaN where no fold has two drivers."""
+        """Return the variance that squared pulls, summed [..., fold], imply; NaN where no fold has two drivers."""
         several = self.k > 1
         factor = np.where(several, ratio(self.k, self.k - 1), 0)
         seen = np.where(several, self.squares, 0).sum(-1)
-        return (factor * (squares @ self.member)).sum(-1) * ratio(self.squares.sum(-1), seen)
+        return (factor * squares).sum(-1) * ratio(self.squares.sum(-1), seen)
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,14 @@ def from_deviations(
         estimate: [...].
         pulls: [..., driver].
         of_folds: Squared deviations of a training's part, summed over trainings, [..., fold].
-        of_drivers: Squared deviations of its pulls, [..., driver].
+        of_drivers: Squared deviations of its pulls, summed over trainings and drivers, [..., fold].
         count: [..., fold].
         share: Of drivers and folds.
     """
     count = np.where(share.k > 0, count, 0)
     spare = np.where(count > 1, count - 1, np.where(count == 0, 0, np.nan))
     once = np.where(count == 0, 0, ratio(of_folds, spare))
-    per_driver = np.where(count == 0, 1, count * spare) @ share.member.T
+    singly = np.where(count == 0, 0, ratio(of_drivers, count * spare))
     weight = np.where(count == 0, 0, ratio(share.fold**2, count))
     return Trained(
         estimate=estimate,
@@ -122,7 +123,7 @@ def from_deviations(
         variance=ratio(once, count).sum(-1, where=count > 0),
         # As if all folds had one variance: then a fold's part in the sum is known.
         df=ratio(weight.sum(-1) ** 2, ratio(weight**2, spare).sum(-1, where=count > 0)),
-        double=share.between(ratio(of_drivers, per_driver)),
+        double=share.between(singly),
         double_df=(np.maximum(share.k - 1, 0) * spare).sum(-1),
         once=once.sum(-1),
     )
@@ -169,7 +170,7 @@ def of_recall(rates: Sequence[Rates], folds: np.ndarray, macro: bool) -> tuple[S
         mean_parts, mean_pulls = (np.nan_to_num(ratio((x * of_driver).sum(0), by_driver)) for x in (parts, pulls))
         deviation = ((parts - mean_parts) * of_driver) @ member
         estimate = np.where(whole.k.sum(-1) > 0, mean_parts.sum(-1), np.nan)
-        squares = (((pulls - mean_pulls) * of_driver) ** 2).sum(0)
+        squares = (((pulls - mean_pulls) * of_driver) ** 2).sum(0) @ member
         found.append(from_deviations(estimate, mean_pulls, (deviation**2).sum(0), squares, count, whole))
     return whole, found
 
@@ -178,9 +179,15 @@ def total_variance(driver: np.ndarray, share: Share, trained: Sequence[Trained])
     """Return the variance over drivers and trainings, and Satterthwaite's degrees of freedom."""
     training, double = total([x.variance for x in trained]), total([x.double for x in trained])
     variance = driver + np.maximum(0, training - double)
-    terms = [(driver, share.df)]
-    terms += [pair for x in trained for pair in ((x.variance, x.df), (x.double, x.double_df))]
-    return variance, ratio(variance**2, total([np.nan_to_num(ratio(part**2, df)) for part, df in terms]))
+    of_trainings = total(
+        [_uncertainty(v, df) for x in trained for v, df in ((x.variance, x.df), (x.double, x.double_df))]
+    )
+    return variance, ratio(variance**2, _uncertainty(driver, share.df) + np.where(training > double, of_trainings, 0))
+
+
+def _uncertainty(variance: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Return half the variance of an estimated variance."""
+    return np.nan_to_num(ratio(variance**2, df))
 
 
 def whole_folds(counts: np.ndarray, predicted: Sequence[np.ndarray], folds: np.ndarray) -> np.ndarray:

@@ -66,3 +66,32 @@ def swap_p(a: inf.Rates, b: inf.Rates, draws: int = 1999) -> np.ndarray:
     """Return p of the swap test on hits averaged over trainings."""
     signs = st.swap_signs([f"p{d:03d}" for d in range(a.n.shape[-1])], draws)
     return st.swap_test(averaged(a).hits[0], a.n, averaged(b).hits[0], b.n, signs)[0]
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """What was found in pairs of variants that do not differ.
+
+    Attributes:
+        swap: Share of pairs with p <= .05 by swapping drivers alone.
+        both: By the larger p of the swap test and the t test over drivers and trainings; NaN for one training.
+        coverage: Share of the intervals that hold 0.
+    """
+
+    swap: float
+    both: float
+    coverage: float
+
+
+def error_rates(
+    noise: Noise, replicates: int, pairs: int, seed: int = 0, n: np.ndarray | int = FRAMES, draws: int = 1999
+) -> ErrorRates:
+    """Return how often pairs of variants that do not differ are called different, at the nominal .05."""
+    a, b = simulate(np.random.default_rng(seed), noise, (pairs,), replicates, n=n)
+    found, swapped = inf.contrast(a, b, FOLD_OF), swap_p(a, b, draws)
+    p = inf.p_value(found, swapped)
+    asked = np.isfinite(p)
+    both = float((p[asked] <= st.ALPHA).mean()) if asked.any() else float("nan")
+    covered = (found.low <= 0) & (found.high >= 0)
+    coverage = float(covered[asked].mean()) if asked.any() else float("nan")
+    return ErrorRates(float((swapped <= st.ALPHA).mean()), both, coverage)
