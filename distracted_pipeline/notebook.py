@@ -97,21 +97,21 @@ class DataRoot:
 
         return TapStore(self.settings).load(names, imgs)
 
-    def model(self, variant: str, fold: str = ORIGINAL_FOLD) -> "Trained":
-        """Return a trained network, in eval mode, with its configuration and history."""
+    def model(self, variant: str, fold: str = ORIGINAL_FOLD, replicate: int = 0) -> "Trained":
+        """Return one trained network of a fold, in eval mode, with its configuration and history."""
         from distracted_pipeline.training.checkpoint import load_trained
 
-        return load_trained(self.settings, variant, fold)
+        return load_trained(self.settings, variant, fold, replicate=replicate)
 
     def predictions(self, variant: str) -> "pd.DataFrame":
-        """Return a variant's held-out probabilities, one row per image and fold, with class ids in words.
+        """Return a variant's held-out probabilities, one row per image, fold and training, with class ids in words.
 
         Raises:
             DistractedError: It has predicted nothing yet.
         """
         import pandas as pd
 
-        from distracted_pipeline.evaluation.predictions import probability_columns
+        from distracted_pipeline.evaluation.predictions import REPLICATE, probability_columns
 
         files = sorted((self.settings.predictions / variant).glob("*.parquet"))
         if not files:
@@ -121,13 +121,17 @@ class DataRoot:
         frame = pd.concat(
             [pd.read_parquet(path).assign(fold=canonical_fold(path.stem)) for path in files], ignore_index=True
         )
+        # Files of earlier versions hold one training, and do not number it.
+        frame[REPLICATE] = frame[REPLICATE].fillna(0).astype(int) if REPLICATE in frame else 0
         class_ids = self.settings.dataset.class_ids
         columns = probability_columns(class_ids)
         frame["true"] = [class_ids[k] for k in frame["true"]]
         frame["predicted"] = [class_ids[k] for k in frame[columns].to_numpy().argmax(1)]
         return frame
 
-    def cam(self, variant: str, img: str, class_id: str | None = None, fold: str = ORIGINAL_FOLD) -> "np.ndarray":
+    def cam(
+        self, variant: str, img: str, class_id: str | None = None, fold: str = ORIGINAL_FOLD, replicate: int = 0
+    ) -> "np.ndarray":
         """Return where a variant looked `[h, w]`, not negative, for a class or for the one it predicts.
 
         Args:
@@ -135,13 +139,14 @@ class DataRoot:
             img: An image of the manifest.
             class_id: One of `settings.dataset.class_ids`; the predicted class by default.
             fold: Which of the variant's models looks; only one that did not train on the driver is evidence.
+            replicate: Which of the fold's trainings.
         """
         import torch
 
         from distracted_pipeline.explanation.gradcam import cams
         from distracted_pipeline.training.inputs import load_inputs
 
-        trained = self.model(variant, fold)
+        trained = self.model(variant, fold, replicate)
         batch = load_inputs(self.settings, trained.net.map_inputs, [img], model_name=trained.config.model_name)
         batch = {name: x.to(next(trained.net.parameters()).device) for name, x in batch.items()}
         if class_id is None:

@@ -26,7 +26,8 @@ print(table[["n", "recall", "delta_recall", "p_holm", "verdict"]].round(3))
 # An image that the baseline gets wrong and the variant gets right, from drivers that neither trained on.
 
 # %%
-before, after = (root.predictions(name).query("fold == 'original'").set_index("img") for name in (baseline, variant))
+first = "fold == 'original' and replicate == 0"  # one of the trainings
+before, after = (root.predictions(name).query(first).set_index("img") for name in (baseline, variant))
 mended = before.index[(before.predicted != before.true) & (after.predicted.reindex(before.index) == before.true)]
 img = mended[0] if len(mended) else before.index[0]
 print(f"{img}: is {before.true[img]}, {baseline} says {before.predicted[img]}, {variant} {after.predicted[img]}")

@@ -20,16 +20,18 @@ _GROUP = "evaluation"
     group_name=_GROUP,
     kinds={"pytorch", "parquet"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     **TRAIN.options(),
     check_specs=[
         dg.AssetCheckSpec(
-            "valid_probabilities", asset="predictions", description="Finite, summing to 1, one row per held-out image."
+            "valid_probabilities",
+            asset="predictions",
+            description="Finite, summing to 1, each held-out image once per training.",
         )
     ],
 )
 def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
-    """Probabilities for every image of the drivers that a fold holds out."""
+    """Probabilities for every image of the drivers that a fold holds out, by each of its trainings."""
     from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
 
     keys = context.partition_key.keys_by_dimension
@@ -47,7 +49,7 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
     group_name=_GROUP,
     kinds={"python", "parquet"},
     owners=OWNERS,
-    code_version="3",
+    code_version="4",
     **LIGHT.options(),
     deps=[dg.AssetDep("predictions", partition_mapping=dg.AllPartitionMapping())],
     check_specs=[
@@ -60,7 +62,7 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
     ],
 )
 def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """Recall, precision and F1 of each class by variant, and what each variant changed, tested over drivers."""
+    """Recall, precision and F1 of each class by variant, and what each changed, for other drivers and trainings."""
     from distracted_pipeline.evaluation import tables
 
     with asset_step(context) as settings:

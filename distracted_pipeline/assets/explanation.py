@@ -19,7 +19,7 @@ MOST_ZERO = 0.1
     group_name="evaluation",
     kinds={"pytorch", "parquet"},
     owners=OWNERS,
-    code_version="3",
+    code_version="4",
     **TRAIN.options(),
     partitions_def=variant_partitions,
     deps=[

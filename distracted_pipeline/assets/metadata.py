@@ -126,20 +126,29 @@ def fill_metadata(results: "Iterable[FillResult]") -> dict[str, Any]:
 
 
 def training_metadata(settings: Settings, result: "TrainResult") -> dict[str, Any]:
-    """Return what the asset's page shows: the curve, sizes, scores, and where everything is."""
+    """Return what the asset's page shows: curves, sizes, scores, and where everything is.
+
+    Scores are means over the trainings, the curves and the run those of the first.
+    """
     from distracted_pipeline.training.tracking import run_url
 
-    meta, run = result.meta, result.meta["mlflow_run_id"]
+    metas, first = result.metas, result.metas[0]
+    run = first["mlflow_run_id"]
+
+    def mean(name: str) -> float:
+        return sum(float(meta[name]) for meta in metas) / len(metas)
+
     return {
-        "curve": dg.MetadataValue.md(_curves(meta["history"], meta["best_epoch"])),
+        "curve": dg.MetadataValue.md(_curves(first["history"], first["best_epoch"])),
         "reused": result.reused,
-        "trainable_parameters": meta["trainable_parameters"],
-        "total_parameters": meta["total_parameters"],
-        "seconds": round(meta["seconds"], 2),
-        "best_epoch": meta["best_epoch"],
-        "validation_macro_recall": meta["validation_macro_recall"],
-        "validation_accuracy": meta["validation_accuracy"],
-        "train_images": meta["train_images"],
+        "trainings": len(metas),
+        "trainable_parameters": first["trainable_parameters"],
+        "total_parameters": first["total_parameters"],
+        "seconds": round(sum(meta["seconds"] for meta in metas), 2),
+        "best_epoch": first["best_epoch"],
+        "validation_macro_recall": mean("validation_macro_recall"),
+        "validation_accuracy": mean("validation_accuracy"),
+        "train_images": first["train_images"],
         "mlflow_run": dg.MetadataValue.url(run_url(settings, run)) if run else "not sent yet: distracted sync",
         "folder": dg.MetadataValue.path(result.folder),
     }
@@ -164,7 +173,7 @@ def class_accuracy_metadata(dataset: Dataset, result: "ClassAccuracy") -> dict[s
         "log_loss": round(best["log_loss"], 4),
         **recalls,
         "variants": len(variants),
-        "against_the_baseline": bullets(words),
+        "against_the_reference": bullets(words),
         "recall_by_class": dg.MetadataValue.md(class_table(dataset, result, scope)),
         "picture": dg.MetadataValue.md(_heatmap(dataset, result, scope)),
         "missing": bullets(result.missing),
@@ -238,7 +247,7 @@ def _curves(history: Sequence[Mapping[str, Any]], best_epoch: int) -> str:
 
 
 def _heatmap(dataset: Dataset, result: "ClassAccuracy", scope: str) -> str:
-    """Return the differences of recall to the baseline by variant and class as a figure."""
+    """Return the differences of recall to what each variant is compared with, by class, as a figure."""
     from distracted_pipeline.evaluation.comparison import IMPROVED, WORSENED
     from distracted_pipeline.evaluation.tables import rows_of
     from distracted_pipeline.figures.matrices import HeatCell, heatmap
@@ -250,7 +259,7 @@ def _heatmap(dataset: Dataset, result: "ClassAccuracy", scope: str) -> str:
         mark = marks.get(row["verdict"], "")
         title = f"{row['variant']}, {dataset.class_label(row['class_id'])}: {row['verdict']}"
         rows.setdefault(row["variant"], []).append(HeatCell(row["delta_recall"], title, mark, bool(mark)))
-    title = "Recall minus the baseline's, by variant and class; ▲ and ▼ where the test confirms it"
+    title = "Recall minus the reference's, by variant and class; ▲ and ▼ where the test confirms it"
     columns = [(class_id, None) for class_id in dataset.class_ids]
     figure = heatmap([(variant, None) for variant in rows], columns, list(rows.values()), title=title)
     return as_markdown_image(standalone(figure), title)

@@ -5,6 +5,7 @@ their layout is decided here.
 """
 
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,16 @@ from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation import statistics as st
 from distracted_pipeline.evaluation import table_rows as rows
+from distracted_pipeline.evaluation.checkpoint_facts import recorded_config
 from distracted_pipeline.evaluation.comparison import Difference, difference, sentence
+from distracted_pipeline.evaluation.confusion import averaged, fewest_trainings
 from distracted_pipeline.evaluation.table_schemas import ClassScore, DriverScore, Move
 from distracted_pipeline.evaluation.tables import CONFUSION_FILE, read_class_accuracy
 from distracted_pipeline.evaluation.tables_io import to_table
-from distracted_pipeline.scopes import SCOPES
+from distracted_pipeline.scopes import FOLDS, SCOPES
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue
+from distracted_pipeline.variants.recipe_diff import Differs, in_words, recipe_diff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +34,7 @@ Cells = list[list[str]]
 _TOP_CONFUSIONS = 15
 _CLASS_COLUMNS = (
     "class_id", "name", "n", "drivers", "recall_a", "recall_b", "delta", "delta_low", "delta_high",
-    "p", "p_holm", "verdict",
+    "p", "p_holm", "verdict", "obstacle",
 )  # fmt: skip
 
 
@@ -45,6 +50,7 @@ class Compared:
         drivers: First axis of its counts.
         dataset: What the classes are.
         missing: Sentences on what either of them lacks.
+        recipes: What else differs between the two; None where the recipe of one of them is not known.
     """
 
     a: str
@@ -54,6 +60,7 @@ class Compared:
     drivers: tuple[str, ...]
     dataset: Dataset
     missing: list[str]
+    recipes: list[Differs] | None
 
 
 def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) -> Compared:
@@ -70,7 +77,7 @@ def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) 
     """
     result = read_class_accuracy(settings)
     confusion = result.confusion
-    known = {s: [v for v in confusion.variants if confusion.of(v, s).sum()] for s in SCOPES}
+    known = {s: [v for v in confusion.variants if confusion.of(v, s).any()] for s in SCOPES}
     scope = scope or next((s for s in known if {a, b} <= set(known[s])), "oof")
     for name in (a, b):
         if name not in known[scope]:
@@ -78,10 +85,19 @@ def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) 
                 f"variant {name!r} has no {scope} predictions in {settings.evaluation / CONFUSION_FILE} "
                 f"(those with: {', '.join(known[scope]) or 'none'}). Run `{RUN}`, or choose another."
             )
-    change = difference(confusion.of(b, scope), confusion.of(a, scope), st.swap_signs(confusion.drivers))
+    trained_b, trained_a = (confusion.trainings(name, scope) for name in (b, a))
+    change = difference(trained_b, trained_a, confusion.folds[scope], st.swap_signs(confusion.drivers))
     about = tuple(f"{name}{mark}" for name in (a, b) for mark in ":,")
     missing = [line for line in result.missing if line.startswith(about)]
-    return Compared(a, b, scope, change, confusion.drivers, settings.dataset, missing)
+    recipe_a, recipe_b = _recipe(settings, a), _recipe(settings, b)
+    differs = recipe_diff(recipe_a, recipe_b) if recipe_a and recipe_b else None
+    return Compared(a, b, scope, change, confusion.drivers, settings.dataset, missing, differs)
+
+
+def _recipe(settings: Settings, name: str) -> VariantConfig | None:
+    """Return a variant's recipe: of the catalogue, else of its first checkpoint; None where there is neither."""
+    known = (recorded_config(settings, name, fold) for fold in FOLDS)
+    return load_catalogue(settings).get(name) or next((config for config in known if config), None)
 
 
 def compare(settings: Settings, a: str, b: str, *, scope: str | None = None) -> "pd.DataFrame":
@@ -93,42 +109,53 @@ def classes(compared: Compared) -> "pd.DataFrame":
     """Return one row per class.
 
     Columns: class_id, name, n, drivers, recall_a, recall_b, delta (b minus a), delta_low, delta_high, p, p_holm,
-    verdict, and delta, low and high of precision and F1; all of them on the drivers that both predicted.
+    verdict, obstacle, delta, low and high of precision and F1, and what the standard error of delta is made of; all of
+    them on the drivers that both predicted, averaged over trainings.
     """
     change, names = compared.change, compared.dataset.class_names
-    scores = rows.class_rows(compared.scope, compared.b, change.variant, compared.a, change)
+    scores = rows.class_rows(compared.scope, compared.b, change.variant, change.folds, compared.a, change)
     frame = _frame(ClassScore, scores).rename(
         columns={"recall": "recall_b", "delta_recall": "delta", "drivers_compared": "drivers"}
     )
-    frame["name"], frame["recall_a"] = list(names), change.baseline_recall
+    frame["name"], frame["recall_a"] = list(names), change.reference_recall
     further = [f"delta_{name}{end}" for name in ("precision", "f1") for end in ("", "_low", "_high")]
-    return frame[[*_CLASS_COLUMNS, *further]]
+    spread = [f"delta_sd_{name}" for name in ("drivers", "training", "double")]
+    return frame[[*_CLASS_COLUMNS, *further, *spread, "df"]]
 
 
 def confusions(compared: Compared) -> "pd.DataFrame":
     """Return rows of `Move`, one per pair of classes that either confuses, `b`'s commonest first."""
     change = compared.change
-    return _frame(Move, rows.confusion_rows(compared.scope, compared.b, change.variant, change))
+    return _frame(Move, rows.confusion_rows(compared.scope, compared.b, averaged(change.variant), change))
 
 
 def by_driver(compared: Compared) -> "pd.DataFrame":
     """Return rows of `DriverScore`, one per class and driver, the baseline being `a`."""
     change = compared.change
-    return _frame(DriverScore, rows.driver_rows(compared.scope, compared.b, change.variant, compared.drivers, change))
+    counts = averaged(change.variant)
+    return _frame(DriverScore, rows.driver_rows(compared.scope, compared.b, counts, compared.drivers, change))
 
 
 def verdict_lines(compared: Compared) -> list[str]:
     """Return the result in words: the verdict, and what it rests on."""
     change = compared.change
-    drivers, images = int((change.variant.sum((1, 2)) > 0).sum()), int(change.variant.sum())
-    before = st.mean_present(change.baseline_recall)
+    counts = averaged(change.variant)
+    trained = " and ".join(str(fewest_trainings(x)) for x in (change.reference, change.variant))
+    before, delta = st.mean_present(change.reference_recall), float(change.macro.delta)
     p = "" if math.isnan(change.macro_p) else f", p {_p(change.macro_p)}"
     return [
-        f"{compared.b} against {compared.a}: {sentence(change.verdicts)}",
-        f"macro recall {before:.3f} -> {before + change.macro_delta:.3f} ({change.macro_delta:+.3f}{p}) "
-        f"on {drivers} drivers, {images:,} images",
-        f"counted on {SCOPES[compared.scope].words}",
+        f"{compared.b} against {compared.a}: {sentence(change.verdicts, change.obstacles)}",
+        f"macro recall {before:.3f} -> {before + delta:.3f} ({delta:+.3f}{p}) "
+        f"on {change.macro_drivers} drivers, {round(counts.sum()):,} images",
+        f"counted on {SCOPES[compared.scope].words}; trainings of each fold: {trained}",
     ]
+
+
+def recipe_line(compared: Compared) -> str:
+    """Return what else differs between the two recipes, in words: `A's / B's` of each field."""
+    if compared.recipes is None:
+        return "what else differs between the two is not known: one of them has no recipe here"
+    return in_words(compared.recipes)
 
 
 def class_text(compared: Compared) -> tuple[Cells, list[str]]:
@@ -146,11 +173,11 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
         )
     return cells, [
         f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
-        "A driver is one observation. What decides is p, by swapping whole drivers, corrected (Holm) for the",
-        "classes of these two variants alone: the report asks about all variants, and corrects for all.",
-        "An interval is that of one class alone, and - where all drivers changed alike.",
-        "undetermined: these drivers cannot tell, not that nothing changed. What another training of the same",
-        "two variants would show is not tested: the drivers of a fold share one.",
+        "Recall is averaged over trainings; interval and p are for other drivers and other trainings.",
+        "What decides is p, corrected (Holm) for the classes of these two variants alone: the report asks",
+        "about all variants, and corrects for all. An interval is that of one class alone, and - where",
+        "nothing varied. undetermined: these drivers and trainings cannot tell, not that nothing changed.",
+        *textwrap.wrap(recipe_line(compared), 100),
     ]
 
 
@@ -159,10 +186,12 @@ def confusion_text(compared: Compared) -> tuple[Cells, list[str]]:
     cells = [["true class", "taken for", "n (B)", "A", "B", "B - A", "95% interval"]]
     for row in confusions(compared).head(_TOP_CONFUSIONS).to_dict("records"):
         named = [compared.dataset.class_label(row[key]) for key in ("true", "predicted")]
-        cells.append([*named, f"{row['n']:,}", *_change(row, "baseline_share", "share", "delta_share")])
+        images = f"{row['n']:,.1f}".removesuffix(".0")
+        cells.append([*named, images, *_change(row, "baseline_share", "share", "delta_share")])
     return cells, [
         f"A = {compared.a}, B = {compared.b}: share of the true class's images that are taken for the other;",
-        f"the {_TOP_CONFUSIONS} commonest of either. t interval over drivers, not adjusted for the many pairs.",
+        f"the {_TOP_CONFUSIONS} commonest of either, averaged over trainings. Intervals are for other drivers",
+        "and other trainings, not adjusted for the many pairs.",
     ]
 
 

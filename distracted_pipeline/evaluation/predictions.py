@@ -1,16 +1,15 @@
 """Held-out probabilities on disk: their schema, how they are written, and what makes a file unusable.
 
-A prediction file counts only if it fits the manifest as it is now: same data fingerprint, only images
-that its fold holds out, no NaN. What does not fit is left out and named, never averaged in.
+A file holds the probabilities of every training of a variant on one fold, N rows each, the same images. It counts only
+if it fits the manifest as it is now: same data fingerprint, only images that its fold holds out, no NaN. What does not
+fit is left out and named, never averaged in.
 What is computed from predictions belongs to `confusion`, `statistics` and `tables`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +19,16 @@ import pyarrow.parquet as pq
 from distracted_pipeline.advice import materialize_fold
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import file_digest, fingerprint
 from distracted_pipeline.images.manifest import class_positions, data_fingerprint, labelled, read_manifest
 from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD, SCOPES, canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
+
+REPLICATE = "replicate"
+"""Column that numbers a variant's trainings from 0. Files of earlier versions lack it: they hold one training."""
 
 _SUM_TOLERANCE = 1e-2
 
@@ -41,7 +44,7 @@ class Part:
         subject: Drivers, str [N].
         split: Which part of the original split each driver belongs to, str [N].
         true: Class positions, int8 [N].
-        probabilities: float32 [N, class].
+        probabilities: Of each training, float32 [replicate, N, class].
     """
 
     variant: str
@@ -53,9 +56,20 @@ class Part:
     probabilities: np.ndarray
 
     @cached_property
+    def mean(self) -> np.ndarray:
+        """Probabilities averaged over trainings, float32 [N, class]: what single images are shown with."""
+        mean: np.ndarray = self.probabilities.mean(0)
+        return mean
+
+    @cached_property
     def predicted(self) -> np.ndarray:
-        """Most probable class positions, int8 [N]; the first one wins a tie."""
-        return self.probabilities.argmax(1).astype(np.int8)
+        """Most probable class positions by `mean`, int8 [N]; the first one wins a tie."""
+        return self.mean.argmax(1).astype(np.int8)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """Most probable class positions of each training by itself, int8 [replicate, N]: what is counted."""
+        return self.probabilities.argmax(2).astype(np.int8)
 
     def rows(self, scope: str) -> np.ndarray:
         """Return which rows belong to a scope, bool [N]."""
@@ -105,7 +119,8 @@ def probability_columns(class_ids: Sequence[str]) -> list[str]:
 def predictions_schema(class_ids: Sequence[str]) -> pa.Schema:
     """Return the columns of a prediction file."""
     columns = [(name, pa.float32()) for name in probability_columns(class_ids)]
-    return pa.schema([("img", pa.string()), ("subject", pa.string()), ("true", pa.int8()), *columns])
+    first = [("img", pa.string()), ("subject", pa.string()), ("true", pa.int8()), (REPLICATE, pa.int8())]
+    return pa.schema([*first, *columns])
 
 
 def predictions_path(settings: Settings, variant: str, fold: str) -> Path:
@@ -114,26 +129,9 @@ def predictions_path(settings: Settings, variant: str, fold: str) -> Path:
 
 
 def is_predicted(settings: Settings, variant: str, fold: str) -> bool:
-    """Tell whether the predictions of the checkpoint as it is now are there; False where either cannot be read."""
+    """Tell whether the predictions of all checkpoints as they are now are there; False where one cannot be read."""
     made_by = recorded_facts(predictions_path(settings, variant, fold)).get("model_fingerprint", "")
     return bool(made_by) and made_by == model_fingerprint(settings, variant, fold)
-
-
-def model_fingerprint(settings: Settings, variant: str, fold: str) -> str:
-    """Return what a checkpoint says it was made from; empty where there is none that can be read."""
-    return str(model_facts(settings, variant, fold).get("fingerprint", ""))
-
-
-def model_facts(settings: Settings, variant: str, fold: str) -> dict[str, Any]:
-    """Return what `training.checkpoint` wrote beside the weights; empty where there is nothing that can be read.
-
-    Loads no torch, so that what is out of date can be told at once.
-    """
-    try:
-        meta = json.loads((fold_path(settings.models / variant, fold) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) else {}
 
 
 def images_fingerprint(settings: Settings) -> str:
@@ -166,21 +164,21 @@ def recorded_facts(path: Path) -> dict[str, str]:
 def write_predictions(
     settings: Settings, variant: str, fold: str, table: pa.Table, facts: Mapping[str, str] | None = None
 ) -> Path:
-    """Write one fold's probabilities and return the file.
+    """Write one fold's probabilities, training after training, and return the file.
 
     Args:
         settings: Gives the folder and the classes.
         variant: Variant name.
         fold: One of `scopes.FOLDS`.
-        table: Columns of `predictions_schema`, in any order.
-        facts: More of the file's metadata, such as the model's fingerprint; `data_fingerprint` where the data that
+        table: Columns of `predictions_schema`, in any order; those of one training may lack `REPLICATE`.
+        facts: More of the file's metadata, such as the models' fingerprint; `data_fingerprint` where the data that
             was predicted may be another than the manifest lists now.
 
     Raises:
-        DistractedError: NaN, probabilities that do not sum to 1, or an image twice.
+        DistractedError: NaN, probabilities that do not sum to 1, an image twice, or trainings of different images.
     """
     schema = predictions_schema(settings.dataset.class_ids)
-    table = table.select(schema.names).cast(schema)
+    table = _numbered(table).select(schema.names).cast(schema)
     fault = _fault_within(table)
     if fault:
         raise DistractedError(
@@ -190,8 +188,10 @@ def write_predictions(
     meta = {"variant": variant, "fold": fold, **(facts or {})}
     meta.setdefault("data_fingerprint", data_fingerprint(labelled(read_manifest(settings))))
     path = predictions_path(settings, variant, fold)
+    order = np.argsort(table[REPLICATE].to_numpy(), kind="stable")
+    table = table.take(pa.array(order)).replace_schema_metadata(meta)
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(meta), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
     return path
 
 
@@ -253,7 +253,7 @@ def _read_into(
 ) -> None:
     schema = predictions_schema(dataset.class_ids)
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = _numbered(pq.read_table(path, partitioning=None))
         fault = _fault_of_origin(table, variant, fold, data, schema.names)
         if not fault:
             table = table.select(schema.names).cast(schema)
@@ -267,29 +267,32 @@ def _read_into(
         again = materialize_fold("predictions", variant, fold)
         found.rejected.append(f"{variant}, fold {fold}: {path} {fault}; left out. Make it again: {again}")
         return
-    order = np.argsort(rows.to_numpy())
-    matched = images.take(rows).take(pa.array(order))
-    left = int(expected.sum()) - table.num_rows
+    replicate, position = table[REPLICATE].to_numpy(), rows.to_numpy()
+    order = np.lexsort((position, replicate))
+    trainings = int(replicate.max()) + 1
+    first = order[: len(order) // trainings]  # the same images in each, as `_fault_within` found
+    matched = images.take(pa.array(position[first]))
+    left = int(expected.sum()) - len(first)
     if left:
-        predicted = set(table["img"].to_pylist())
-        first = next(img for img in images.filter(pa.array(expected))["img"].to_pylist() if img not in predicted)
+        predicted = set(matched["img"].to_pylist())
+        missed = next(img for img in images.filter(pa.array(expected))["img"].to_pylist() if img not in predicted)
         found.incomplete.append(
-            f"{variant}, fold {fold}: {left} of {expected.sum()} held-out images have no prediction, {first} first"
+            f"{variant}, fold {fold}: {left} of {expected.sum()} held-out images have no prediction, {missed} first"
         )
-    table = table.take(pa.array(order))
+    of_first = table.select(["img", "subject", "true"]).take(pa.array(first))
     found.parts[variant, fold] = Part(
         variant=variant,
         fold=fold,
-        img=_strings(table, "img"),
-        subject=_strings(table, "subject"),
+        img=_strings(of_first, "img"),
+        subject=_strings(of_first, "subject"),
         split=_strings(matched, "split"),
-        true=table["true"].to_numpy(),
-        probabilities=probabilities_of(table),
+        true=of_first["true"].to_numpy(),
+        probabilities=probabilities_of(table)[order].reshape(trainings, len(first), -1),
     )
 
 
 def probabilities_of(table: pa.Table) -> np.ndarray:
-    """Return the probabilities of a prediction file, [N, class]."""
+    """Return the probabilities of a prediction file, a row for each of its rows."""
     names = [name for name in table.column_names if name.startswith("p_")]
     return np.stack([table[name].to_numpy() for name in names], axis=1)
 
@@ -308,40 +311,77 @@ def _fault_of_origin(table: pa.Table, variant: str, fold: str, data: str, column
     return f"lacks the columns {', '.join(absent)}" if absent else ""
 
 
+def _numbered(table: pa.Table) -> pa.Table:
+    """Return a table with the column `REPLICATE`: one without it holds a single training."""
+    if REPLICATE in table.column_names:
+        return table
+    return table.append_column(REPLICATE, pa.array(np.zeros(table.num_rows, np.int8)))
+
+
 def _fault_within(table: pa.Table) -> str:
     """Return what is wrong with a table by itself, or nothing."""
     if table.num_rows == 0:
         return "has no rows"
-    names = table["img"].to_pylist()
     if any(column.null_count for column in table.columns):
         return "has empty cells"
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        return f"has {len(names) - len(set(names))} images twice, {twice} first"
+    fault = _fault_of_trainings(table)
+    if fault:
+        return fault
     probabilities = probabilities_of(table)
     bad = ~np.isfinite(probabilities).all(1)
     if bad.any():
-        return f"has NaN or infinite probabilities in {bad.sum()} of {len(names)} rows, {names[bad.argmax()]} first"
+        return f"has NaN or infinite probabilities in {bad.sum()} of {len(bad)} rows, {_first(table, bad)} first"
     bad = (probabilities < 0).any(1) | (abs(probabilities.sum(1) - 1) > _SUM_TOLERANCE)
     if bad.any():
-        return f"has {bad.sum()} rows that are no probabilities summing to 1, {names[bad.argmax()]} first"
+        return f"has {bad.sum()} rows that are no probabilities summing to 1, {_first(table, bad)} first"
+    return ""
+
+
+def _fault_of_trainings(table: pa.Table) -> str:
+    """Return whether the trainings of a table do not predict the same images once each, or nothing."""
+    replicate, names = table[REPLICATE].to_numpy(), table["img"].combine_chunks().dictionary_encode()
+    trainings = np.unique(replicate)
+    if trainings.tolist() != list(range(len(trainings))):
+        return f"numbers its trainings {', '.join(map(str, trainings))} instead of from 0 on"
+    rows = np.zeros((len(trainings), len(names.dictionary)), np.int64)
+    np.add.at(rows, (replicate, names.indices.to_numpy()), 1)
+    if (rows > 1).any():
+        twice = names.dictionary[int((rows > 1).any(0).argmax())]
+        return f"has {(rows - 1).clip(0).sum()} images twice, {twice} first"
+    lacking = (rows == 0).any(0)
+    if lacking.any():
+        image, training = int(lacking.argmax()), int((rows == 0).any(1).argmax()) + 1
+        return (
+            f"has trainings of different images: {lacking.sum()} are not in all {len(trainings)} of them, "
+            f"{names.dictionary[image]} first (training {training} lacks some)"
+        )
     return ""
 
 
 def _fault_of_rows(table: pa.Table, rows: pa.Array, images: pa.Table, expected: np.ndarray, dataset: Dataset) -> str:
     """Return what the manifest objects to, or nothing."""
-    names = table["img"].to_pylist()
     if rows.null_count:
-        unknown = names[rows.is_null().to_numpy(zero_copy_only=False).argmax()]
-        return f"predicts {rows.null_count} images that the manifest does not label, {unknown} first"
+        unknown = rows.is_null().to_numpy(zero_copy_only=False)
+        what = "images that the manifest does not label"
+        return f"predicts {_images(table, unknown)} {what}, {_first(table, unknown)} first"
     leaked = ~expected[rows.to_numpy()]
     if leaked.any():
-        return f"predicts {leaked.sum()} images that the fold does not hold out, {names[leaked.argmax()]} first"
+        what = "images that the fold does not hold out"
+        return f"predicts {_images(table, leaked)} {what}, {_first(table, leaked)} first"
     matched = images.take(rows)
     classes = class_positions(matched, dataset)
     differs = (table["true"].to_numpy() != classes) | (_strings(table, "subject") != _strings(matched, "subject"))
     if differs.any():
-        return (
-            f"disagrees with the manifest on driver or class of {differs.sum()} images, {names[differs.argmax()]} first"
-        )
+        what = "disagrees with the manifest on driver or class"
+        return f"{what} of {_images(table, differs)} images, {_first(table, differs)} first"
     return ""
+
+
+def _first(table: pa.Table, chosen: np.ndarray) -> str:
+    """Return the image of the first of some rows."""
+    return str(table["img"][int(chosen.argmax())])
+
+
+def _images(table: pa.Table, chosen: np.ndarray) -> int:
+    """Return how many images some rows are of."""
+    return len(pc.unique(table["img"].filter(pa.array(chosen))))

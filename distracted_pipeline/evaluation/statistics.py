@@ -1,10 +1,11 @@
-"""Class-wise numbers and how sure one can be of them, with the driver as the unit.
+"""Class-wise numbers, the test that swaps drivers, and corrections for many questions.
 
-Images of one driver are near-duplicates, so every interval and test here treats drivers, not images, as
-independent. Plain functions of NumPy arrays; which tables they fill is `tables`. Undefined values are NaN.
+Images of one driver are near-duplicates, so what is here treats drivers, not images, as independent. The luck of
+trainings, and every interval of a recall or of a difference, is `inference`. Plain functions of NumPy arrays; which
+tables they fill is `tables`. Undefined values are NaN.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +18,6 @@ BINS = 10
 """Bins of equal width that confidences are put into, for the reliability table and its error."""
 
 _KAGGLE_CLIP = 1e-15
-_NO_SPREAD = 1e-12
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -56,69 +56,6 @@ def mean_present(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def korn_graubard(driver_hits: np.ndarray, driver_n: np.ndarray, level: float = 1 - ALPHA) -> np.ndarray:
-    """Return the Korn-Graubard interval of a recall whose images are clustered by driver.
-
-    Clopper-Pearson with the effective sample size that the spread between drivers implies (Korn and Graubard,
-    Survey Methodology 24, 1998), corrected for the K-1 degrees of freedom of that spread. Where every image is
-    right, or every one wrong, drivers show no spread to estimate it from, and each counts as one observation.
-
-    Args:
-        driver_hits: Right images, [..., driver].
-        driver_n: Images, same shape; drivers with 0 do not count.
-        level: Confidence level.
-
-    Returns:
-        Low and high, [..., 2]; NaN with fewer than two drivers.
-    """
-    from scipy import stats
-
-    drivers = (driver_n > 0).sum(-1)
-    n = driver_n.sum(-1).astype(float)
-    p = ratio(driver_hits.sum(-1), n)
-    residual = driver_hits - np.nan_to_num(p)[..., None] * driver_n
-    variance = ratio(drivers, drivers - 1) * ratio((residual**2).sum(-1), n**2)
-    tail = (1 + level) / 2
-    with np.errstate(invalid="ignore"):
-        correction = (stats.t.ppf(tail, np.maximum(n - 1, 1)) / stats.t.ppf(tail, np.maximum(drivers - 1, 1))) ** 2
-        effective = np.minimum(ratio(p * (1 - p), variance) * correction, n)
-        effective = np.where((p == 0) | (p == 1), drivers, effective)
-        # No spread at all between drivers that are not perfect: nothing speaks against the images' own number.
-        effective = np.where(np.isnan(effective) & (drivers > 1), n, effective)
-        right = p * effective
-        low = np.where(p == 0, 0.0, stats.beta.ppf(1 - tail, right, effective - right + 1))
-        high = np.where(p == 1, 1.0, stats.beta.ppf(tail, right + 1, effective - right))
-    defined = (drivers > 1)[..., None]
-    return np.where(defined, np.stack([low, high], -1), np.nan)
-
-
-def delta_interval(
-    hits_a: np.ndarray, n_a: np.ndarray, hits_b: np.ndarray, n_b: np.ndarray, level: float = 1 - ALPHA
-) -> np.ndarray:
-    """Return the interval of recall(a) - recall(b), a t interval over drivers with K-1 degrees of freedom.
-
-    Args:
-        hits_a: Right images of the variant, [..., driver].
-        n_a: Images of the variant, same shape.
-        hits_b: Right images of the baseline on the same drivers.
-        n_b: Images of the baseline.
-        level: Confidence level.
-
-    Returns:
-        Low and high, [..., 2], within -1 and 1; NaN with fewer than two drivers, and where all of them changed alike
-        (a class that both variants have perfect): without a spread there is nothing to estimate it from.
-    """
-    from scipy import stats
-
-    drivers = ((n_a > 0) & (n_b > 0)).sum(-1)
-    (mean_a, residual_a), (mean_b, residual_b) = _linearised(hits_a, n_a), _linearised(hits_b, n_b)
-    delta, residual = mean_a - mean_b, residual_a - residual_b
-    spread = np.sqrt(ratio(drivers, drivers - 1) * (residual**2).sum(-1))
-    half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * spread
-    interval = np.clip(np.stack([delta - half, delta + half], -1), -1, 1)
-    return np.where(((drivers > 1) & (spread > _NO_SPREAD))[..., None], interval, np.nan)
-
-
 def mean_interval(values: np.ndarray, level: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean over drivers, each counting once, and its t interval with K-1 degrees of freedom.
 
@@ -137,47 +74,6 @@ def mean_interval(values: np.ndarray, level: float = 1 - ALPHA) -> tuple[np.ndar
     squares = np.where(known, (values - mean[..., None]) ** 2, 0).sum(-1)
     half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * np.sqrt(ratio(squares, drivers * (drivers - 1)))
     return mean, np.stack([mean - half, mean + half], -1)
-
-
-def jackknife_delta(
-    variant: np.ndarray, baseline: np.ndarray, score: Callable[[np.ndarray], np.ndarray], level: float = 1 - ALPHA
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the difference of a score of the pooled counts, and its delete-one-driver jackknife interval.
-
-    For scores that are no mean over drivers, such as precision, whose denominator holds other classes' images.
-    A driver counts for a class if it has images of it or images taken for it; K of them give K-1 degrees of freedom.
-
-    Args:
-        variant: Counts [driver, true, predicted].
-        baseline: Counts of the same drivers in the same order.
-        score: From counts [..., true, predicted] to [..., class], such as `precision` or `f1`.
-        level: Confidence level.
-
-    Returns:
-        Difference [class]; low and high within -1 and 1, [class, 2], NaN where one driver alone makes the score
-        defined, and where it is the same without any of them.
-    """
-    from scipy import stats
-
-    whole_a, whole_b = variant.sum(0), baseline.sum(0)
-    without = score(whole_a - variant) - score(whole_b - baseline)
-    both = variant + baseline
-    counts = (both.sum(-1) + both.sum(-2)) > 0
-    drivers = counts.sum(0)
-    centre = ratio(np.where(counts, without, 0).sum(0), drivers)
-    squares = np.where(counts, (without - centre) ** 2, 0).sum(0)
-    spread = np.sqrt(ratio(drivers - 1, drivers) * squares)
-    half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * spread
-    delta = score(whole_a) - score(whole_b)
-    interval = np.clip(np.stack([delta - half, delta + half], -1), -1, 1)
-    return delta, np.where(((drivers > 1) & (spread > _NO_SPREAD))[..., None], interval, np.nan)
-
-
-def _linearised(driver_hits: np.ndarray, driver_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a recall, [...], and how much each driver pulls at it, [..., driver]."""
-    total = driver_n.sum(-1, keepdims=True)
-    mean = ratio(driver_hits.sum(-1, keepdims=True), total)
-    return mean[..., 0], ratio(driver_hits - np.nan_to_num(mean) * driver_n, total)
 
 
 def swap_signs(drivers: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -277,19 +173,22 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def log_loss(probabilities: np.ndarray, true: np.ndarray) -> float:
+def log_loss(probabilities: np.ndarray, true: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Return the multi-class log loss as Kaggle scores it: rows rescaled to sum 1, then clipped at 1e-15.
 
     Args:
         probabilities: [N, class].
         true: Class positions, [N].
+        weight: What each row counts, [N]; by default all the same.
     """
     rows = probabilities.astype(float)
     of_true = rows[np.arange(len(true)), true] / rows.sum(1)
-    return float(-np.log(np.clip(of_true, _KAGGLE_CLIP, 1 - _KAGGLE_CLIP)).mean())
+    return float(np.average(-np.log(np.clip(of_true, _KAGGLE_CLIP, 1 - _KAGGLE_CLIP)), weights=weight))
 
 
-def reliability(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability(
+    probabilities: np.ndarray, true: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, mean confidence and accuracy by bin of the top class's probability, each [BINS].
 
     Confidence and accuracy are NaN where a bin is empty.
@@ -297,12 +196,14 @@ def reliability(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray
     Args:
         probabilities: [N, class].
         true: Class positions, [N].
+        weight: What each row counts, [N]; by default 1.
     """
+    weight = np.ones(len(true)) if weight is None else weight
     confidence = probabilities.max(1).astype(float)
     bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    n = np.bincount(bin_of, minlength=BINS)
-    sure = np.bincount(bin_of, weights=confidence, minlength=BINS)
-    right = np.bincount(bin_of, weights=probabilities.argmax(1) == true, minlength=BINS)
+    n = np.bincount(bin_of, weights=weight, minlength=BINS)
+    sure = np.bincount(bin_of, weights=weight * confidence, minlength=BINS)
+    right = np.bincount(bin_of, weights=weight * (probabilities.argmax(1) == true), minlength=BINS)
     return n, ratio(sure, n), ratio(right, n)
 
 

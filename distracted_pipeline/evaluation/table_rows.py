@@ -4,81 +4,99 @@ The columns are `table_schemas`; what a number means is `statistics` and `hetero
 `comparison`, files are `tables`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from distracted_pipeline.evaluation import heterogeneity
 from distracted_pipeline.evaluation import statistics as st
-from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE, NOT_TESTABLE, Difference
-from distracted_pipeline.evaluation.confusion import Confusion
-from distracted_pipeline.evaluation.predictions import Predictions, model_facts
+from distracted_pipeline.evaluation.checkpoint_facts import all_facts
+from distracted_pipeline.evaluation.comparison import ABSENT, NOT_COMPARED, NOT_TESTABLE, Difference, rates
+from distracted_pipeline.evaluation.confusion import Confusion, averaged, fewest_trainings
+from distracted_pipeline.evaluation.inference import Rates, components, contrast, recall_interval
+from distracted_pipeline.evaluation.predictions import Predictions
 from distracted_pipeline.evaluation.ranking import Ranking
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
 from distracted_pipeline.evaluation.tables_io import made
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import VariantConfig
 
 
 def class_rows(
     scope: str,
     variant: str,
-    counts: np.ndarray,
+    trainings: np.ndarray,
+    folds: np.ndarray,
     baseline: str,
     change: Difference | None,
+    alone: str = NOT_TESTABLE,
 ) -> Iterator[ClassScore]:
     """Yield a variant's row of each class.
 
     Args:
         scope: A name of `scopes.SCOPES`.
         variant: Variant name.
-        counts: Its counts, [driver, true, predicted].
+        trainings: Counts of each training, [replicate, driver, true, predicted].
+        folds: The fold that held each driver out, int [driver].
         baseline: What it is compared with.
-        change: The comparison; None for the baseline itself, or without one.
+        change: The comparison; None without one.
+        alone: The verdict without a comparison.
     """
-    pooled = counts.sum(0)
-    n, recall, precision, f1 = st.support(pooled), st.recall(pooled), st.precision(pooled), st.f1(pooled)
-    interval = st.korn_graubard(st.hits(counts).T, st.support(counts).T)
-    alone = BASELINE if variant == baseline else NOT_TESTABLE
+    pooled, own = averaged(trainings).sum(0), rates(trainings)
+    n, interval, parts = st.support(pooled), recall_interval(own, folds), components(own, folds)
     columns = {
-        "n": n,
-        "recall": recall,
+        "n": n.round().astype(int),
+        "recall": st.recall(pooled),
         "recall_low": interval[:, 0],
         "recall_high": interval[:, 1],
-        "precision": precision,
-        "f1": f1,
+        "precision": st.precision(pooled),
+        "f1": st.f1(pooled),
+        "sd_drivers": parts.driver,
+        "sd_training": parts.training,
+        "sd_double": parts.residual,
+        "training_alone": parts.training_alone,
         "verdict": np.where(n > 0, alone, ABSENT),
+        "obstacle": np.where((n > 0) & (alone == NOT_TESTABLE), NOT_COMPARED, ""),
         **(_comparison_columns(change) if change else {}),
     }
+    fewest = fewest_trainings(trainings)
     for c in range(len(n)):
-        key = {"scope": scope, "variant": variant, "class_id": c, "baseline": baseline}
+        key = {"scope": scope, "variant": variant, "class_id": c, "baseline": baseline, "trainings": fewest}
         yield made(ClassScore, key | {name: values[c] for name, values in columns.items()})
 
 
 def _comparison_columns(change: Difference) -> dict[str, Any]:
-    deltas = heterogeneity.driver_deltas(change.variant, change.baseline)
+    means = averaged(change.variant), averaged(change.reference)
+    deltas = heterogeneity.driver_deltas(*means)
     seen = np.isfinite(deltas)
     some = seen.any(0)
+    intervals = {
+        f"delta_{name}{end}": getattr(getattr(change, name), value)
+        for name in ("precision", "f1")
+        for end, value in (("", "delta"), ("_low", "low"), ("_high", "high"))
+    }
     return {
         "drivers_compared": change.drivers,
-        "delta_recall": change.delta,
-        "delta_low": change.interval[:, 0],
-        "delta_high": change.interval[:, 1],
+        "delta_recall": change.recall.delta,
+        "delta_low": change.recall.low,
+        "delta_high": change.recall.high,
+        **{f"delta_sd_{name}": np.sqrt(part) for name, part in _parts(change).items()},
+        "df": change.recall.df,
         "p": change.p,
         "p_holm": change.p_holm,
         "p_own": change.p_own,
         "verdict": change.verdicts,
-        "delta_precision": change.precision,
-        "delta_precision_low": change.precision_interval[:, 0],
-        "delta_precision_high": change.precision_interval[:, 1],
-        "delta_f1": change.f1,
-        "delta_f1_low": change.f1_interval[:, 0],
-        "delta_f1_high": change.f1_interval[:, 1],
+        "obstacle": change.obstacles,
+        **intervals,
         "driver_delta_low": np.where(some, np.where(seen, deltas, np.inf).min(0), np.nan),
         "driver_delta_high": np.where(some, np.where(seen, deltas, -np.inf).max(0), np.nan),
-        "i2": heterogeneity.i_squared(change.variant, change.baseline),
+        "i2": heterogeneity.i_squared(*means),
     }
+
+
+def _parts(change: Difference) -> dict[str, np.ndarray]:
+    """Return what the variance of the difference of recall is made of."""
+    return {"drivers": change.recall.driver, "training": change.recall.training, "double": change.recall.double}
 
 
 def variant_row(
@@ -87,11 +105,11 @@ def variant_row(
     confusion: Confusion,
     scope: str,
     variant: str,
+    baseline: str,
     change: Difference | None,
     ranking: Ranking,
-    alike: list[str],
 ) -> VariantScore:
-    """Return a variant's row; `alike` are its replicates, itself not among them."""
+    """Return a variant's row; `baseline` is what it is compared with, `change` the comparison if there is one."""
     counts = confusion.of(variant, scope)
     pooled = counts.sum(0)
     recall = st.recall(pooled)
@@ -99,30 +117,38 @@ def variant_row(
     comparable = present[ranking.shared[present]] if ranking.shared[present].any() else present
     by_driver = np.array([st.mean_present(st.recall(counts[d])) for d in comparable])
     worst_class, worst_driver = int(np.nanargmin(recall)), int(by_driver.argmin())
-    probabilities, true = _of_scope(predictions, variant, scope)
+    probabilities, true, weight = _of_scope(predictions, variant, scope)
     folds = [part.fold for part in predictions.of(variant, scope)]
+    of_change: dict[str, Any] = {}
+    if change:
+        of_change = {
+            "macro_delta": change.macro.delta,
+            "macro_low": change.macro.low,
+            "macro_high": change.macro.high,
+            "macro_p": change.macro_p,
+            "macro_p_holm": change.macro_p_holm,
+        }
     columns = {
         "scope": scope,
         "variant": variant,
-        "n": pooled.sum(),
+        "baseline": baseline,
+        "n": round(pooled.sum()),
         "drivers": len(present),
+        "trainings": fewest_trainings(confusion.trainings(variant, scope)),
         "accuracy": pooled.trace() / pooled.sum(),
         "macro_recall": st.mean_present(recall),
         "ranked_recall": ranking.recall.get(variant),
         "flattery": ranking.flattery,
-        "macro_delta": change.macro_delta if change else None,
-        "macro_p": change.macro_p if change else None,
-        "macro_p_holm": change.macro_p_holm if change else None,
+        **{name: float(value) for name, value in of_change.items()},
         "worst_class": worst_class,
         "worst_class_recall": recall[worst_class],
         "worst_driver": confusion.drivers[comparable[worst_driver]],
         "worst_driver_recall": by_driver[worst_driver],
-        "log_loss": st.log_loss(probabilities, true),
-        "calibration_error": st.calibration_error(*st.reliability(probabilities, true)),
+        "log_loss": st.log_loss(probabilities, true, weight),
+        "calibration_error": st.calibration_error(*st.reliability(probabilities, true, weight)),
         **_cost(settings, variant, folds),
         "folds_present": folds,
         "folds_missing": predictions.absent_folds(variant, scope),
-        "replicates": alike,
     }
     return made(VariantScore, columns)
 
@@ -137,7 +163,7 @@ def calibration_rows(predictions: Predictions, scope: str, variant: str) -> Iter
             "bin": i,
             "low": i / st.BINS,
             "high": (i + 1) / st.BINS,
-            "n": n[i],
+            "n": round(n[i]),
             "confidence": confidence[i],
             "accuracy": accuracy[i],
         }
@@ -145,20 +171,20 @@ def calibration_rows(predictions: Predictions, scope: str, variant: str) -> Iter
 
 
 def confusion_rows(scope: str, variant: str, counts: np.ndarray, change: Difference | None) -> Iterator[Move]:
-    """Yield a row of each pair of classes that the variant or its baseline confuses, the commonest of either first.
+    """Yield a row of each pair of classes that the variant or its reference confuses, the commonest of either first.
 
-    n and share are over the variant's own drivers; what is compared is over those that the baseline has too.
+    n and share are over the variant's own drivers, `counts` [driver, true, predicted] averaged over its trainings; what
+    is compared is over those that the reference has too.
     """
     pooled = counts.sum(0)
     share = st.ratio(pooled, st.support(pooled)[:, None])
     known, largest = pooled.copy(), share
     if change:
-        (hits_a, n_a), (hits_b, n_b) = _cells(change.variant), _cells(change.baseline)
-        known += change.baseline.sum(0)
-        baseline_share = st.ratio(hits_b.sum(-1), n_b.sum(-1))
-        largest = np.fmax(share, baseline_share)
-        delta = st.ratio(hits_a.sum(-1), n_a.sum(-1)) - baseline_share
-        interval = st.delta_interval(hits_a, n_a, hits_b, n_b)
+        reference = averaged(change.reference).sum(0)
+        reference_share = st.ratio(reference, st.support(reference)[:, None])
+        known += reference
+        largest = np.fmax(share, reference_share)
+        moved = contrast(_cells(change.variant), _cells(change.reference), change.folds)
     np.fill_diagonal(known, 0)
     pairs = np.argwhere(known)
     for true, predicted in pairs[np.argsort(-largest[tuple(pairs.T)], kind="stable")]:
@@ -172,10 +198,10 @@ def confusion_rows(scope: str, variant: str, counts: np.ndarray, change: Differe
         }
         if change:
             columns |= {
-                "baseline_share": baseline_share[true, predicted],
-                "delta_share": delta[true, predicted],
-                "delta_low": interval[true, predicted, 0],
-                "delta_high": interval[true, predicted, 1],
+                "baseline_share": reference_share[true, predicted],
+                "delta_share": moved.delta[true, predicted],
+                "delta_low": moved.low[true, predicted],
+                "delta_high": moved.high[true, predicted],
             }
         yield made(Move, columns)
 
@@ -184,10 +210,11 @@ def driver_rows(
     scope: str, variant: str, counts: np.ndarray, drivers: tuple[str, ...], change: Difference | None
 ) -> Iterator[DriverScore]:
     """Yield a row of each class and driver of the variant; n = 0 and no recall where a driver lacks the class."""
-    n, recall = st.support(counts), st.recall(counts)
-    nothing = np.full(recall.shape, np.nan)
-    baseline = st.recall(change.baseline) if change else nothing
-    delta = heterogeneity.driver_deltas(change.variant, change.baseline) if change else nothing
+    n, recall = st.support(counts).round().astype(int), st.recall(counts)
+    baseline = delta = np.full(recall.shape, np.nan)
+    if change:
+        means = averaged(change.variant), averaged(change.reference)
+        baseline, delta = st.recall(means[1]), heterogeneity.driver_deltas(*means)
     for c in range(n.shape[1]):
         for d in np.flatnonzero(n.sum(1)):
             columns = {
@@ -203,28 +230,29 @@ def driver_rows(
             yield made(DriverScore, columns)
 
 
-def replicates(catalogue: Mapping[str, VariantConfig]) -> dict[str, list[str]]:
-    """Return, for each variant of the catalogue, the others that differ only in random seed and wording."""
-    key = {name: config.model_copy(update={"seed": 0}).fingerprint() for name, config in catalogue.items()}
-    return {name: [other for other in key if other != name and key[other] == key[name]] for name in key}
+def _cells(trainings: np.ndarray) -> Rates:
+    """Return images per cell, [replicate, true, predicted, driver], of those of its true class."""
+    cells, n = np.moveaxis(trainings, 1, -1), rates(trainings).n
+    return Rates(cells, np.broadcast_to(n[:, None], cells.shape[1:]))
 
 
-def _cells(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return images per cell, [true, predicted, driver], and those of its true class, the same shape."""
-    cells = counts.transpose(1, 2, 0)
-    return cells, np.broadcast_to(st.support(counts).T[:, None, :], cells.shape)
-
-
-def _of_scope(predictions: Predictions, variant: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
-    parts = predictions.of(variant, scope)
-    probabilities = np.concatenate([part.probabilities[part.rows(scope)] for part in parts])
-    return probabilities, np.concatenate([part.true[part.rows(scope)] for part in parts])
+def _of_scope(predictions: Predictions, variant: str, scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return probabilities of every training [M, class], true classes [M], and weights [M] that count an image once."""
+    probabilities, true, weight = [], [], []
+    for part in predictions.of(variant, scope):
+        rows, trainings = part.rows(scope), len(part.probabilities)
+        probabilities += list(part.probabilities[:, rows])
+        true += [part.true[rows]] * trainings
+        weight.append(np.full(trainings * rows.sum(), 1 / trainings))
+    return np.concatenate(probabilities), np.concatenate(true), np.concatenate(weight)
 
 
 def training_facts(settings: Settings, variant: str, fold: str) -> dict[str, Any]:
-    """Return parameters and training time of one fold's checkpoint, each None where it is not known."""
-    meta = model_facts(settings, variant, fold)
-    return {name: meta.get(name) for name in ("trainable_parameters", "total_parameters", "seconds")}
+    """Return parameters and training time of one fold's checkpoints, each None where it is not known."""
+    facts = all_facts(settings, variant, fold)
+    seconds = [meta.get("seconds") for meta in facts]
+    sizes = {name: facts[0].get(name) if facts else None for name in ("trainable_parameters", "total_parameters")}
+    return {**sizes, "seconds": sum(seconds) if facts and None not in seconds else None}
 
 
 def _cost(settings: Settings, variant: str, folds: list[str]) -> dict[str, Any]:

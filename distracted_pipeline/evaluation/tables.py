@@ -1,14 +1,14 @@
 """The class-wise tables: the files in the evaluation folder that hold them, what they depend on, and what they say.
 
     confusion.npz           the tensor that all else derives from
-    class_accuracy.parquet  scope, variant, class: recall, precision, F1, and what changed against the baseline
+    class_accuracy.parquet  scope, variant, class: recall, precision, F1, and what changed against the reference
     variants.parquet        scope, variant: means, worst cases, log loss, calibration error, cost
     calibration.parquet     scope, variant, bin of confidence
     confusions.parquet      scope, variant, true and wrongly predicted class
     drivers.parquet         scope, variant, class, driver
 
-Their columns are `table_schemas`, their rows `table_rows`; what a number means is `statistics`, what makes a verdict
-is `comparison`.
+A variant's reference is its control, else the baseline. Columns are `table_schemas`, rows `table_rows`; what a number
+means is `statistics` and `inference`, what makes a verdict is `comparison`.
 """
 
 import json
@@ -25,7 +25,16 @@ from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation import statistics as st
 from distracted_pipeline.evaluation import table_rows as rows
-from distracted_pipeline.evaluation.comparison import BASELINE, Difference, difference, sentence, together
+from distracted_pipeline.evaluation.comparison import (
+    BASELINE,
+    CONTROL,
+    NO_CLAIM,
+    NOT_TESTABLE,
+    Difference,
+    difference,
+    sentence,
+    together,
+)
 from distracted_pipeline.evaluation.confusion import Confusion, build_confusion, read_confusion, write_confusion
 from distracted_pipeline.evaluation.predictions import (
     Predictions,
@@ -41,7 +50,7 @@ from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, i
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import FOLDS, SCOPES
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue, reference_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +70,7 @@ _KINDS: dict[str, type] = {
     CLASSES_FILE: ClassScore,
 }
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 """Raise it when the same predictions would give other tables."""
 
 
@@ -70,7 +79,7 @@ class ClassAccuracy:
     """The class-wise result over every variant that has predictions.
 
     Attributes:
-        confusion: Counts by variant, driver, true and predicted class.
+        confusion: Counts by variant, training, driver, true and predicted class.
         classes: Rows of `ClassScore`; NaN where undefined.
         variants: Rows of `VariantScore`.
         missing: Sentences that say which variants, folds, files or images are not in it, and why.
@@ -101,7 +110,7 @@ def class_accuracy(settings: Settings, *, log: Log = print) -> ClassAccuracy:
         reasons = "".join(f"\n  {line}" for line in predictions.rejected)
         raise DistractedError(f"no usable predictions in {settings.predictions}; run `{RUN}`.{reasons}")
     confusion = build_confusion(predictions)
-    missing = _missing(predictions, settings.baseline)
+    missing = _missing(settings, predictions)
     settings.evaluation.mkdir(parents=True, exist_ok=True)
     write_confusion(settings.evaluation / CONFUSION_FILE, confusion)
     notes = {"missing": json.dumps(missing), "rejected": json.dumps(predictions.rejected), INPUTS: inputs}
@@ -130,8 +139,8 @@ def tables_inputs(settings: Settings) -> str:
         settings.dataset.class_ids,
         images_fingerprint(settings),
         settings.baseline,
+        {name: config.control for name, config in catalogue.items()},
         list(catalogue),
-        rows.replicates(catalogue),
         files,
     )
 
@@ -177,8 +186,10 @@ def read_class_accuracy(settings: Settings) -> ClassAccuracy:
 def verdict_sentence(classes: "pd.DataFrame", variant: str, scope: str = "oof") -> str:
     """Return what a variant changed, in words: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
     found = rows_of(classes, scope, variant)
-    asked = sum(row["n"] > 0 and row["verdict"] != BASELINE for row in rows_of(classes, scope))
-    return sentence([row["verdict"] for row in found], asked) if found else "no predictions yet"
+    asked = sum(row["verdict"] not in NO_CLAIM for row in rows_of(classes, scope))
+    if not found:
+        return "no predictions yet"
+    return sentence([row["verdict"] for row in found], [row.get("obstacle", "") for row in found], asked)
 
 
 def headline(settings: Settings) -> str:
@@ -223,47 +234,74 @@ def main_scope(variants: "pd.DataFrame") -> str:
     return next(scope for scope in SCOPES if (variants["scope"] == scope).any())
 
 
-def _missing(predictions: Predictions, baseline: str) -> list[str]:
+def _missing(settings: Settings, predictions: Predictions) -> list[str]:
     lines = [*predictions.missing, *predictions.rejected, *predictions.incomplete]
-    if not predictions.of(baseline, "oof"):
+    catalogue = load_catalogue(settings)
+    if not predictions.of(settings.baseline, "oof"):
         lines.append(
-            f"the baseline {baseline} has no out-of-fold predictions, so nothing is compared with it there "
+            f"the baseline {settings.baseline} has no out-of-fold predictions, so nothing is compared with it there "
             "(DISTRACTED_BASELINE chooses another)"
         )
+    for variant in predictions.variants:
+        control = reference_of(settings, catalogue, variant)
+        without = not predictions.of(control, "oof") and predictions.of(variant, "oof")
+        if without and control != settings.baseline and variant != settings.baseline:
+            lines.append(
+                f"{variant}: its control {control} has no out-of-fold predictions, so it is compared with nothing there"
+            )
     return lines
 
 
-def _changes(confusion: Confusion, scope: str, present: list[str], baseline: str) -> dict[str, Difference]:
-    """Return what each variant changed against the baseline, all of it asked together; nothing without a baseline."""
-    if baseline not in present:
-        return {}
-    others = [variant for variant in present if variant != baseline]
-    reference = confusion.of(baseline, scope)
-    signs = st.swap_signs(confusion.drivers, st.draws_for(len(others) * reference.shape[-1]))
-    changes = {variant: difference(confusion.of(variant, scope), reference, signs) for variant in others}
+def _without_claim(settings: Settings, catalogue: Mapping[str, VariantConfig]) -> dict[str, str]:
+    """Return the variants that are compared with nothing, each with its verdict: the baseline, and mere controls."""
+    controls = {config.control for config in catalogue.values() if config.control}
+    found = {name: CONTROL for name in controls if name not in catalogue or catalogue[name].control is None}
+    return {**found, settings.baseline: BASELINE}
+
+
+def _changes(confusion: Confusion, scope: str, references: Mapping[str, str]) -> dict[str, Difference]:
+    """Return what each variant changed against its reference, all of it asked together.
+
+    Args:
+        confusion: All counts.
+        scope: A name of `scopes.SCOPES`.
+        references: By variant; both with predictions in the scope.
+    """
+    classes = confusion.scopes[scope].shape[-1]
+    signs = st.swap_signs(confusion.drivers, st.draws_for(len(references) * classes))
+    folds = confusion.folds[scope]
+    changes = {
+        variant: difference(confusion.trainings(variant, scope), confusion.trainings(reference, scope), folds, signs)
+        for variant, reference in references.items()
+    }
     return together(changes, len(signs))
 
 
 def _tables(settings: Settings, predictions: Predictions, confusion: Confusion) -> dict[str, list[Any]]:
     """Return the rows of every table by file name."""
     found: dict[str, list[Any]] = {name: [] for name in _KINDS}
-    families = rows.replicates(load_catalogue(settings))
-    baseline = settings.baseline
+    catalogue = load_catalogue(settings)
+    idle = _without_claim(settings, catalogue)
+    reference = {variant: reference_of(settings, catalogue, variant) for variant in confusion.variants}
     for scope in SCOPES:
-        present = [variant for variant in confusion.variants if confusion.of(variant, scope).sum()]
+        present = [variant for variant in confusion.variants if confusion.of(variant, scope).any()]
         if not present:
             continue
-        changes = _changes(confusion, scope, present, baseline)
+        asked = {name: reference[name] for name in present if name not in idle and reference[name] in present}
+        changes = _changes(confusion, scope, asked)
         missing = {variant: predictions.absent_folds(variant, scope) for variant in present}
-        ranking = rank({variant: confusion.of(variant, scope) for variant in present}, missing)
+        counts = {variant: confusion.of(variant, scope) for variant in present}
+        ranking = rank(counts, missing)
         for variant in present:
-            counts, change = confusion.of(variant, scope), changes.get(variant)
-            alike = [name for name in families.get(variant, ()) if name in present]
-            found[CLASSES_FILE] += rows.class_rows(scope, variant, counts, baseline, change)
+            change, base = changes.get(variant), settings.baseline if variant in idle else reference[variant]
+            trainings, alone = confusion.trainings(variant, scope), idle.get(variant, NOT_TESTABLE)
+            found[CLASSES_FILE] += rows.class_rows(
+                scope, variant, trainings, confusion.folds[scope], base, change, alone
+            )
             found[VARIANTS_FILE].append(
-                rows.variant_row(settings, predictions, confusion, scope, variant, change, ranking, alike)
+                rows.variant_row(settings, predictions, confusion, scope, variant, base, change, ranking)
             )
             found[CALIBRATION_FILE] += rows.calibration_rows(predictions, scope, variant)
-            found[CONFUSIONS_FILE] += rows.confusion_rows(scope, variant, counts, change)
-            found[DRIVERS_FILE] += rows.driver_rows(scope, variant, counts, confusion.drivers, change)
+            found[CONFUSIONS_FILE] += rows.confusion_rows(scope, variant, counts[variant], change)
+            found[DRIVERS_FILE] += rows.driver_rows(scope, variant, counts[variant], confusion.drivers, change)
     return found

@@ -21,7 +21,10 @@ class LogitSpread:
     _sums: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, fold: str, contributions: np.ndarray) -> None:
-        """Add one image, explained by a fold's network: what image and masks gave to its logits, [2, class]."""
+        """Add one image, explained by a fold's networks: what image and masks gave to its logits, [2, class].
+
+        Contributions are averaged over the fold's trainings, as answers are.
+        """
         own = contributions - contributions.mean(-1, keepdims=True)
         one = np.stack([np.ones(own.shape), own, own**2])
         self._sums[fold] = self._sums.get(fold, 0) + one
@@ -29,7 +32,7 @@ class LogitSpread:
     def shares(self) -> tuple[float, float] | None:
         """Return the shares of image and masks in the spread, adding up to 1; None where nothing was added or varies.
 
-        The spread of a branch is the standard deviation over images, around each network's mean of each logit.
+        The spread of a branch is the standard deviation over images, around each fold's mean of each logit.
         """
         if not self._sums:
             return None

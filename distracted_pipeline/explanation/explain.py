@@ -1,7 +1,9 @@
 """The stage `gradcam`: which images of a variant are explained, by which network, and what is kept of it.
 
-Every image is explained by the network of the fold that held it out. A few are kept one by one, to be shown; many
-are averaged by driver and class. The maps themselves are `gradcam`, the averages `means`, the columns `tables`.
+Every image is explained by the networks of the fold that held it out: what is shown and averaged is the mean over its
+trainings, for the class that their mean probability says. A few are kept one by one, to be shown; many
+are averaged by driver and class. Reading the images and running the networks is
+`passes`, the maps themselves are `gradcam`, the averages `means`, the columns `tables`.
 
     gradcam/<variant>/rows.parquet      one row per CAM that is shown; of a fused variant also each branch's share
     gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]; of a fused variant `mask_cams` beside `cams`
@@ -9,7 +11,7 @@ are averaged by driver and class. The maps themselves are `gradcam`, the average
     gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, beside that of permuted CAMs
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,30 +21,24 @@ import numpy as np
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import (
-    Part,
-    images_fingerprint,
-    model_fingerprint,
-    predictions_path,
-    read_predictions,
-)
+from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, replicates
+from distracted_pipeline.evaluation.predictions import Part, images_fingerprint, predictions_path, read_predictions
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
 from distracted_pipeline.explanation.branches import LogitSpread
 from distracted_pipeline.explanation.maps import as_bytes, lift
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMeans
+from distracted_pipeline.explanation.passes import Plan, explain_rows
 from distracted_pipeline.explanation.selection import choose, few_each
 from distracted_pipeline.explanation.tables import CamRow, lift_column
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.progress import Progress
 from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
 
     from distracted_pipeline.training.checkpoint import Trained
 
@@ -52,13 +48,11 @@ SAMPLE = 4
 ROWS_FILE = "rows.parquet"
 CAMS_FILE = "cams.npz"
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4
 """Right images of each class that are kept one by one, and as many confused ones."""
-
-_BATCH, _BATCH_CACHED = 16, 128
 
 
 @dataclass(frozen=True)
@@ -93,38 +87,6 @@ class GradcamResult:
         return to_table(CamRow, self.rows, [lift_column(name) for name in self.means.categories])
 
 
-@dataclass(frozen=True)
-class _Explained:
-    """What is known of one image.
-
-    Attributes:
-        row: Of the part.
-        cams: Of the predicted and of the true class, float32 [2, h, w].
-        contributions: Of image and masks to the logits, [2, class]; None for a network with one branch.
-        mask_cams: As `cams`, of the mask branch; None likewise, and for images that are not shown.
-    """
-
-    row: int
-    cams: np.ndarray
-    contributions: np.ndarray | None
-    mask_cams: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How the images of one fold are read and which of them are averaged.
-
-    Attributes:
-        tap: The cached tap that the maps are computed from; None for what the network's `map_inputs` say.
-        averaged: Rows of the part.
-        everything: The part's rows are all averaged, because their maps cost next to nothing.
-    """
-
-    tap: str | None
-    averaged: np.ndarray
-    everything: bool
-
-
 def gradcam_variant(
     settings: Settings,
     variant: str,
@@ -132,7 +94,7 @@ def gradcam_variant(
     *,
     images_per_class: int = IMAGES_PER_CLASS,
 ) -> GradcamResult:
-    """Explain images that a variant held out, with the network of the fold that held them out; write and return it.
+    """Explain images that a variant held out, with the networks of the fold that held them out; write and return it.
 
     Args:
         settings: Gives predictions, models, masks and the evaluation folder.
@@ -158,11 +120,12 @@ def gradcam_variant(
     everything, seen = True, 0
     for i, part in enumerate(parts):
         place = {row: (at, kind) for at, (p, row, kind) in enumerate(chosen) if p == i}
-        trained = load_trained(settings, variant, part.fold, device)
-        plan = _plan(settings, trained, part)
+        trainings = range(max(1, replicates(settings, variant, part.fold)))
+        trained = [load_trained(settings, variant, part.fold, device, replicate) for replicate in trainings]
+        plan = _plan(settings, trained[0], part)
         everything, seen = everything and plan.everything, seen + len(plan.averaged)
         averaged = set(plan.averaged.tolist())
-        for found in _explain(settings, trained, plan, part, sorted(averaged | set(place)), set(place), options):
+        for found in explain_rows(settings, trained, plan, part, sorted(averaged | set(place)), set(place), options):
             row, pair = found.row, found.cams
             mask = mask_of(str(part.img[row]))
             if mask is None:
@@ -278,7 +241,7 @@ def _usable_parts(settings: Settings, variant: str) -> tuple[list[Part], list[st
     return parts, missing
 
 
-def _plan(settings: Settings, trained: "Trained", part: Part) -> _Plan:
+def _plan(settings: Settings, trained: "Trained", part: Part) -> Plan:
     """Return how to read a part: from what is cached for all of its drivers, the nearest to the map first."""
     from distracted_pipeline.features.taps import PIXELS, TapStore
 
@@ -290,66 +253,7 @@ def _plan(settings: Settings, trained: "Trained", part: Part) -> _Plan:
     tap = next(cached, None)
     everything = tap == "last_block" or PIXELS not in net.map_inputs
     averaged = np.arange(len(part.img)) if everything else few_each(part, SAMPLE)
-    return _Plan(tap, averaged, everything)
-
-
-def _explain(
-    settings: Settings,
-    trained: "Trained",
-    plan: _Plan,
-    part: Part,
-    rows: list[int],
-    shown: set[int],
-    options: RunOptions,
-) -> Iterator[_Explained]:
-    """Yield what is known of each of `rows`, driver by driver; of those in `shown` also the mask branch's CAMs."""
-    import torch
-
-    from distracted_pipeline.explanation.gradcam import contributions, explained, mask_cams
-
-    net = trained.net
-    where = next(net.parameters()).device
-    read = _reader(settings, trained, plan.tap)
-    size = options.batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
-    rows = sorted(rows, key=lambda row: (part.subject[row], row))  # caches lie by driver
-    progress = Progress(len(rows), f"images of fold {part.fold}", options.log)
-    for start in range(0, len(rows), size):
-        now = rows[start : start + size]
-        batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
-        targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
-        maps, logits = explained(net, batch, targets)
-        both = contributions(net, batch, logits)
-        of_masks: dict[int, np.ndarray] = {}
-        if both is not None and (wanted := [at for at, row in enumerate(now) if row in shown]):
-            few = mask_cams(net, {name: values[wanted] for name, values in batch.items()}, targets[wanted])
-            assert few is not None  # as `both`, a network with two branches has them
-            of_masks = dict(zip(wanted, few.float().cpu().numpy(), strict=True))
-        arrays = maps.float().cpu().numpy(), None if both is None else both.double().cpu().numpy()
-        for at, row in enumerate(now):
-            yield _Explained(row, arrays[0][at], None if arrays[1] is None else arrays[1][at], of_masks.get(at))
-        progress.advance(len(now))
-
-
-def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable[[list[str]], "dict[str, Tensor]"]:
-    """Return what reads a batch of images: the network's `map_inputs`, `tap` in the place of pixels."""
-    import torch
-
-    from distracted_pipeline.features.taps import PIXELS, TapStore
-    from distracted_pipeline.training.inputs import load_inputs
-    from distracted_pipeline.variants.backbones import load_preprocessing
-
-    model_name = trained.config.model_name
-    names = tuple(name for name in trained.net.map_inputs if not (tap and name == PIXELS))
-    store = TapStore(settings, model_name)
-
-    def read(imgs: list[str]) -> "dict[str, Tensor]":
-        batch = load_inputs(settings, names, imgs, model_name=model_name)
-        if tap:
-            values = torch.from_numpy(store.load([tap], imgs)[tap])
-            batch[tap] = load_preprocessing(settings, model_name).normalise(values) if tap == PIXELS else values.float()
-        return batch
-
-    return read
+    return Plan(tap, averaged, everything)
 
 
 def _in_words(parts: Sequence[Part], everything: bool, averaged: int, empty: int) -> str:

@@ -35,7 +35,7 @@ def choose(parts: list[Part], per_class: int, class_ids: Sequence[str]) -> list[
             for i, part in enumerate(parts):
                 wanted = (part.true == c) & ((part.predicted == c) == (kind == "correct"))
                 for row in np.flatnonzero(wanted):
-                    surest_first = (-float(part.probabilities[row].max()), str(part.img[row]), i, int(row))
+                    surest_first = (-float(part.mean[row].max()), str(part.img[row]), i, int(row))
                     by_driver.setdefault(str(part.subject[row]), []).append(surest_first)
             chosen |= dict.fromkeys(_spread(by_driver, per_class), kind)
     return [(i, row, kind) for (i, row), kind in chosen.items()]

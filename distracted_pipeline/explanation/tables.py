@@ -17,7 +17,7 @@ class CamRow:
         subject: Its driver.
         true: Position of its class.
         predicted: Position of the class it was taken for.
-        fold: Whose network.
+        fold: Whose networks: the map is the mean over the fold's trainings.
         target: The class that the map speaks for: `predicted` or `true`.
         kind: `correct` or `confused`.
         all_zero: Whether nothing speaks for the class.

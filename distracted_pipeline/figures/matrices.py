@@ -74,7 +74,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str) -> Marku
     """Return a confusion matrix: rows are true classes and sum to 1 where the class occurs.
 
     Args:
-        matrix: Counts, int [class, class], true by predicted.
+        matrix: Counts [class, class], true by predicted.
         labels: Of the classes, `c3 texting - left`; columns and narrow screens show the first word only.
         title: What the figure shows.
     """
@@ -92,9 +92,9 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str) -> Marku
         x = (k + 0.5) * size
         upright = {"x": x, "y": top - 10, "text_anchor": "middle"}
         parts.append(_slanted(short[k], x - 4, top - 8) if slanted else element("text", short[k], **upright))
-        parts.append(element("text", f"n = {totals[k]:,}", x=width + 10, y=middle, class_="quiet"))
+        parts.append(element("text", f"n = {totals[k]:,.0f}", x=width + 10, y=middle, class_="quiet"))
         for j in range(count):
-            said = f"{matrix[k, j]:,} of {totals[k]:,} images of {label} were called {labels[j]}"
+            said = f"{matrix[k, j]:,.0f} of {totals[k]:,.0f} images of {label} were called {labels[j]}"
             share = matrix[k, j] / totals[k] if totals[k] else None
             parts.append(_confusion_cell(share, k == j, said, j * size, top + k * size, size))
     return _sheet(rows, drawing(width + 84, top + count * size + 4, title, parts, "confusion"))

@@ -44,7 +44,7 @@ from distracted_pipeline.reports.verdict import leaderboard_markdown, verdict_li
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 
-CODE_VERSION: Final = "2"
+CODE_VERSION: Final = "3"
 """Part of every report's inputs: raise it when the same files would give other pages, and no template changed."""
 
 PAGE_BUDGET = 2_000_000
@@ -135,7 +135,7 @@ def report_inputs(settings: Settings) -> str:
     """
     catalogue = load_catalogue(settings)
     cams = sorted(gradcam_folder(settings, "").glob(f"*/{ROWS_FILE}"))
-    records = sorted(settings.models.glob("*/*/config.json"))
+    records = sorted(settings.models.glob("*/*/*/config.json"))
     models = [model_shown(name) for name in (settings.backbone, settings.segmenter)]
     return fingerprint(
         CODE_VERSION,

@@ -15,12 +15,12 @@ def recall_by_driver(report: ReportData, variant: str, k: int) -> list[tuple[str
 def change_by_driver(report: ReportData, variant: str, k: int) -> list[tuple[str, float]]:
     """Return what a variant changed in the recall of one class, for every driver that both predict.
 
-    Nothing for the baseline, and for a variant without predictions in the main scope.
+    Nothing for what is compared with nothing, and for a variant without predictions in the main scope.
     """
-    known = report.main.confusion
-    if variant == report.baseline or variant not in known or report.baseline not in known:
+    known, reference = report.main.confusion, report.reference(variant)
+    if reference is None or variant not in known or reference not in known:
         return []
-    before = dict(recall_by_driver(report, report.baseline, k))
+    before = dict(recall_by_driver(report, reference, k))
     return [
         (driver, after - before[driver]) for driver, after in recall_by_driver(report, variant, k) if driver in before
     ]

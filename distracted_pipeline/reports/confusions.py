@@ -19,7 +19,7 @@ def confused(matrix: np.ndarray, k: int) -> tuple[list[Share], list[Share]]:
     """Return what images of class k are called (share of them), and whose images are called k (share of theirs).
 
     Args:
-        matrix: Counts, int [true, predicted].
+        matrix: Counts, averaged over trainings, [true, predicted].
         k: Position of the class.
 
     Returns:
@@ -28,8 +28,8 @@ def confused(matrix: np.ndarray, k: int) -> tuple[list[Share], list[Share]]:
     totals = matrix.sum(1)
 
     def commonest(counts: np.ndarray, of: np.ndarray) -> list[Share]:
-        order = sorted((j for j in range(len(counts)) if j != k and counts[j]), key=lambda j: (-counts[j], j))
-        return [(j, float(counts[j] / of[j]), int(counts[j])) for j in order[:COMMONEST]]
+        order = sorted((j for j in range(len(counts)) if j != k and counts[j] >= 0.5), key=lambda j: (-counts[j], j))
+        return [(j, float(counts[j] / of[j]), round(counts[j])) for j in order[:COMMONEST]]
 
     return commonest(matrix[k], np.full(len(matrix), totals[k])), commonest(matrix[:, k], totals)
 

@@ -45,7 +45,7 @@ class Pictures:
         frames: By image.
         masks: By image; images without a cached mask are not in it.
         cams: By variant, image and target.
-        changes: By variant and image: where the variant looks more, and where less, than the baseline does.
+        changes: By variant and image: where the variant looks more, and where less, than its reference does.
         means: By variant and class.
         no_masks: Why there are no masks at all, empty where there are.
     """
@@ -106,7 +106,7 @@ def draw_pictures(
                 heated = heat(small, cam.values)
                 place = f"pictures/{slug(cam.variant)}/{name}.{slug(cam.row.target)}.jpg"
                 pictures.cams[cam.variant, image.img, cam.row.target] = _save(heated, site, place)
-            changes = _changes(report.baseline, own)
+            changes = _changes(report, own)
             largest = max((float(np.abs(change).max()) for change in changes.values()), default=0.0)
             for variant, change in changes.items():
                 tinted = diverge(small, change, largest)
@@ -164,13 +164,11 @@ def _draw_means(report: ReportData, average: _Average, site: Path, pictures: Pic
                 pictures.means[variant, k] = _save(heat(frame, mean), site, place)
 
 
-def _changes(baseline: str, cams: Sequence[_Cam]) -> dict[str, np.ndarray]:
-    """Return by variant what changes on an image's true class against the baseline, where both have a CAM of it."""
+def _changes(report: ReportData, cams: Sequence[_Cam]) -> dict[str, np.ndarray]:
+    """Return by variant what changes on an image's true class against its reference, where both have a CAM of it."""
     maps = {name: _for_true_class(name, cams) for name in dict.fromkeys(cam.variant for cam in cams)}
-    reference = maps.pop(baseline, None)
-    if reference is None:
-        return {}
-    return {name: delta_cam(values, reference) for name, values in maps.items() if values is not None}
+    pairs = ((name, values, maps.get(report.reference(name) or "")) for name, values in maps.items())
+    return {name: delta_cam(own, before) for name, own, before in pairs if own is not None and before is not None}
 
 
 def _for_true_class(variant: str, cams: Sequence[_Cam]) -> np.ndarray | None:

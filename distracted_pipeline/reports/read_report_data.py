@@ -13,7 +13,8 @@ import numpy as np
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE
+from distracted_pipeline.evaluation.checkpoint_facts import replicates
+from distracted_pipeline.evaluation.comparison import NO_CLAIM
 from distracted_pipeline.evaluation.confusion import Confusion
 from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
@@ -90,7 +91,7 @@ def _scopes(settings: Settings, confusion: Confusion) -> dict[str, ScopeScores]:
             confusion={key: confusion.of(key, name) for key in variants[name]},
             reliability={key: sorted(rows, key=lambda row: row.low) for key, rows in bins.get(name, {}).items()},
             moves={key: {(row.true, row.predicted): row for row in rows} for key, rows in moves.get(name, {}).items()},
-            cells=sum(row.verdict not in (BASELINE, ABSENT) for rows in classes[name].values() for row in rows),
+            cells=sum(row.verdict not in NO_CLAIM for rows in classes[name].values() for row in rows),
             questions=sum(_asked_together(row) for rows in classes[name].values() for row in rows),
             means=sum(row.macro_p_holm is not None for rows in variants[name].values() for row in rows),
         )
@@ -141,7 +142,7 @@ def _probabilities(settings: Settings, variants: list[str], scope: str, imgs: li
     for v, variant in enumerate(variants):
         for part in found.of(variant, scope):
             rows = part.rows(scope)
-            values[v, [place[img] for img in part.img[rows]]] = part.probabilities[rows]
+            values[v, [place[img] for img in part.img[rows]]] = part.mean[rows]
     return Probabilities(variants, values)
 
 
@@ -159,9 +160,14 @@ def _cams(settings: Settings, variant: str) -> Cams | None:
         return Cams(rows, maps, arrays["class_means"], (arrays["counts"] > 0).sum(0), lifts)
 
 
-def _runs(settings: Settings, variant: str) -> dict[str, dict[str, Any]]:
-    paths = {fold: fold_path(settings.models / variant, fold) / "config.json" for fold in FOLDS}
-    return {fold: _json(path) for fold, path in paths.items() if path.is_file()}
+def _runs(settings: Settings, variant: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what the trainings of each fold wrote, in their order; folds without any are left out."""
+    found = {}
+    for fold in FOLDS:
+        folder = fold_path(settings.models / variant, fold)
+        paths = [folder / str(replicate) / "config.json" for replicate in range(replicates(settings, variant, fold))]
+        found[fold] = [_json(path) for path in paths if path.is_file()]
+    return {fold: runs for fold, runs in found.items() if runs}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distracted_pipeline.dataset import Dataset
-from distracted_pipeline.evaluation.comparison import sentence
+from distracted_pipeline.evaluation.comparison import NO_CLAIM, sentence
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
 from distracted_pipeline.explanation.tables import CamRow, Lift
 from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.recipe_diff import in_words, recipe_diff
 
 T = TypeVar("T")
 
@@ -29,10 +30,10 @@ class ScopeScores:
         name: Of the scope, as in `scopes.SCOPES`.
         classes: By variant, one per class in the data set's order.
         variants: By variant; only those with predictions.
-        confusion: By variant, int64 [driver, true, predicted].
+        confusion: By variant, averaged over its trainings, float [driver, true, predicted].
         reliability: By variant, bins of rising confidence; empty where the evaluation has none.
         moves: By variant, then true and predicted class; likewise.
-        cells: Classes of variants that the report compares with the baseline.
+        cells: Classes of variants that the report compares with another variant.
         questions: Those of them that are tested: what p and verdict of each are corrected for; 0 where the tables do
             not say it.
         means: Variants whose macro recall is tested: what p of each is corrected for.
@@ -55,7 +56,8 @@ class ScopeScores:
 
     def verdict(self, variant: str) -> str:
         """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
-        return sentence([score.verdict for score in self.classes[variant]], self.cells)
+        scores = self.classes[variant]
+        return sentence([score.verdict for score in scores], [score.obstacle for score in scores], self.cells)
 
     def only(self, names: Collection[str]) -> "ScopeScores":
         """Return the same, for some of the variants; what was tested among all of them stays as it was."""
@@ -101,7 +103,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Predictions of the main scope, float32 [variant, image, class], NaN where a variant has none."""
+    """Predictions of the main scope, averaged over trainings, float32 [variant, image, class]; NaN where none is."""
 
     variants: list[str]
     probabilities: np.ndarray
@@ -125,7 +127,7 @@ class ReportData:
         images: Labelled images by name, in manifest order.
         predictions: Of the main scope.
         cams: By variant; variants without Grad-CAMs are not in it.
-        runs: What training wrote, by variant and fold.
+        runs: What each training wrote, by variant and fold, in the trainings' order.
         unlabelled: Usable images without a label.
         unusable: Images that were found damaged.
         missing: Sentences that say what is not in the evaluation, and why.
@@ -139,7 +141,7 @@ class ReportData:
     images: dict[str, Image]
     predictions: Probabilities
     cams: dict[str, Cams]
-    runs: dict[str, dict[str, dict[str, Any]]]
+    runs: dict[str, dict[str, list[dict[str, Any]]]]
     unlabelled: int
     unusable: int
     missing: list[str]
@@ -161,8 +163,27 @@ class ReportData:
 
     @property
     def baseline(self) -> str:
-        """The variant that every other one is compared with."""
+        """The variant that those without a control of their own are compared with."""
         return self.settings.baseline
+
+    def reference(self, variant: str) -> str | None:
+        """Return what a variant is compared with in the main scope; None for what claims nothing."""
+        scores = self.main.classes.get(variant, [])
+        if variant == self.baseline or (scores and all(score.verdict in NO_CLAIM for score in scores)):
+            return None
+        return (scores[0].baseline if scores else "") or self.baseline
+
+    def reference_recalls(self, variant: str) -> list[float | None]:
+        """Return the recall by class of what a variant is compared with; its own for what claims nothing."""
+        known = self.main.classes.get(self.reference(variant) or variant)
+        return [score.recall for score in known] if known else [None] * len(self.classes)
+
+    def also_differs(self, variant: str) -> str:
+        """Return what else differs between a variant's recipe and its reference's, in words; empty if not known."""
+        reference = self.reference(variant)
+        if reference not in self.catalogue or variant not in self.catalogue:
+            return ""
+        return in_words(recipe_diff(self.catalogue[reference], self.catalogue[variant]))
 
     @property
     def absent(self) -> list[str]:

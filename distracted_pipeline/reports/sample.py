@@ -42,7 +42,10 @@ def write_sample(settings: Settings, folder: Path, log: Log = print) -> int:
     report = read_report_data(settings).only(VARIANTS)
     # A reader of the sample runs neither Dagster nor MLflow: no links to them.
     nowhere = {"mlflow_run_id": "", "dagster_run_id": ""}
-    runs = {name: {fold: run | nowhere for fold, run in folds.items()} for name, folds in report.runs.items()}
+    runs = {
+        name: {fold: [run | nowhere for run in each] for fold, each in folds.items()}
+        for name, folds in report.runs.items()
+    }
     with temporary_site(folder.parent, folder.name) as part:
         _, pages = write_site(replace(report, runs=runs), part, "sample", most=IMAGES, width=WIDTH, log=log)
         size = within_budget(part)

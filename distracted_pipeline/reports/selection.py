@@ -31,11 +31,11 @@ MOST = 900
 
 @dataclass(frozen=True)
 class Flips:
-    """What a variant changed against the baseline on the images that both predict.
+    """What a variant changed against its reference on the images that both predict.
 
     Attributes:
         gained: Images by class that only the variant gets right, int [class].
-        lost: Images by class that only the baseline gets right, int [class].
+        lost: Images by class that only the reference gets right, int [class].
         shown_gained: A few of the former, spread over classes and drivers.
         shown_lost: A few of the latter.
         common: Images that both predict.
@@ -114,13 +114,14 @@ def select(report: ReportData, most: int = MOST) -> Selection:
 
 def _flips(report: ReportData, images: Sequence[Image], true: np.ndarray, predicted: np.ndarray) -> dict[str, Flips]:
     names = report.predictions.variants
-    if report.baseline not in names:
-        return {}
-    base = predicted[names.index(report.baseline)]
     result = {}
     for v, name in enumerate(names):
+        reference = report.reference(name)
+        if reference not in names:
+            continue
+        base = predicted[names.index(reference)]
         both = (base >= 0) & (predicted[v] >= 0)
-        if name == report.baseline or not both.any():
+        if not both.any():
             continue
         gained = both & (base != true) & (predicted[v] == true)
         lost = both & (base == true) & (predicted[v] != true)

@@ -7,7 +7,17 @@ Pure functions of the report's data; they return values and words, never markup.
 from typing import Final
 
 from distracted_pipeline.dataset import STATE_FARM
-from distracted_pipeline.evaluation.comparison import ABSENT, BASELINE, IMPROVED, NOT_TESTABLE, UNDETERMINED, WORSENED
+from distracted_pipeline.evaluation.comparison import (
+    ABSENT,
+    BASELINE,
+    CONTROL,
+    IMPROVED,
+    NO_CLAIM,
+    NOT_COMPARED,
+    NOT_TESTABLE,
+    UNDETERMINED,
+    WORSENED,
+)
 from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 from distracted_pipeline.figures import formats
 from distracted_pipeline.figures.dot_plots import Kind
@@ -22,6 +32,7 @@ MARKS: Final = {
     UNDETERMINED: "○",
     NOT_TESTABLE: "?",
     BASELINE: "■",
+    CONTROL: "□",
     ABSENT: formats.NONE,
 }
 """The sign of each verdict, so that no verdict is told by colour alone."""
@@ -40,20 +51,25 @@ def kind(verdict: str) -> Kind:
 
 
 def why_not_comparable(report: ReportData) -> str:
-    """Return why nothing is compared with the baseline, empty where it is."""
+    """Return why nothing is compared, empty where something is."""
+    if compared(report):
+        return ""
     baseline = report.title(report.baseline)
     if report.baseline not in report.main.variants:
         return f"the baseline, {baseline}, has no {report.main.words} yet."
-    if len(report.main.variants) < 2:
-        return f"only the baseline, {baseline}, has {report.main.words} so far."
-    return ""
+    return f"only the baseline, {baseline}, has {report.main.words} so far."
 
 
 def compared(report: ReportData) -> list[str]:
-    """Return the variants that are compared with the baseline, in catalogue order."""
-    if why_not_comparable(report):
-        return []
-    return [name for name in report.variants if name in report.main.variants and name != report.baseline]
+    """Return the variants that were compared with another one, in catalogue order."""
+    known = report.main.classes
+    return [
+        name
+        for name in report.variants
+        if name in known
+        and report.reference(name) is not None
+        and any(score.obstacle != NOT_COMPARED for score in known[name])
+    ]
 
 
 def headline(report: ReportData) -> str | None:
@@ -76,7 +92,8 @@ def verdict_line(report: ReportData) -> str:
     if best is None:
         return f"Nothing can be compared yet: {why_not_comparable(report)}"
     without = lacking(report.main.variants[best])
-    return f"{report.title(best)}{without}, compared with {report.title(report.baseline)}: {report.main.verdict(best)}."
+    reference = report.title(report.reference(best) or report.baseline)
+    return f"{report.title(best)}{without}, compared with {reference}: {report.main.verdict(best)}."
 
 
 def lacking(score: VariantScore) -> str:
@@ -108,19 +125,18 @@ def leaderboard_markdown(report: ReportData) -> str:
 
 
 def tally(report: ReportData, variant: str) -> list[tuple[str, int]]:
-    """Return how many classes have each verdict, empty for the baseline: improved, worsened and undetermined always."""
+    """Return how many classes have each verdict, empty where nothing is tested: the first three words always."""
     verdicts = [score.verdict for score in report.main.classes[variant]]
-    if variant == report.baseline or set(verdicts) <= {NOT_TESTABLE, ABSENT}:
+    if set(verdicts) <= {NOT_TESTABLE, *NO_CLAIM}:
         return []
     always = (IMPROVED, WORSENED, UNDETERMINED)
     return [(word, verdicts.count(word)) for word in (*always, NOT_TESTABLE, ABSENT) if word in (*always, *verdicts)]
 
 
 def class_rows(report: ReportData, k: int) -> list[tuple[ClassScore, float | None]]:
-    """Return the score of every variant on one class, each with the baseline's recall."""
+    """Return the score of every variant on one class, each with the recall of what it is compared with."""
     classes = report.main.classes
-    reference = classes[report.baseline][k].recall if report.baseline in classes else None
-    return [(classes[name][k], reference) for name in report.variants if name in classes]
+    return [(classes[name][k], report.reference_recalls(name)[k]) for name in report.variants if name in classes]
 
 
 def original_rows(report: ReportData) -> list[tuple[str, VariantScore | None, VariantScore | None]]:
@@ -132,8 +148,8 @@ def original_rows(report: ReportData) -> list[tuple[str, VariantScore | None, Va
 def undecidable(report: ReportData, scope: str) -> bool:
     """Tell whether a scope has too few drivers to decide any class of any variant."""
     known = report.scopes[scope].classes if scope in report.scopes else {}
-    verdicts = {score.verdict for name, scores in known.items() if name != report.baseline for score in scores}
-    return NOT_TESTABLE in verdicts and verdicts <= {NOT_TESTABLE, ABSENT}
+    verdicts = {score.verdict for scores in known.values() for score in scores}
+    return NOT_TESTABLE in verdicts and verdicts <= {NOT_TESTABLE, *NO_CLAIM}
 
 
 def of_original_project(report: ReportData) -> bool:

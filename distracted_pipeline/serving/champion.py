@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distracted_pipeline.advice import RUN, materialize_fold
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import model_fingerprint
+from distracted_pipeline.evaluation.checkpoint_facts import model_facts, replicates
 from distracted_pipeline.evaluation.table_schemas import VariantScore
 from distracted_pipeline.evaluation.tables import VARIANTS_FILE, tables_current
 from distracted_pipeline.evaluation.tables_io import read_rows
@@ -34,7 +34,7 @@ ALIAS = "champion"
 URI = f"models:/{MODEL}@{ALIAS}"
 FILE = "champion.json"
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 """Raise it when the same tables and models would crown another champion, or register it otherwise."""
 
 _ARTIFACTS = "champion"
@@ -49,7 +49,7 @@ class Champion:
 
     Attributes:
         variant: Its name.
-        fold: Whose weights: `original` where that is trained.
+        fold: Whose weights: `original` where that is trained; of its first training, not chosen among them.
         scope: Where it was best: `oof`, or `dev` where no variant has predicted all folds.
         macro_recall: There, on the drivers that all variants in question have predicted.
         flattery: By how much that is expected to lie above what the variant reaches on other drivers, because it was
@@ -142,19 +142,19 @@ def best_variant(settings: Settings) -> Champion | None:
         if known:
             recall, best = max(known, key=lambda pair: (pair[0], -(pair[1].trainable_parameters or 0)))
             fold = usable_fold(settings, best.variant)
-            made_by = model_fingerprint(settings, best.variant, fold)
+            made_by = str(model_facts(settings, best.variant, fold)["fingerprint"])
             flattery = None if best.flattery is None else round(best.flattery, 4)
             return Champion(best.variant, fold, scope, recall, made_by, flattery)
     return None
 
 
 def usable_fold(settings: Settings, variant: str) -> str:
-    """Return whose weights stand for a variant: the original fold's where it is trained, else the first there is.
+    """Return the fold whose weights stand for a variant: the original one where it is trained, else the first there is.
 
     Raises:
         DistractedError: The variant is trained on no fold.
     """
-    trained = next((fold for fold in FOLDS if model_fingerprint(settings, variant, fold)), None)
+    trained = next((fold for fold in FOLDS if "fingerprint" in model_facts(settings, variant, fold)), None)
     if trained is None:
         raise DistractedError(
             f"there is no trained model of {variant} in {settings.models / variant} that this version can read. "
@@ -210,12 +210,13 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
     from distracted_pipeline.serving.export import classifier_of, save_classifier
     from distracted_pipeline.training.checkpoint import load_trained
 
-    trained = load_trained(settings, best.variant, best.fold, "cpu")
+    trained = load_trained(settings, best.variant, best.fold, "cpu")  # the first training
     module = classifier_of(settings, trained)
     kept = ("variant", "fingerprint", "train_subjects", "validation_subjects", "masks_fingerprint")
     about: dict[str, Any] = {
         **{key: trained.meta[key] for key in kept},
         "fold": best.fold,
+        "trainings": replicates(settings, best.variant, best.fold),
         "inputs": list(module.inputs),
         "size": list(module.size or ()),
     }
@@ -240,6 +241,13 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
     return str(version.version)
 
 
+def one_of(trainings: int) -> str:
+    """Return which of a variant's trainings on a fold stands for it, in words."""
+    if trainings < 2:
+        return "The only training on that fold"
+    return f"The first of {trainings} trainings on that fold, which differ by luck alone; not chosen among them"
+
+
 def _description(best: Champion, about: dict[str, Any], dataset: Dataset) -> str:
     from distracted_pipeline.serving.export import GRID
 
@@ -255,6 +263,7 @@ def _description(best: Champion, about: dict[str, Any], dataset: Dataset) -> str
     inputs = "; ".join(reads[name] for name in about["inputs"])
     return (
         f"{best.variant}, trained on {', '.join(about['train_subjects'])}; of all variants the best: {best.score()}. "
+        f"{one_of(about['trainings'])}. "
         f"Reads {inputs}. Returns the probabilities of "
         f"{listing(list(dataset.class_ids))}, float32 [B, {classes}]. Any batch size; runs on the CPU."
     )

@@ -1,6 +1,7 @@
 """Predictions for anybody's frames: files in, probabilities out, as `distracted predict` prints them.
 
-Belongs here: which files, which model, what a reader must know about the outcome. Predicting the held-out drivers
+Belongs here: which files, which model, what a reader must know about the outcome. One network answers, the first of a
+variant's trainings, as the champion is one: averaging them would cost as many passes. Predicting the held-out drivers
 of a fold, which is what evaluation counts, is `evaluation.predict`.
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.features.taps import PIXELS
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.images.manifest import labelled, read_manifest
@@ -130,7 +132,7 @@ def predict_files(
 
 
 def load_variant(settings: Settings, variant: str, fold: str | None, device: str) -> Model:
-    """Return a trained variant, the original fold's unless another is named.
+    """Return the first training of a variant, on the original fold unless another is named.
 
     Raises:
         DistractedError: There is no such variant, or it is not trained.
@@ -141,7 +143,10 @@ def load_variant(settings: Settings, variant: str, fold: str | None, device: str
     trained = load_trained(settings, variant, used, device)
     module = classifier_of(settings, trained)
     why = "as asked" if fold else "the original split" if used == ORIGINAL_FOLD else "the first that is trained"
-    chosen = f"{variant}, fold {used} ({why}), trained on {len(trained.meta['train_subjects'])} drivers"
+    of = max(1, replicates(settings, variant, used))
+    chosen = (
+        f"{variant}, fold {used} ({why}), training 1 of {of}, trained on {len(trained.meta['train_subjects'])} drivers"
+    )
     return Model(module, module.inputs, module.size or (), next(module.net.parameters()).device, trained.meta, chosen)
 
 

@@ -1,6 +1,7 @@
-"""Kaggle's submission: probabilities of the unlabelled test images, from the model of the original fold.
+"""Kaggle's submission: probabilities of the unlabelled test images, from the models of the original fold.
 
-Test images pass through the whole network once, shard by shard, without a feature cache: nobody reads them twice.
+Probabilities are averaged over the trainings of that fold. Test images pass through the whole networks once, shard by
+shard, without a feature cache: nobody reads them twice.
 """
 
 import csv
@@ -16,6 +17,7 @@ import torch
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.images.problems import OK
@@ -55,7 +57,7 @@ def write_submission(settings: Settings, variant: str, options: RunOptions = Run
 
     Raises:
         DistractedError: There are no test images, they are not those of Kaggle's sample, or the variant is not
-            trained on the original fold.
+            trained on the original fold as often as it should be.
     """
     header = submission_header(settings.dataset.class_ids)
     table = read_manifest(settings)
@@ -74,7 +76,9 @@ def write_submission(settings: Settings, variant: str, options: RunOptions = Run
         bad = tests.filter(pc.not_equal(tests["status"], OK))["img"][0].as_py()
         options.log(f"{tests.num_rows - usable.num_rows:,} test images cannot be used and are left out, {bad} first")
     device = options.device_name()
-    trained = load_trained(settings, variant, ORIGINAL_FOLD, device)
+    trainings = range(max(1, replicates(settings, variant, ORIGINAL_FOLD)))
+    trained = [load_trained(settings, variant, ORIGINAL_FOLD, device, replicate) for replicate in trainings]
+    options.log(f"{variant}: probabilities are the mean over {len(trained)} trainings on the original fold")
     probabilities = clipped(_predict(settings, trained, imgs, replace(options, device=device)))
     path = settings.submissions / f"{variant}.csv"
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
@@ -133,15 +137,17 @@ def _in_order_of(sample: list[str], imgs: list[str], path: Path) -> list[str]:
     )
 
 
-def _predict(settings: Settings, trained: Trained, imgs: list[str], options: RunOptions) -> np.ndarray:
+def _predict(settings: Settings, trained: Sequence[Trained], imgs: list[str], options: RunOptions) -> np.ndarray:
+    """Return the probabilities of some images, [N, class], averaged over trainings of one variant."""
     chosen, size = resolve_device(options.device_name()), options.batch_size or _BATCH
     progress = Progress(len(imgs), "test images", options.log)
     parts = []
     with torch.inference_mode():
         for first in range(0, len(imgs), size):
             names = imgs[first : first + size]
-            batch = load_inputs(settings, trained.net.map_inputs, names, model_name=trained.config.model_name)
-            logits = trained.net.forward_from_images({name: value.to(chosen) for name, value in batch.items()})
-            parts.append(logits.double().softmax(1).cpu().numpy())
+            batch = load_inputs(settings, trained[0].net.map_inputs, names, model_name=trained[0].config.model_name)
+            inputs = {name: value.to(chosen) for name, value in batch.items()}
+            each = [one.net.forward_from_images(inputs).double().softmax(1) for one in trained]
+            parts.append(torch.stack(each).mean(0).cpu().numpy())
             progress.advance(len(names))
     return np.concatenate(parts)

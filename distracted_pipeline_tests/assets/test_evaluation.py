@@ -45,7 +45,7 @@ def test_class_accuracy_shows_recalls_a_table_and_a_picture(root: Settings) -> N
     assert [metadata[f"recall_c{c}"].value for c in range(10)] == [1.0] * 10
     assert metadata["scope"].value == "oof: out-of-fold predictions over all drivers"
     assert "| masks_fused | 1.00 |" in metadata["recall_by_class"].md_str
-    assert "masks_fused: 1 of 10 classes improved, 0 worsened" in metadata["against_the_baseline"].md_str
+    assert "masks_fused: 1 of 10 classes improved, 0 worsened" in metadata["against_the_reference"].md_str
     assert metadata["picture"].md_str.startswith("![Recall minus the baseline")
     assert "fine_tune: no predictions yet" in metadata["missing"].md_str
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}

@@ -13,7 +13,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.comparison_tables import as_markdown, by_driver, compare, confusions, read_compared
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+from distracted_pipeline_tests.evaluation.fakes import DRIVERS, make_root, predict
 
 
 @pytest.fixture
@@ -26,12 +26,14 @@ def silent(_line: str) -> None:
 
 
 def test_comparing_two_variants_takes_the_first_as_reference(root: Settings) -> None:
-    predict(root, "base", wrong={2: 0})
+    predict(root, "base", wrong={2: 0}, drivers=DRIVERS[1:])
     predict(root, "other", wrong={5: 6})
     class_accuracy(root, log=silent)
     forth, back = compare(root, "base", "other"), compare(root, "other", "base")
-    assert forth.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [0, 1, 1, "improved"]
-    assert back.loc[2, ["recall_a", "recall_b", "delta", "verdict"]].tolist() == [1, 0, -1, "worsened"]
+    columns = ["recall_a", "recall_b", "delta", "verdict"]
+    assert forth.loc[2, columns].tolist() == pytest.approx([1 / 12, 1, 11 / 12, "improved"])
+    assert back.loc[2, columns].tolist() == pytest.approx([1, 1 / 12, -11 / 12, "worsened"])
+    assert forth.loc[5, [*columns, "p"]].tolist() == [1, 0, -1, "undetermined", 1], "nothing varied, nothing is decided"
     assert forth["p"].tolist() == back["p"].tolist()
     assert forth.loc[3, "name"] == "texting - left"
     with pytest.raises(DistractedError, match="variant 'nope' has no oof predictions.*base, other"):
@@ -67,8 +69,8 @@ def test_without_out_of_fold_predictions_the_original_split_is_compared(root: Se
 @pytest.fixture
 def asked(root: Settings, monkeypatch: pytest.MonkeyPatch):
     """Return what runs `distracted compare base other`; `other` mends c2, breaks c7 and lacks fold 4."""
-    predict(root, "base", wrong={2: 0})
-    predict(root, "other", ["original", "0", "1", "2", "3"], wrong={7: 8})
+    predict(root, "base", wrong={2: 0}, drivers=DRIVERS[1:])
+    predict(root, "other", ["original", "0", "1", "2", "3"], wrong={7: 8}, drivers=DRIVERS[1:])
     class_accuracy(root, log=silent)
     monkeypatch.setenv("DISTRACTED_DATA", str(root.data))
     monkeypatch.setenv("DISTRACTED_VARIANTS", str(root.variants_file))
@@ -87,9 +89,11 @@ def test_the_table_says_what_changed_what_it_rests_on_and_what_is_missing(asked)
     lines = asked().stdout.splitlines()
     assert lines[0] == "other against base: 1 of 10 classes improved, 1 worsened, 8 undetermined"
     assert lines[1].endswith("on 10 drivers, 300 images")
-    assert lines[2] == "counted on out-of-fold predictions over all drivers"
+    assert lines[2] == "counted on out-of-fold predictions over all drivers; trainings of each fold: 3 and 3"
     (two,) = (line for line in lines if line.startswith("c2 talking on the phone - right"))
-    assert two.split()[-7:-2] == ["30", "0.00", "1.00", "+1.00", "-"]  # all drivers changed alike: no interval
+    assert two.split()[-9:-5] == ["30", "0.10", "1.00", "+0.90"]
+    assert two.split()[-5:-2] == ["+0.66", "to", "+1.00"]
+    assert "nothing else differs" in lines
     assert two.endswith("improved")
     assert any(line.startswith("c7 reaching behind") and line.endswith("worsened") for line in lines)
     assert "A = base, B = other" in asked().stdout
@@ -109,11 +113,11 @@ def test_data_formats_hold_every_digit_and_nothing_else(asked) -> None:
     result = asked("--format", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["verdict"] for row in rows].count("improved") == 1
-    assert rows[2]["delta_f1"] == "1.0"
+    assert float(rows[2]["delta_f1"]) == pytest.approx(1 - 6 / 33)
     assert "missing: other: no predictions for fold 4" in result.stderr
     records = json.loads(asked("--format", "json", "--show", "classes").stdout)
-    assert records[2]["delta"] == 1
-    assert records[2]["delta_low"] is None  # every driver changed alike: no spread to take an interval from
+    assert records[2]["delta"] == pytest.approx(0.9)
+    assert records[3]["delta_low"] is None  # nothing varied: there is nothing to take an interval from
     assert len(json.loads(asked("--format", "json", "--show", "drivers").stdout)) == 100
 
 

@@ -17,7 +17,7 @@ from distracted_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import held_out, make_root, predict, right, table
+from distracted_pipeline_tests.evaluation.fakes import held_out, make_root, predict, right, table, trainings
 
 
 @pytest.fixture
@@ -42,7 +42,61 @@ def test_what_was_written_is_read_back_in_manifest_order(root: Settings) -> None
     assert part.img.tolist() == images["img"].to_pylist()
     assert (part.predicted == part.true).all()
     assert part.probabilities.dtype == np.float32
-    assert part.probabilities.max(1) == pytest.approx(0.91)
+    assert part.probabilities.shape == (1, 60, 10)
+    assert part.mean.max(1) == pytest.approx(0.91)
+
+
+def test_trainings_are_read_one_by_one_whatever_the_order_of_rows(root: Settings) -> None:
+    images = held_out(root, "2")
+    true = right(images)
+    wrong = (true + 1) % 10
+    whole = trainings([table(images, true, sure=0.6), table(images, wrong, sure=0.9), table(images, true, sure=0.7)])
+    write_predictions(root, "base", "2", whole.take(pa.array(np.random.default_rng(0).permutation(whole.num_rows))))
+    assert pq.read_table(predictions_path(root, "base", "2"))["replicate"].to_pylist() == sorted([0, 1, 2] * 60)
+    part = read_predictions(root).parts["base", "2"]
+    assert part.probabilities.shape == (3, 60, 10)
+    assert (part.answers == [part.true, (part.true + 1) % 10, part.true]).all()
+    assert part.mean == pytest.approx(part.probabilities.mean(0))
+    assert (part.predicted == part.true).all()  # .6 + .01 + .7 against .04 + .9 + .03
+
+
+def test_folds_may_differ_in_how_often_they_were_trained(root: Settings) -> None:
+    predict(root, "base", ["0"], replicates=2)
+    predict(root, "base", ["1"], replicates=3)
+    found = read_predictions(root)
+    assert not found.rejected
+    assert [len(found.parts["base", fold].probabilities) for fold in ("0", "1")] == [2, 3]
+
+
+def test_a_file_of_an_earlier_version_holds_one_training(root: Settings) -> None:
+    predict(root, "base", ["0"], replicates=1)
+    path = predictions_path(root, "base", "0")
+    pq.write_table(pq.read_table(path).drop_columns(["replicate"]), path)
+    found = read_predictions(root)
+    assert not found.rejected
+    assert found.parts["base", "0"].probabilities.shape == (1, 90, 10)
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (lambda replicate, at: (replicate, at) != (1, 4), "trainings of different images: 1 are not in all 3 of them"),
+        (lambda replicate, at: replicate != 1, "numbers its trainings 0, 2 instead of from 0 on"),
+        (lambda replicate, at: replicate != 0 or at < 3, "trainings of different images: 87 are not in all 3"),
+    ],
+)
+def test_trainings_that_disagree_on_the_images_disqualify_the_file(root: Settings, keep, said: str) -> None:
+    predict(root, "base")
+    path = predictions_path(root, "base", "0")
+    rows = [keep(*divmod(row, 90)) for row in range(270)]
+    pq.write_table(pq.read_table(path).filter(pa.array(rows)), path)
+    found = read_predictions(root)
+    assert ("base", "0") not in found.parts
+    assert said in found.rejected[0]
+    images = held_out(root, "1")
+    uneven = trainings([table(images, right(images)), table(images, right(images)).slice(1)])
+    with pytest.raises(DistractedError, match="trainings of different images: 1 are .* p001_c0_0.jpg first"):
+        write_predictions(root, "base", "1", uneven)
 
 
 def test_missing_variants_and_folds_are_named(root: Settings) -> None:
@@ -77,7 +131,7 @@ def test_nan_is_refused_when_written_and_left_out_when_read(root: Settings, bad:
     with pytest.raises(DistractedError, match=r"NaN or infinite .* nothing was written"):
         write_predictions(root, "base", "0", good.set_column(6, "p_c3", pa.array(values, pa.float32())))
     assert not predictions_path(root, "base", "0").exists()
-    predict(root, "base")
+    predict(root, "base", replicates=1)
     rewrite(predictions_path(root, "base", "0"), "p_c3", values)
     found = read_predictions(root)
     assert ("base", "0") not in found.parts
@@ -120,7 +174,7 @@ def test_new_unlabelled_images_leave_predictions_valid(root: Settings) -> None:
     ],
 )
 def test_rows_that_do_not_fit_the_manifest_disqualify_the_file(root: Settings, column: str, change, said: str) -> None:
-    predict(root, "base")
+    predict(root, "base", replicates=1)
     path = predictions_path(root, "base", "0")
     rewrite(path, column, change(pq.read_table(path)[column].to_pylist()))
     found = read_predictions(root)
@@ -183,12 +237,12 @@ def test_a_data_set_of_other_classes_has_its_own_columns(tmp_path: Path) -> None
     root = make_root(tmp_path / "data", dataset=toy)
     predict(root, "base", wrong={1: 2})
     columns = pq.read_schema(predictions_path(root, "base", "0")).names
-    assert columns == ["img", "subject", "true", "p_drive", "p_phone_l", "p_phone_r", "p_drink"]
+    assert columns == ["img", "subject", "true", "replicate", "p_drive", "p_phone_l", "p_phone_r", "p_drink"]
     found = read_predictions(root)
     assert not found.rejected
     assert found.classes == 4
     part = found.parts["base", "0"]
-    assert part.probabilities.shape[1] == 4
+    assert part.probabilities.shape[2] == 4
     assert (part.predicted[part.true == 1] == 2).all()
     foreign = read_predictions(dataclasses.replace(root, dataset=dataclasses.replace(toy, class_ids=classes[:3])))
     assert not foreign.parts

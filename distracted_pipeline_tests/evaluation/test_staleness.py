@@ -1,7 +1,6 @@
 """When predictions and tables have to be made again: by what they record of their inputs, never by times of change."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -15,8 +14,9 @@ import pytest
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.evaluation.predictions import is_predicted, predictions_path
 from distracted_pipeline.evaluation.tables import class_accuracy, read_class_accuracy, tables_current, tables_inputs
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+from distracted_pipeline_tests.evaluation.fakes import make_root, predict, write_model
 
 TABLES = (
     "confusion.npz",
@@ -41,13 +41,6 @@ def root(tmp_path: Path) -> Settings:
     class_accuracy(root, log=silent)
     assert tables_current(root)
     return root
-
-
-def write_model(root: Settings, variant: str, fold: str, fingerprint: str) -> None:
-    folder = root.models / variant / fold
-    folder.mkdir(parents=True, exist_ok=True)
-    meta = {"fingerprint": fingerprint, "trainable_parameters": 1, "total_parameters": 2, "seconds": 3.0}
-    (folder / "config.json").write_text(json.dumps(meta))
 
 
 def rewrite_metadata(path: Path, **facts: str) -> None:
@@ -102,6 +95,13 @@ def a_new_variant(root: Settings) -> Settings:
     return root
 
 
+def another_control(root: Settings) -> Settings:
+    assert root.variants_file is not None
+    text = root.variants_file.read_text()
+    root.variants_file.write_text(text.replace("other: {kind: masks_only}", "other: {kind: masks_only, control: base}"))
+    return root
+
+
 def other_images(root: Settings) -> Settings:
     manifest = pq.read_table(root.manifest)
     pq.write_table(manifest.slice(1), root.manifest)
@@ -141,6 +141,7 @@ def no_manifest(root: Settings) -> Settings:
         predictions_of_a_variant_outside_the_catalogue,
         another_baseline,
         a_new_variant,
+        another_control,
         other_images,
         other_folds,
         other_classes,
@@ -188,15 +189,17 @@ def test_predictions_belong_to_the_checkpoint_whose_fingerprint_they_record(root
     assert not is_predicted(root, "base", "0"), "neither says which model it is"
     write_model(root, "base", "0", "one")
     assert not is_predicted(root, "base", "0")
-    rewrite_metadata(path, model_fingerprint="one")
+    rewrite_metadata(path, model_fingerprint=fingerprint(["one0", "one1", "one2"]))
     assert is_predicted(root, "base", "0")
-    os.utime(root.models / "base" / "0" / "config.json")
+    os.utime(root.models / "base" / "0" / "1" / "config.json")
     assert is_predicted(root, "base", "0")
-    write_model(root, "base", "0", "two")
-    assert not is_predicted(root, "base", "0")
-    (root.models / "base" / "0" / "config.json").write_text("{")
+    write_model(root, "base", "0", "two", replicates=1)
+    assert not is_predicted(root, "base", "0"), "one of three was trained again"
+    (root.models / "base" / "0" / "2" / "config.json").write_text("{")
     assert not is_predicted(root, "base", "0")
     write_model(root, "base", "0", "one")
+    assert is_predicted(root, "base", "0")
+    assert not is_predicted(dataclasses.replace(root, replicates=2), "base", "0"), "of two trainings, and three there"
     path.write_bytes(path.read_bytes()[:-20])
     assert not is_predicted(root, "base", "0")
 
@@ -205,6 +208,7 @@ def test_whether_something_is_current_is_told_without_torch(root: Settings) -> N
     code = f"""
 import sys
 from pathlib import Path
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.evaluation.predict import is_predicted
 from distracted_pipeline.evaluation.tables import tables_current, tables_inputs

@@ -1,7 +1,6 @@
 """The class-wise tables: hand-made predictions in, files and verdicts out."""
 
 import dataclasses
-import json
 from pathlib import Path
 from zlib import crc32
 
@@ -13,6 +12,7 @@ import pytest
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation import statistics as st
 from distracted_pipeline.evaluation.comparison_tables import compare, driver_text, read_compared
 from distracted_pipeline.evaluation.predictions import predictions_path, write_predictions
 from distracted_pipeline.evaluation.tables import (
@@ -23,7 +23,19 @@ from distracted_pipeline.evaluation.tables import (
     verdict_sentence,
 )
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import DRIVERS, held_out, make_root, predict, right, table
+from distracted_pipeline_tests.evaluation.fakes import (
+    DRIVERS,
+    held_out,
+    make_root,
+    predict,
+    right,
+    table,
+    trainings,
+    write_model,
+)
+
+MOST = DRIVERS[1:]
+"""All drivers but one: where all differ alike, nothing varies that a test could rest on."""
 
 
 @pytest.fixture
@@ -41,19 +53,21 @@ def row(frame, variant: str, class_id: int, scope: str = "oof"):
 
 
 def test_a_variant_that_mends_one_class_and_breaks_another_is_found(root: Settings) -> None:
-    predict(root, "base", wrong={2: 0, 6: 5})
-    predict(root, "other", wrong={2: 0, 7: 8})
+    predict(root, "base", wrong={2: 0, 6: 5}, drivers=MOST)
+    predict(root, "other", wrong={2: 0, 7: 8}, drivers=MOST)
     result = class_accuracy(root, log=silent)
     assert verdict_sentence(result.classes, "other") == "1 of 10 classes improved, 1 worsened, 8 undetermined"
     assert "baseline" in verdict_sentence(result.classes, "base")
     six, seven, two = (row(result.classes, "other", c) for c in (6, 7, 2))
-    assert (six.recall, six.delta_recall, six.verdict, six.drivers_compared) == (1, 1, "improved", 12)
-    assert (seven.recall, seven.delta_recall, seven.verdict) == (0, -1, "worsened")
-    assert (two.recall, two.delta_recall, two.p, two.verdict) == (0, 0, 1, "undetermined")
+    assert (six.recall, six.verdict, six.drivers_compared) == (1, "improved", 12)
+    assert six.delta_recall == pytest.approx(11 / 12)
+    assert six.delta_low < 11 / 12 < six.delta_high
+    assert (seven.recall, seven.delta_recall, seven.verdict) == pytest.approx((1 / 12, -11 / 12, "worsened"))
+    assert (two.delta_recall, two.p, two.verdict) == (0, 1, "undetermined")
     assert six.p_holm == pytest.approx(min(1, six.p * 10), rel=1e-6)
-    assert six.n == 36
+    assert (six.n, six.trainings) == (36, 3)
     assert six.precision == 1
-    assert row(result.classes, "base", 5).precision == 0.5
+    assert row(result.classes, "base", 5).precision == pytest.approx(36 / 69)
     assert result.missing == []
 
 
@@ -68,8 +82,10 @@ def test_the_tensor_labels_classes_by_id(root: Settings) -> None:
     assert tensor.sum() == 12 * 10 * 3
     assert tensor.sum((0, 2)).tolist() == [36] * 10
     with np.load(root.evaluation / "confusion.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["T", "T_dev", "T_test", "drivers", "variants"]
-        assert arrays["T_dev"].sum() == 2 * 3 * 10 * 3  # both variants, three dev drivers
+        assert sorted(arrays) == ["T", "T_dev", "T_test", "drivers", "folds", "folds_dev", "folds_test", "variants"]
+        assert arrays["T_dev"].sum() == 2 * 3 * 3 * 10 * 3  # both variants, three trainings, three dev drivers
+        assert arrays["folds"].tolist() == [d % 5 for d in range(12)]
+        assert arrays["folds_dev"].tolist() == [0 if d % 5 == 0 else -1 for d in range(12)]
 
 
 def test_summaries_of_a_variant_name_its_worst_class_and_driver(root: Settings) -> None:
@@ -90,12 +106,9 @@ def test_summaries_of_a_variant_name_its_worst_class_and_driver(root: Settings) 
 def test_training_facts_come_from_the_checkpoints_of_every_fold(root: Settings) -> None:
     predict(root, "base", ["0", "1"])
     for fold in ("0", "1"):
-        path = root.models / "base" / fold / "config.json"
-        path.parent.mkdir(parents=True)
-        meta = {"trainable_parameters": 10, "total_parameters": 99, "seconds": 1.5}
-        path.write_text(json.dumps(meta))
+        write_model(root, "base", fold)
     found = class_accuracy(root, log=silent).variants.iloc[0]
-    assert (found.trainable_parameters, found.total_parameters, found.train_seconds) == (10, 99, 3.0)
+    assert (found.trainable_parameters, found.total_parameters, found.train_seconds) == (10, 99, 9.0)
 
 
 def test_partial_results_give_tables_over_common_drivers_and_say_what_is_missing(root: Settings) -> None:
@@ -125,8 +138,8 @@ def test_every_class_of_every_variant_is_one_question(tmp_path: Path) -> None:
     root = make_root(tmp_path / "data")
     with root.variants_file.open("a") as catalogue:
         catalogue.write("third: {kind: masks_only, epochs: 3}\nfourth: {kind: masks_only, epochs: 4}\n")
-    predict(root, "base", wrong={6: 5})
-    predict(root, "third", wrong={6: 5})
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "third", wrong={6: 5}, drivers=MOST)
     predict(root, "fourth", ["0", "1"])
     predict(root, "other")
     result = class_accuracy(root, log=silent)
@@ -183,20 +196,24 @@ def test_without_the_baseline_recalls_stand_and_nothing_is_compared(root: Settin
     predict(root, "other")
     result = class_accuracy(root, log=silent)
     assert (result.classes["verdict"] == "not testable").all()
+    assert (result.classes["obstacle"] == "nothing to compare with").all()
     assert (result.classes["recall"] == 1).all()
+    sentence = verdict_sentence(result.classes, "other")
+    assert sentence == "not testable: what it would be compared with has no predictions"
     assert any("the baseline base has no out-of-fold predictions" in line for line in result.missing)
 
 
 def test_an_absent_class_is_undefined_and_left_out_of_the_mean(tmp_path: Path) -> None:
     root = make_root(tmp_path / "data", classes=[0, 1, 2, 3, 4, 5, 6, 7, 9])
-    predict(root, "base", wrong={0: 8})
+    predict(root, "base", wrong={0: 8}, drivers=MOST)
     predict(root, "other")
     result = class_accuracy(root, log=silent)
     eight = row(result.classes, "other", 8)
     assert (eight.n, eight.verdict) == (0, "absent")
     undefined = ["recall", "recall_low", "recall_high", "precision", "f1", "delta_recall", "p", "p_holm"]
     assert eight[undefined].isna().all()
-    assert result.variants.set_index(["scope", "variant"]).loc[("oof", "base"), "macro_recall"] == pytest.approx(8 / 9)
+    means = result.variants.set_index(["scope", "variant"])["macro_recall"]
+    assert means["oof", "base"] == pytest.approx((8 + 1 / 12) / 9)
     assert verdict_sentence(result.classes, "other") == "1 of 10 classes improved, 0 worsened, 8 undetermined, 1 absent"
     assert pq.read_table(root.evaluation / "class_accuracy.parquet")["recall"].null_count == 6
 
@@ -263,10 +280,10 @@ def test_a_fold_without_a_class_leaves_its_drivers_out_of_that_class(tmp_path: P
     manifest = pq.read_table(root.manifest)
     keep = [(row["fold"], row["classname"]) != (2, "c4") for row in manifest.to_pylist()]
     pq.write_table(manifest.filter(pa.array(keep)), root.manifest)
-    predict(root, "base", wrong={4: 2})
+    predict(root, "base", wrong={4: 2}, drivers=MOST)
     predict(root, "other")
     four = row(class_accuracy(root, log=silent).classes, "other", 4)
-    assert (four.n, four.drivers_compared, four.recall, four.delta_recall) == (30, 10, 1, 1)
+    assert (four.n, four.drivers_compared, four.recall, four.delta_recall) == (30, 10, 1, pytest.approx(0.9))
     assert four.verdict == "improved"
 
 
@@ -278,8 +295,9 @@ def test_confusions_say_how_often_by_how_many_and_what_moved(root: Settings) -> 
     assert list(zip(found["true"], found["predicted"], found["n"], strict=True)) == [(1, 2, 0), (6, 5, 9), (8, 0, 9)]
     moved = found.set_index(["true", "predicted"]).loc[(6, 5)]
     assert moved[["share", "baseline_share", "delta_share"]].tolist() == pytest.approx([0.25, 1, -0.75])
-    by_driver = np.array([1.0] * 3 + [0.0] * 9)
-    half = 2.200985 * by_driver.std(ddof=1) / np.sqrt(12)  # t with eleven degrees of freedom
+    # One of the three drivers of fold 1 and one of two in folds 2 and 3 was taken for c5: t with 12 - 5 degrees.
+    variance = (3 / 2 * (2 / 3) + 2 * 2 * (1 / 2)) / 12**2
+    half = 2.364624 * np.sqrt(variance)
     assert moved[["delta_low", "delta_high"]].tolist() == pytest.approx([max(-1, -0.75 - half), -0.75 + half])
     own = table_of(root, "confusions.parquet").query("scope == 'oof' and variant == 'base'")
     assert own["delta_share"].isna().all()
@@ -295,19 +313,144 @@ def test_calibration_is_by_bin_and_its_error_is_in_the_summary(root: Settings) -
     assert result.variants.iloc[0].calibration_error == pytest.approx(0.01, abs=1e-6)
 
 
-def test_variants_that_differ_in_the_seed_alone_are_replicates(tmp_path: Path) -> None:
+def test_one_training_is_not_testable_and_says_so_in_its_own_words(root: Settings) -> None:
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "other", replicates=1)
+    result = class_accuracy(root, log=silent)
+    six = row(result.classes, "other", 6)
+    assert (six.verdict, six.obstacle, six.trainings) == ("not testable", "one training only", 1)
+    assert six.delta_recall == pytest.approx(11 / 12)
+    assert np.isnan([six.p, six.p_holm, six.delta_low, six.recall_low]).all()
+    said = verdict_sentence(result.classes, "other")
+    assert said.startswith("not testable: one training only, which says nothing of another; set `replicates` to 2")
+    found = result.variants.set_index(["scope", "variant"])
+    assert found.loc[("oof", "base"), "trainings"] == 3
+    assert np.isnan(found.loc[("oof", "other"), "macro_p"])
+
+
+def test_a_comparison_that_cannot_be_tested_costs_the_others_nothing(tmp_path: Path) -> None:
     root = make_root(tmp_path / "data")
     with root.variants_file.open("a") as catalogue:
-        catalogue.write("other_1: {kind: masks_only, seed: 1, label: again}\nother_x: {kind: masks_only, epochs: 3}\n")
-    predict(root, "base")
+        catalogue.write("once: {kind: masks_only, epochs: 3}\n")
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
     predict(root, "other")
-    predict(root, "other_1", ["0", "1"], wrong={2: 0}, drivers=["p000"])
-    predict(root, "other_x", wrong={2: 0})
+    predict(root, "once", replicates=1)
+    six = row(class_accuracy(root, log=silent).classes, "other", 6)
+    assert six.p_holm == six.p_own == pytest.approx(six.p * 10)
+
+
+def test_folds_that_were_trained_more_or_less_often_are_averaged_by_fold(root: Settings) -> None:
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "other", ["0", "1", "2", "3"])
+    images = held_out(root, "4")
+    true = right(images)
+    slipped = np.where(true == 6, 5, true)
+    write_predictions(root, "other", "4", trainings([table(images, true), table(images, slipped)]))
     result = class_accuracy(root, log=silent)
-    variants = result.variants.set_index(["scope", "variant"])
-    assert variants.loc[("oof", "other"), "replicates"] == ["other_1"]
-    assert variants.loc[("oof", "other_x"), "replicates"] == []
-    assert read_class_accuracy(root).variants["replicates"].tolist() == result.variants["replicates"].tolist()
+    six, five = row(result.classes, "other", 6), row(result.classes, "other", 5)
+    assert (six.n, six.trainings) == (36, 2)
+    assert six.recall == pytest.approx(11 / 12)  # half of the images of two drivers
+    assert six.verdict == "improved"
+    assert six.delta_sd_training > 0
+    assert six.training_alone == pytest.approx(np.sqrt(0.5) * 2 / 12)
+    assert five.precision == pytest.approx(36 / 39)
+    assert row(result.classes, "base", 6).sd_training == 0
+    counts = result.confusion.trainings("other")
+    assert np.isnan(counts[2, 4]).all()
+    assert np.isfinite(counts[2, 3]).all()
+    assert result.confusion.of("other")[4, 6, 5] == 1.5
+    found = result.variants.set_index(["scope", "variant"]).loc["oof", "other"]
+    assert (found.n, found.accuracy) == (360, pytest.approx(1 - 3 / 360))
+    bins = table_of(root, "calibration.parquet").query("scope == 'oof' and variant == 'other'")
+    assert bins["n"].sum() == 360
+
+
+def simulated(root: Settings, variant: str, rng: np.random.Generator, luck: float) -> None:
+    """Write three trainings of each fold, each of which is lucky or unlucky with a class, all drivers alike."""
+    for fold in "01234":
+        images = held_out(root, fold)
+        true = right(images)
+        each = []
+        for _ in range(3):
+            chance = (0.75 + rng.normal(0, luck, 10)).clip(0, 1)
+            slips = rng.random(len(true)) > chance[true]
+            each.append(table(images, (true + slips) % 10))
+        write_predictions(root, variant, fold, trainings(each))
+
+
+def test_luck_of_trainings_alone_is_not_called_a_difference(tmp_path: Path) -> None:
+    """Six variants and a baseline that do the same, trained with much luck."""
+    root = make_root(tmp_path / "data", drivers=[f"p{d:03d}" for d in range(20)], frames=12)
+    with root.variants_file.open("a") as catalogue:
+        catalogue.write("".join(f"v{i}: {{kind: masks_only, epochs: {i + 2}}}\n" for i in range(6)))
+    rng = np.random.default_rng(1)
+    for variant in ("base", *(f"v{i}" for i in range(6))):
+        simulated(root, variant, rng, luck=0.2)
+    result = class_accuracy(root, log=silent)
+    oof = result.classes[(result.classes["scope"] == "oof") & (result.classes["variant"] != "base")]
+    assert oof["delta_recall"].abs().max() > 0.15
+    assert set(oof["verdict"]) == {"undetermined"}
+    of_means = result.variants["macro_p_holm"].dropna()
+    assert len(of_means) == 6
+    assert (of_means > 0.05).all()
+    signs = st.swap_signs(result.confusion.drivers)
+    base = result.confusion.of("base")
+    by_drivers = [
+        st.swap_test(st.hits(own).T, st.support(own).T, st.hits(base).T, st.support(base).T, signs)[0]
+        for own in map(result.confusion.of, sorted(set(oof["variant"])))
+    ]
+    assert (np.array(by_drivers) < 0.05).mean() > 0.2, "swapping drivers alone would call luck a difference"
+
+
+def controlled(root: Settings) -> None:
+    assert root.variants_file is not None
+    with root.variants_file.open("a") as catalogue:
+        catalogue.write("plain: {kind: top_only, epochs: 3}\ntuned: {kind: masks_only, epochs: 3, control: plain}\n")
+
+
+def test_a_variant_is_compared_with_its_control_which_claims_nothing_itself(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    controlled(root)
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "other")
+    predict(root, "plain", wrong={3: 1}, drivers=MOST)
+    predict(root, "tuned", wrong={6: 5}, drivers=MOST)
+    result = class_accuracy(root, log=silent)
+    assert not result.missing
+    three, six = row(result.classes, "tuned", 3), row(result.classes, "tuned", 6)
+    assert (three.baseline, three.verdict, six.verdict) == ("plain", "improved", "worsened")
+    assert set(result.classes.query("variant == 'plain'")["verdict"]) == {"control"}
+    assert result.classes.query("variant == 'plain'")["p"].isna().all()
+    assert verdict_sentence(result.classes, "plain") == "a control that others are compared with"
+    assert row(result.classes, "other", 6).baseline == "base"
+    assert three.p_holm == pytest.approx(three.p * 20)  # two comparisons, each with its own reference
+    found = result.variants.set_index(["scope", "variant"])["baseline"]
+    assert found["oof"].to_dict() == {"base": "base", "other": "base", "plain": "base", "tuned": "plain"}
+
+
+def test_a_control_without_predictions_is_named_and_never_replaced_by_the_baseline(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    controlled(root)
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "tuned")
+    result = class_accuracy(root, log=silent)
+    six = row(result.classes, "tuned", 6)
+    assert (six.baseline, six.verdict, six.obstacle) == ("plain", "not testable", "nothing to compare with")
+    assert np.isnan(six.delta_recall)
+    said = "tuned: its control plain has no out-of-fold predictions, so it is compared with nothing there"
+    assert said in result.missing
+    assert result.variants.set_index(["scope", "variant"]).loc[("oof", "tuned"), "baseline"] == "plain"
+
+
+def test_a_driver_whose_images_one_of_the_two_lacks_is_not_compared(root: Settings) -> None:
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "other")
+    images = held_out(root, "3")
+    less = table(images, right(images)).slice(1)
+    write_predictions(root, "other", "3", trainings([less] * 3))
+    result = class_accuracy(root, log=silent)
+    assert row(result.classes, "other", 6).drivers_compared == 11
+    assert any(line.startswith("other, fold 3: 1 of 60 held-out images") for line in result.missing)
 
 
 def test_without_any_usable_prediction_the_reasons_are_in_the_error(root: Settings) -> None:
@@ -349,8 +492,8 @@ def test_relabelling_the_classes_and_shuffling_the_rows_moves_the_numbers_with_t
                 original = np.argsort(new_class)[right(images)]
                 keys = zip(images["subject"].to_pylist(), original, images["img"].to_pylist(), strict=True)
                 slip = [crc32(f"{variant} {driver} {c} {img[-5]}".encode()) % 7 == 0 for driver, c, img in keys]
-                predicted = table(images, new_class[(original + slip) % 10])
-                write_predictions(root, variant, fold, predicted.take(pa.array(rng.permutation(images.num_rows))))
+                predicted = trainings([table(images, new_class[(original + slip) % 10])] * 2)
+                write_predictions(root, variant, fold, predicted.take(pa.array(rng.permutation(predicted.num_rows))))
         results.append(class_accuracy(root, log=silent).classes.query("variant == 'other'").set_index("class_id"))
     plain, moved = results
     columns = [
@@ -374,7 +517,7 @@ def test_a_data_set_of_four_classes_has_tables_of_four_classes(tmp_path: Path) -
     classes = ("drive", "phone_l", "phone_r", "drink")
     toy = dataclasses.replace(STATE_FARM, class_ids=classes, class_names=classes)
     root = make_root(tmp_path / "data", dataset=toy)
-    predict(root, "base", wrong={2: 1})
+    predict(root, "base", wrong={2: 1}, drivers=MOST)
     predict(root, "other")
     result = class_accuracy(root, log=silent)
     assert verdict_sentence(result.classes, "other") == "1 of 4 classes improved, 0 worsened, 3 undetermined"
@@ -388,15 +531,12 @@ def test_a_data_set_of_four_classes_has_tables_of_four_classes(tmp_path: Path) -
 
 def test_the_cost_of_a_checkpoint_that_an_older_version_called_seed_is_known(root: Settings) -> None:
     predict(root, "base", ["original"])
-    folder = root.models / "base" / "seed"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"trainable_parameters": 10, "total_parameters": 99, "seconds": 1.5}')
-    assert set(class_accuracy(root, log=silent).variants["train_seconds"]) == {1.5}
+    write_model(root, "base", "seed")
+    assert set(class_accuracy(root, log=silent).variants["train_seconds"]) == {4.5}
 
 
 def test_a_damaged_description_of_a_checkpoint_leaves_its_cost_unknown(root: Settings) -> None:
     predict(root, "base", ["0"])
-    folder = root.models / "base" / "0"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"trainable_parameters": 10, "total')
+    write_model(root, "base", "0")
+    (root.models / "base" / "0" / "1" / "config.json").write_text('{"trainable_parameters": 10, "total')
     assert class_accuracy(root, log=silent).variants["train_seconds"].isna().all()

@@ -35,7 +35,6 @@ def page(site: Site, name: str) -> dict[str, Any]:
     """Return what the page of a variant says."""
     report, scope = site.report, site.report.main
     config = report.catalogue.get(name)
-    reference = [score.recall for score in scope.classes.get(report.baseline, [])] or [None] * len(report.classes)
     pairs = site.cam_pairs(name)
     cams = {kind: _few_per_class([p for p in pairs if p.kind == kind]) for kind in ("correct", "confused")}
     bins = scope.reliability.get(name, [])
@@ -50,7 +49,7 @@ def page(site: Site, name: str) -> dict[str, Any]:
         "parameters": _parameters(config),
         "score": scope.variants.get(name),
         "own": sum(found.p_own is not None for found in scope.classes.get(name, [])),
-        "rows": list(zip(scope.classes.get(name, []), reference, strict=False)),
+        "rows": list(zip(scope.classes.get(name, []), report.reference_recalls(name), strict=False)),
         "changes": [_change_row(report, name, k, found, axis) for k, found in enumerate(changes) if found],
         "change_scale": dot_plots.scale(axis),
         "moves": moves(report, name, MOVES_SHOWN),
@@ -68,7 +67,11 @@ def page(site: Site, name: str) -> dict[str, Any]:
         "cams": cams if pairs else None,
         "more_cams": len(pairs) - sum(len(shown) for shown in cams.values()),
         **_lifts(report, name),
-        "runs": {fold: _run(report, name, fold, run) for fold, run in report.runs[name].items()},
+        "runs": {
+            f"{fold}, training {i + 1} of {len(runs)}": _run(report, name, fold, run, curves_too=i == 0)
+            for fold, runs in report.runs[name].items()
+            for i, run in enumerate(runs)
+        },
     }
 
 
@@ -126,13 +129,14 @@ def _evidence(lift: Lift) -> str:
     return "less than place explains" if lift.ratio_high < 1 else "no evidence"
 
 
-def _run(report: ReportData, name: str, fold: str, run: dict[str, Any]) -> dict[str, Any]:
-    """Return what is shown of one training; curves only where every epoch has the number."""
+def _run(report: ReportData, name: str, fold: str, run: dict[str, Any], *, curves_too: bool) -> dict[str, Any]:
+    """Return what is shown of one training; curves of a fold's first one, where every epoch has the number."""
     history = run.get("history") or []
     best = run.get("best_epoch")
     said = f"{report.title(name)}, fold {fold}"
-    losses = [curves.Course(words, kind, values) for key, words, kind in _LOSSES if (values := _values(history, key))]
-    recall = [curves.Course("validation", "up", values)] if (values := _values(history, _RECALL)) else []
+    drawn = history if curves_too else []
+    losses = [curves.Course(words, kind, values) for key, words, kind in _LOSSES if (values := _values(drawn, key))]
+    recall = [curves.Course("validation", "up", values)] if (values := _values(drawn, _RECALL)) else []
     title = f"Macro recall on the validation drivers: {said}"
     return {
         **{key: run.get(key) for key in ("best_epoch", "seconds", "mlflow_run_id", "dagster_run_id")},

@@ -1,0 +1,133 @@
+"""One pass of a fold's networks over images: how they are read, and what is found in each.
+
+Everything is the mean over the fold's trainings, taken before anything is scaled: a network that says more of a class
+weighs more. Which images are explained, and what is kept of them, is `explain`; the maps themselves are `gradcam`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distracted_pipeline.evaluation.predictions import Part
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import Progress
+from distracted_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distracted_pipeline.training.checkpoint import Trained
+    from distracted_pipeline.variants.networks import VariantNet
+
+_BATCH, _BATCH_CACHED = 16, 128
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What is known of one image; maps and contributions are means over trainings.
+
+    Attributes:
+        row: Of the part.
+        cams: Of the predicted and of the true class, float32 [2, h, w].
+        contributions: Of image and masks to the logits, [2, class]; None for a network with one branch.
+        mask_cams: As `cams`, of the mask branch; None likewise, and for images that are not shown.
+    """
+
+    row: int
+    cams: np.ndarray
+    contributions: np.ndarray | None
+    mask_cams: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the images of one fold are read and which of them are averaged.
+
+    Attributes:
+        tap: The cached tap that the maps are computed from; None for what the network's `map_inputs` say.
+        averaged: Rows of the part.
+        everything: The part's rows are all averaged, because their maps cost next to nothing.
+    """
+
+    tap: str | None
+    averaged: np.ndarray
+    everything: bool
+
+
+def explain_rows(
+    settings: Settings,
+    trained: "Sequence[Trained]",
+    plan: Plan,
+    part: Part,
+    rows: list[int],
+    shown: set[int],
+    options: RunOptions,
+) -> Iterator[Explained]:
+    """Yield what is known of each of `rows`, driver by driver; of those in `shown` also the mask branch's CAMs."""
+    import torch
+
+    nets = [one.net for one in trained]
+    where = next(nets[0].parameters()).device
+    read = _reader(settings, trained[0], plan.tap)
+    size = options.batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
+    rows = sorted(rows, key=lambda row: (part.subject[row], row))  # caches lie by driver
+    progress = Progress(len(rows), f"images of fold {part.fold}", options.log)
+    for start in range(0, len(rows), size):
+        now = rows[start : start + size]
+        batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
+        targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
+        wanted = [at for at, row in enumerate(now) if row in shown]
+        maps, both, few = _mean_pass(nets, batch, targets, wanted)
+        of_masks = {} if few is None else dict(zip(wanted, few, strict=True))
+        for at, row in enumerate(now):
+            yield Explained(row, maps[at], None if both is None else both[at], of_masks.get(at))
+        progress.advance(len(now))
+
+
+def _mean_pass(
+    nets: "Sequence[VariantNet]", batch: "dict[str, Tensor]", targets: "Tensor", wanted: list[int]
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return the means over networks of a batch's CAMs, contributions, and mask CAMs of the images `wanted`."""
+    import torch
+
+    from distracted_pipeline.explanation.gradcam import contributions, explained, mask_cams
+
+    maps, both, few = [], [], []
+    chosen = {name: values[wanted] for name, values in batch.items()}
+    for net in nets:
+        found, logits = explained(net, batch, targets)
+        maps.append(found.float())
+        given = contributions(net, batch, logits)
+        if given is None:
+            continue
+        both.append(given.double())
+        of_masks = mask_cams(net, chosen, targets[wanted]) if wanted else None
+        if of_masks is not None:
+            few.append(of_masks.float())
+    mean = torch.stack(maps).mean(0).cpu().numpy()
+    others = [torch.stack(each).mean(0).cpu().numpy() if each else None for each in (both, few)]
+    return mean, others[0], others[1]
+
+
+def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable[[list[str]], "dict[str, Tensor]"]:
+    """Return what reads a batch of images: the network's `map_inputs`, `tap` in the place of pixels."""
+    import torch
+
+    from distracted_pipeline.features.taps import PIXELS, TapStore
+    from distracted_pipeline.training.inputs import load_inputs
+    from distracted_pipeline.variants.backbones import load_preprocessing
+
+    model_name = trained.config.model_name
+    names = tuple(name for name in trained.net.map_inputs if not (tap and name == PIXELS))
+    store = TapStore(settings, model_name)
+
+    def read(imgs: list[str]) -> "dict[str, Tensor]":
+        batch = load_inputs(settings, names, imgs, model_name=model_name)
+        if tap:
+            values = torch.from_numpy(store.load([tap], imgs)[tap])
+            batch[tap] = load_preprocessing(settings, model_name).normalise(values) if tap == PIXELS else values.float()
+        return batch
+
+    return read
