@@ -27,6 +27,13 @@ from distracted_pipeline.evaluation.statistics import ratio
 __all__ = ["Rates"]
 
 LEVEL = 0.95
+TRAINING_SETS = 1.5
+"""What the spread of drivers is multiplied by in a mean over classes: drivers are trained on as well as tested.
+
+A driver that suits a variant also teaches it well, and is in the training sets of all other folds, which the spread of
+drivers within a fold cannot show. In a single class it is the other way round, so there nothing is added.
+Measured: docs/statistics.md, "Training sets overlap".
+"""
 _NO_VARIANCE = 1e-24
 """Rounding alone leaves less than this where nothing varies; one image in a million moves a variance by 1e-12."""
 
@@ -107,6 +114,8 @@ def contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Con
 
 def macro_contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Contrast:
     """Return the mean over the present classes of recall(a) - recall(b), as `contrast` does of each class.
+
+    The variance by drivers is `TRAINING_SETS` times what their spread within folds implies.
 
     Args:
         a: The variant; the class axis is the last but one.
@@ -264,7 +273,8 @@ class _Side:
 
 def _contrast(a: Rates, b: Rates, folds: np.ndarray, level: float, macro: bool) -> Contrast:
     share, (of_a, of_b) = of_recall([a, b], folds, macro)
-    return _assemble(of_a.estimate - of_b.estimate, share, of_a.pulls - of_b.pulls, [of_a, of_b], level)
+    pulls = (of_a.pulls - of_b.pulls) * (TRAINING_SETS**0.5 if macro else 1)
+    return _assemble(of_a.estimate - of_b.estimate, share, pulls, [of_a, of_b], level)
 
 
 def _assemble(delta: np.ndarray, share: Share, pulls: np.ndarray, trained: Sequence[Trained], level: float) -> Contrast:

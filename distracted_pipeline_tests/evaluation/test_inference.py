@@ -213,15 +213,19 @@ def test_a_variant_whose_images_differ_is_refused():
         inf.contrast(a, inf.Rates(b.hits, b.n + 1), FOLD_OF)
 
 
-def test_the_mean_over_one_class_is_that_class():
+def test_the_mean_over_one_class_is_that_class_with_room_for_training_sets():
     a, b = pair(shape=(1,))
-    assert same(inf.macro_contrast(a, b, FOLD_OF), at(inf.contrast(a, b, FOLD_OF), 0))
+    macro, one = inf.macro_contrast(a, b, FOLD_OF), at(inf.contrast(a, b, FOLD_OF), 0)
+    for name in ("delta", "training", "double", "replicated"):
+        assert getattr(macro, name) == pytest.approx(getattr(one, name))
+    assert macro.driver == pytest.approx(inf.TRAINING_SETS * one.driver)
 
 
-def test_the_mean_over_classes_is_wrong_five_times_in_a_hundred():
+def test_the_mean_over_classes_is_wrong_at_most_five_times_in_a_hundred():
+    # Less here, where no driver is trained on; benchmarks.bench_training_sets trains.
     a, b = simulate(np.random.default_rng(0), ROWS[1], (1000, 10), 2)
     found = inf.macro_contrast(a, b, FOLD_OF)
-    assert 0.02 <= (found.p_training < 0.05).mean() <= 0.07
+    assert (found.p_training < 0.05).mean() <= 0.05
 
 
 def test_variances_are_told_apart():

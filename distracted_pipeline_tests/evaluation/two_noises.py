@@ -39,6 +39,7 @@ def simulate(
     n: np.ndarray | int = FRAMES,
     effect: float = 0.0,
     variants: int = 2,
+    recall: float = 0.8,
 ) -> list[inf.Rates]:
     """Return the variants' right images, [replicate, *shape, driver]; the first is better by `effect`.
 
@@ -46,7 +47,7 @@ def simulate(
     """
     drivers = len(folds)
     n = np.broadcast_to(n, (*shape, drivers))
-    level = rng.normal(0.8, 0.1, (*shape, drivers))
+    level = rng.normal(recall, 0.1, (*shape, drivers))
     found = []
     for variant in range(variants):
         chance = level + rng.normal(0, noise.driver, level.shape) + effect * (variant == 0)

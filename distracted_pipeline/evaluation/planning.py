@@ -1,0 +1,248 @@
+"""How large a study must be to see a change: power of the test of `inference`, from noises measured on this data.
+
+Pure functions; no simulation, no table, no picture. The test and its variances are `inference`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Literal
+
+import numpy as np
+
+from distracted_pipeline.evaluation.spread import Rates, of_recall
+from distracted_pipeline.evaluation.statistics import ratio
+from distracted_pipeline.testability import ALPHA, smallest_p
+
+Knob = Literal["drivers", "frames", "replicates"]
+
+MOST: dict[Knob, int] = {"drivers": 100_000, "frames": 1_000_000, "replicates": 10_000}
+"""What is tried before a knob is said to be of no use: far more than anybody has."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the difference of two variants varies by, and the study it was measured on; each array is [class].
+
+    Attributes:
+        driver: Standard deviation between drivers of a fold of what the variant changes, trainings averaged out.
+        training: Standard deviation between the variant's trainings of a fold, common to the fold's drivers.
+        baseline_training: That of the baseline.
+        residual: Standard deviation of driver x training of the variant.
+        baseline_residual: That of the baseline.
+        frame_share: Share of the squares of `driver` and the residuals that independent frames would explain. Frames of
+            a driver are near-duplicates, so it is an assumption, and what more frames could give at most.
+        drivers: Drivers with the class.
+        frames: Images of the class for each of them, on average.
+        replicates: Trainings of each fold, of the variant that has fewer.
+        folds: Folds with the class.
+        unevenness: `drivers` times the sum of their squared shares of the images; 1 where all have as many.
+    """
+
+    driver: np.ndarray
+    training: np.ndarray
+    baseline_training: np.ndarray
+    residual: np.ndarray
+    baseline_residual: np.ndarray
+    frame_share: np.ndarray
+    drivers: np.ndarray
+    frames: np.ndarray
+    replicates: np.ndarray
+    folds: np.ndarray
+    unevenness: np.ndarray
+
+    def of(self, index: int) -> "Sources":
+        """Return the sources of one class, as arrays of one."""
+        return Sources(**{field.name: getattr(self, field.name)[index : index + 1] for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes to see a change of one class; None: that alone never does.
+
+    Attributes:
+        driver: Standard deviation of the change between drivers; NaN where it could not be measured.
+        training: Of a training of a fold, the larger of the two variants'.
+        residual: Of driver x training, the larger of the two variants'.
+        power: Of the study as it is.
+        drivers: Fewest drivers, at the present frames and trainings.
+        frames: Fewest images of the class for each driver, at the present drivers and trainings, if frames were
+            independent; near-duplicates do less.
+        replicates: Fewest trainings of each fold, at the present drivers and frames.
+        smallest: Smallest change that the study as it is sees with the power asked for; None if not even 1.
+    """
+
+    driver: float
+    training: float
+    residual: float
+    power: float
+    drivers: int | None
+    frames: int | None
+    replicates: int | None
+    smallest: float | None
+
+
+def measure(a: Rates, b: Rates, folds: np.ndarray) -> Sources:
+    """Return what the difference of two variants varies by; NaN where either was trained once in some fold.
+
+    Args:
+        a: The variant.
+        b: The baseline, over the same images.
+        folds: The fold that held each driver out, int [driver]; -1 for none.
+    """
+    share, trained = of_recall([a, b], folds, macro=False)
+    pulls = trained[0].pulls - trained[1].pulls
+    double = np.sum([x.double for x in trained], axis=0)
+    squares = share.squares.sum(-1)
+    driver = np.maximum(ratio(share.between(pulls**2 @ share.member) - double, squares), 0)
+    counted = share.k > 0
+    training = [ratio(x.variance - x.double, ratio(share.fold**2, x.count).sum(-1, where=counted)) for x in trained]
+    residual = [ratio(x.double, ratio(share.squares, x.count).sum(-1, where=counted)) for x in trained]
+    drivers = share.k.sum(-1)
+    frames = ratio(np.where(share.driver > 0, a.n, 0).sum(-1), drivers)
+    binomial = np.sum([ratio(x.estimate * (1 - x.estimate), frames) for x in trained], axis=0)
+    count = np.min([np.where(counted, x.count, np.inf).min(-1) for x in trained], axis=0)
+    return Sources(
+        driver=np.sqrt(driver),
+        training=np.sqrt(np.maximum(training[0], 0)),
+        baseline_training=np.sqrt(np.maximum(training[1], 0)),
+        residual=np.sqrt(residual[0]),
+        baseline_residual=np.sqrt(residual[1]),
+        frame_share=np.minimum(np.nan_to_num(ratio(binomial, driver + residual[0] + residual[1])), 1),
+        drivers=drivers,
+        frames=frames,
+        replicates=np.where(np.isfinite(count), count, 0),
+        folds=counted.sum(-1),
+        unevenness=drivers * squares,
+    )
+
+
+def power(
+    sources: Sources,
+    delta: float,
+    questions: int = 1,
+    drivers: float | None = None,
+    frames: float | None = None,
+    replicates: float | None = None,
+) -> np.ndarray:
+    """Return how likely a change is seen if the corrected p must be below `ALPHA`, [class].
+
+    The five estimated variances are taken as independent multiples of chi-squares; given them, the power is one of the
+    normal distribution, and it is averaged over them. A noncentral t with the expected degrees of freedom is up to .2
+    too high where trainings are few, because the degrees of freedom are estimated as well.
+
+    Nothing is seen where swapping all drivers could not reach the corrected level, where folds have one driver, or with
+    one training. Correction by the number of questions, as Holm asks of the first: where more is found, each is found
+    more easily.
+
+    Args:
+        sources: As measured.
+        delta: The change of recall.
+        questions: How many are asked together.
+        drivers: Of the study to plan; the present ones by default.
+        frames: Images of the class for each driver; likewise.
+        replicates: Trainings of each fold; likewise.
+    """
+    from scipy import special
+
+    k = np.asarray(sources.drivers if drivers is None else drivers, float)
+    r = np.asarray(sources.replicates if replicates is None else replicates, float)
+    more = 1.0 if frames is None else sources.frames / frames
+    fewer = 1 - sources.frame_share + sources.frame_share * more
+    possible = (k > sources.folds) & (r > 1) & (np.vectorize(smallest_p)(k) * questions < ALPHA)
+    spare_drivers, spare_trainings = np.maximum(k - sources.folds, 1), np.maximum(r - 1, 1)
+    each, of_fold = sources.unevenness / k, 1 / (sources.folds * np.maximum(r, 1))
+    double = [each * fewer * sd**2 / np.maximum(r, 1) for sd in (sources.residual, sources.baseline_residual)]
+    trained = [of_fold * sd**2 for sd in (sources.training, sources.baseline_training)]
+    terms = [(each * fewer * sources.driver**2 + sum(double), spare_drivers / sources.unevenness)]
+    terms += [
+        (common + single, sources.folds * spare_trainings) for common, single in zip(trained, double, strict=True)
+    ]
+    terms += [(single, spare_drivers * spare_trainings) for single in double]
+    # What a study would estimate, [draw, class], and its own degrees of freedom.
+    seen = [value * special.chdtri(df, u) / df for (value, df), u in zip(terms, _quantiles(), strict=True)]
+    doubts = [estimate**2 / df for estimate, (_, df) in zip(seen, terms, strict=True)]
+    excess = seen[1] + seen[2] - seen[3] - seen[4]
+    estimate = seen[0] + np.maximum(excess, 0)
+    df = ratio(estimate**2, doubts[0] + np.where(excess > 0, sum(doubts[1:]), 0))
+    variance = terms[0][0] + sum(trained)
+    critical = special.stdtrit(df, 1 - ALPHA / questions / 2) * np.sqrt(ratio(estimate, variance))
+    shift = np.sqrt(ratio(np.asarray(delta**2), variance))
+    found = (special.ndtr(shift - critical) + special.ndtr(-shift - critical)).mean(0)
+    return np.where(possible | np.isnan(variance), found, 0.0)
+
+
+@cache
+def _quantiles() -> np.ndarray:
+    """Return probabilities that fill the cube of the five variances evenly, [variance, draw, 1]."""
+    from scipy.stats import qmc
+
+    return qmc.Sobol(5, seed=0).random(512).T[..., None]
+
+
+def needed(sources: Sources, knob: Knob, delta: float, questions: int = 1, reach: float = 0.8) -> int | None:
+    """Return the fewest drivers, frames or replicates that see a change with the power `reach`; None if none do.
+
+    Infinitely many trainings leave the luck of drivers, and infinitely many drivers that of the folds' trainings.
+
+    Args:
+        sources: Of one class, as `Sources.of` returns it.
+        knob: Which of the three is changed; the others stay as they are.
+        delta: The change of recall.
+        questions: How many are asked together.
+        reach: Power to be reached.
+    """
+
+    def enough(value: int) -> bool:
+        sees = {"drivers": (value, None, None), "frames": (None, value, None), "replicates": (None, None, value)}[knob]
+        return bool(power(sources, delta, questions, *sees)[0] >= reach)
+
+    return _fewest(enough, MOST[knob])
+
+
+def smallest_change(sources: Sources, questions: int = 1, reach: float = 0.8) -> float | None:
+    """Return the smallest change of one class that is seen with the power `reach`, to .001; None if not even 1."""
+    found = _fewest(lambda mille: bool(power(sources, mille / 1000, questions)[0] >= reach), 1000)
+    return None if found is None else found / 1000
+
+
+def plan(sources: Sources, questions: int, delta: float = 0.05, reach: float = 0.8) -> list[Plan]:
+    """Return what it takes to see a change, for each class.
+
+    Args:
+        sources: As measured, [class].
+        questions: How many are asked together, usually the classes of all variants that a report shows.
+        delta: The change of recall.
+        reach: Power to be reached.
+    """
+    now = power(sources, delta, questions)
+    rows = []
+    for index in range(len(now)):
+        one = sources.of(index)
+        drivers, frames, replicates = (
+            needed(one, knob, delta, questions, reach) for knob in ("drivers", "frames", "replicates")
+        )
+        rows.append(
+            Plan(
+                driver=float(one.driver[0]),
+                training=float(np.maximum(one.training, one.baseline_training)[0]),
+                residual=float(np.maximum(one.residual, one.baseline_residual)[0]),
+                power=float(now[index]),
+                drivers=drivers,
+                frames=frames,
+                replicates=replicates,
+                smallest=smallest_change(one, questions, reach),
+            )
+        )
+    return rows
+
+
+def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
+    """Return the smallest number that is enough, from 1 to `most`; more is never less."""
+    if not enough(most):
+        return None
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
