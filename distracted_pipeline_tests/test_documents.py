@@ -106,7 +106,7 @@ def test_the_recipe_for_a_kind_trains_what_it_says(drawn: Settings, tmp_path: Pa
         settings = replace(drawn, variants_file=tmp_path / "mine.yaml")
         (name,) = yaml.safe_load(blocks["yaml"])
         result = train_variant(settings, name, "0", RunOptions(log=quiet))
-        learned = load_file(result.folder / WEIGHTS)
+        learned = load_file(result.folder / "0" / WEIGHTS)
     finally:
         del KINDS[kind.name]
     head = ("classifier.weight", "classifier.bias")

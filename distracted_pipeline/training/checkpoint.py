@@ -18,14 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from distracted_pipeline.advice import materialize_fold
-from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, write_json
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
-from distracted_pipeline.scopes import canonical_fold, fold_path
+from distracted_pipeline.scopes import canonical_fold
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.training.team import State, load_learned
@@ -58,7 +57,7 @@ class Trained:
 
 def fold_folder(settings: Settings, variant: str, fold: str) -> Path:
     """Return where a variant's checkpoints of a fold lie, a folder for each replicate."""
-    return fold_path(settings.models / variant, fold)
+    return settings.models / variant / fold
 
 
 def model_folder(settings: Settings, variant: str, fold: str, replicate: int = 0) -> Path:
@@ -77,6 +76,7 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str, replicate
         "config_fingerprint": config.fingerprint(),
         "seed": str(config.training_seed(fold, replicate)),
         "code_version": CODE_VERSION,
+        "classes_fingerprint": fingerprint(settings.dataset.class_ids),
         "data_fingerprint": _data_fingerprint(settings),
         "rows_fingerprint": _rows_fingerprint(settings, fold),
         "backbone_fingerprint": backbone_fingerprint(settings, config.model_name) if config.taps else "",
@@ -87,8 +87,6 @@ def fingerprints(settings: Settings, config: VariantConfig, fold: str, replicate
         from distracted_pipeline.masks.identity import segmenter_fingerprint
 
         found["masks_fingerprint"] = segmenter_fingerprint(settings)
-    if not settings.dataset.has_state_farms_classes:  # older versions knew no others: their fingerprints stay
-        found["classes_fingerprint"] = fingerprint(settings.dataset.class_ids)
     if config.checkpoint:
         found["start_fingerprint"] = _start_fingerprint(settings, config, fold, replicate)
     joined = json.dumps(found, sort_keys=True).encode()
@@ -145,9 +143,7 @@ def find_meta(folder: Path) -> dict[str, Any] | None:
         raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
     if not isinstance(meta, dict) or "fingerprint" not in meta:
         return None
-    # Older versions had no other classes, and called the original fold otherwise.
-    classes = meta.get("classes", list(STATE_FARM.class_ids))
-    return {**meta, "classes": classes, "fold": canonical_fold(str(meta.get("fold", "")))}
+    return meta
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

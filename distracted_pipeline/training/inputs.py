@@ -38,11 +38,13 @@ class Rows:
         raw: By input name, `[N, ...]`.
         labels: Class positions, int64 `[N]`.
         preprocessing: Scales `pixels`; None where there are none.
+        dtype: Of the floats.
     """
 
     raw: dict[str, Tensor]
     labels: Tensor
     preprocessing: Preprocessing | None
+    dtype: torch.dtype = torch.float32
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,17 +56,18 @@ class Rows:
             if sum(values.nbytes for values in self.raw.values()) > free // 2:
                 return self
         raw = {name: values.to(device) for name, values in self.raw.items()}
-        return Rows(raw, self.labels.to(device), self.preprocessing)
+        return replace(self, raw=raw, labels=self.labels.to(device))
 
     def batch(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
-        """Return float32 inputs of the rows `index` on the device; pixels are normalised."""
+        """Return float inputs of the rows `index` on the device; pixels are normalised."""
         taken = {name: values[index.to(values.device)].to(device) for name, values in self.raw.items()}
         return {name: self._floats(name, values) for name, values in taken.items()}
 
     def _floats(self, name: str, values: Tensor) -> Tensor:
         if name == PIXELS and self.preprocessing is not None:
-            return self.preprocessing.normalise(values)
-        return values.float().contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values.float()
+            return self.preprocessing.normalise(values).to(self.dtype)
+        floats = values.to(self.dtype)
+        return floats.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else floats
 
 
 def load_rows(

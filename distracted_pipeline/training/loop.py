@@ -9,7 +9,8 @@ epoch's number alone, and the learning rate is a function of the epoch: what an 
 before it and on nothing else, so a killed training ends with the same weights. No row is dropped. The epoch with the
 highest macro recall on the validation drivers is kept (ties: lowest loss).
 Those drivers are never held-out ones; only the original fold reports them too, as the scope `dev`. L-BFGS is another
-matter: it solves a convex problem, stops where no step makes the loss smaller, and its last iterate is kept.
+matter: it solves a convex problem in double precision, stops where no step makes the loss smaller, and its last iterate
+is kept.
 
 Replicates of one variant may train as a `Team`: each sees its own batches, and ends as it would alone, up to rounding.
 
@@ -34,7 +35,7 @@ from distracted_pipeline.progress import INTERVAL_S, Progress
 from distracted_pipeline.training.inputs import PIXELS, Rows
 from distracted_pipeline.training.optimizers import load_optimizer_state, optimizer_state, rate_factor
 from distracted_pipeline.training.scores import score
-from distracted_pipeline.training.steps import Session, is_solved, open_session, step
+from distracted_pipeline.training.steps import Session, is_solved, open_session, solver_dtype, step
 from distracted_pipeline.training.team import State, Team
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
@@ -109,7 +110,8 @@ def fit(
     A loss that is not finite ends the training of all.
 
     Args:
-        nets: Moved to the device if they are not there. Those of a team of one learn in place.
+        nets: Moved to the device if they are not there. Those of a team of one learn in place, by L-BFGS in double
+            precision.
         train: Rows to learn from.
         validation: Rows that choose the epoch.
         config: Rates, epochs, batch size, ...
@@ -122,15 +124,17 @@ def fit(
     device = resolve_device(options.device_name())
     options = replace(options, device=str(device))  # claimed once
     log = options.log
-    train, validation = train.to(device), validation.to(device)
-    session = open_session([net.to(device) for net in nets], train, config, seeds, options)
+    dtype = solver_dtype(config, device)
+    train, validation = (replace(rows.to(device), dtype=dtype) for rows in (train, validation))
+    session = open_session([net.to(device, dtype) for net in nets], train, config, seeds, options)
     initial = [group["lr"] for group in session.optimizer.param_groups]
     fits = _go_on(session, resume) if resume else [Fit() for _ in nets]
+    solved = config.optimizer == "lbfgs" and is_solved(session)
     rest = range(max(len(one.history) for one in fits) + 1, config.epochs + 1)
     images = len(rest) * len(train) * len(nets)
     progress = Progress(images, "images", lambda line: log(f"epoch {epoch}/{config.epochs}: {line}"))
     spoke = time.monotonic()
-    for epoch in rest:
+    for epoch in () if solved else rest:
         learning = [r for r, one in enumerate(fits) if not _has_stopped(one, config)]
         if not learning:
             log(f"no better epoch since {fits[0].best_epoch}: stopped after {epoch - 1} of {config.epochs}")

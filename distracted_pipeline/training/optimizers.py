@@ -30,8 +30,10 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: VariantConfi
             groups[0]["params"],
             lr=config.top_lr,
             max_iter=LBFGS_ITERATIONS,
+            max_eval=25 * LBFGS_ITERATIONS,  # never what ends an epoch: `steps.is_solved` counts iterations
             history_size=LBFGS_ITERATIONS,
-            tolerance_grad=1e-9,
+            tolerance_grad=1e-8,
+            tolerance_change=1e-11,
             line_search_fn="strong_wolfe",
         )
     return torch.optim.AdamW(groups, fused=True) if config.optimizer == "adamw" else torch.optim.Adadelta(groups)

@@ -76,7 +76,7 @@ def open_session(
         seeds=seeds,
         device=device,
         optimizer=build_optimizer(team.parameters, config),
-        weights=weights.to(device) if weights is not None else None,
+        weights=weights.to(device, solver_dtype(config, device)) if weights is not None else None,
         dtype=dtype,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
         piece=options.batch_size or _first_piece(nets[0], train, config, device),
@@ -109,10 +109,14 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tenso
     return losses
 
 
+def solver_dtype(config: VariantConfig, device: torch.device) -> torch.dtype:
+    """Return what to compute in outside of autocast: fp64 for L-BFGS, which fp32 would stop short of the optimum."""
+    return torch.float64 if config.optimizer == "lbfgs" and device.type != "mps" else torch.float32
+
+
 def is_solved(session: Session) -> bool:
     """Tell whether L-BFGS found nothing to improve in its last epoch: it ended before its last iteration."""
-    (state,) = session.optimizer.state.values()
-    return bool(state["n_iter"] % LBFGS_ITERATIONS)
+    return any(state["n_iter"] % LBFGS_ITERATIONS for state in session.optimizer.state.values())
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
@@ -147,7 +151,7 @@ def _scale(session: Session, labels: Tensor) -> Tensor:
 def _summed_losses(session: Session, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the summed loss of each replicate, `[R]`, of logits `[R, B, classes]`."""
     losses = functional.cross_entropy(
-        logits.float().flatten(0, 1),
+        (logits if logits.dtype is torch.float64 else logits.float()).flatten(0, 1),
         labels.flatten(),
         session.weights,
         reduction="none",

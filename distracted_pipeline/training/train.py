@@ -108,7 +108,9 @@ class _Job:
         """Return the parts of the job that train at once: all replicates where that pays, else one after another."""
         device = resolve_device(self.options.device_name())
         scaled = autocast_dtype(self.options.precision, device) is torch.float16  # one scale of gradients for all
-        if self.config.solves or (self.config.technique.stacks and not self.config.checkpoint and not scaled):
+        # From pixels each replicate needs its own pass through the body, and over a checkpoint it has its own body.
+        small = self.config.technique.stacks and not self.config.augment and not self.config.checkpoint
+        if self.config.solves or (small and not scaled):
             return [self]
         return [replace(self, prints={replicate: prints}) for replicate, prints in self.prints.items()]
 
@@ -300,6 +302,7 @@ def _keep(
     class_ids, net, validation = settings.dataset.class_ids, prepared.nets[at], prepared.validation
     seconds, (trainable, total), dagster_run_id = cost
     assert result.best is not None
+    net.float()
     load_learned(net, result.best)
     logits = predict_logits(net, validation, net.classifier.weight.device, job.options.batch_size).cpu()
     scores = score(logits, validation.labels)

@@ -192,6 +192,13 @@ def _check_checkpoints(catalogue: dict[str, VariantConfig], name: str, source: s
                 "Remove it from one of them."
             )
         chain.append(start)
+    start = chain[min(1, len(chain) - 1)]
+    wanted, there = (catalogue[entry].replicates for entry in (name, start))
+    if there < wanted:
+        raise DistractedError(
+            f"{source}, entry {name!r}: replicates is {wanted}, but it starts from {start}, which is trained {there} "
+            "times on each fold, and each training needs its own start. Give both the same number."
+        )
 
 
 def _check_control(catalogue: dict[str, VariantConfig], name: str, source: str) -> None:

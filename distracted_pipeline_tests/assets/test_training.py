@@ -17,6 +17,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DISTRACTED_SEGMENTER": settings.segmenter,
         "DISTRACTED_VARIANTS": str(settings.variants_file),
         "DISTRACTED_BASELINE": settings.baseline,
+        **({"DISTRACTED_REPLICATES": str(settings.replicates)} if settings.replicates else {}),
     }
 
 

@@ -40,7 +40,8 @@ from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import Rows
-from distracted_pipeline.training.loop import open_session, train_epoch
+from distracted_pipeline.training.loop import train_epoch
+from distracted_pipeline.training.steps import open_session
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import build_network
@@ -116,7 +117,7 @@ def sides(
         kind_of_rows = PlainRows if side == "plain" else Rows
         raw = {entry: torch.from_numpy(store.load((entry,), imgs)[entry])}
         rows = kind_of_rows(raw, labels, backbone.preprocessing)
-        session = open_session(net, rows, config, QUIET)
+        session = open_session([net], rows, config, [0], QUIET)
         session.piece = batch
         epochs[side] = partial(train_epoch, session, rows, 1)
     return epochs, fill

@@ -1,6 +1,7 @@
 """A small data root that is ingested and has masks: what training starts from."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ batch_norm: {epochs: 1}
 
 @pytest.fixture(scope="session")
 def ingested(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path) -> Settings:
-    """Eight drivers, 160 labelled and 3 test frames, a short catalogue; neither masks nor taps yet."""
+    """Eight drivers, 160 labelled and 3 test frames, a short catalogue, two trainings each; no masks, no taps yet."""
     root = write_kaggle_tree(tmp_path_factory.mktemp("training") / "data")
     (root / "variants.yaml").write_text(CATALOGUE)
     settings = Settings(
@@ -37,6 +38,7 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path) -> Se
         backbone=str(efficientnet),
         segmenter=f"folder:{root / 'label_maps'}",
         variants_file=root / "variants.yaml",
+        replicates=2,
     )
     ingest(settings, log=lambda line: None)
     return settings
@@ -63,12 +65,7 @@ def own_root(prepared: Settings, tmp_path: Path) -> Settings:
     """A copy of `prepared` that a test may change; nothing is trained in it."""
     root = tmp_path / "data"
     shutil.copytree(prepared.data, root, ignore=shutil.ignore_patterns("models", "predictions", "mlartifacts"))
-    return Settings(
-        data=root,
-        backbone=prepared.backbone,
-        segmenter=prepared.segmenter,
-        variants_file=root / "variants.yaml",
-    )
+    return replace(prepared, data=root, variants_file=root / "variants.yaml")
 
 
 def images(settings: Settings) -> pa.Table:

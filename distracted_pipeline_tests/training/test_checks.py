@@ -24,7 +24,7 @@ def result(prepared: Settings, tmp_path: Path) -> TrainResult:
     """A training whose files and facts a test may spoil."""
     trained = train_variant(prepared, "masks_only", "3", RunOptions(log=lambda line: None))
     shutil.copytree(trained.folder, tmp_path / "copy")
-    return dataclasses.replace(trained, folder=tmp_path / "copy", meta=dict(trained.meta))
+    return dataclasses.replace(trained, folder=tmp_path / "copy", metas=tuple(dict(meta) for meta in trained.metas))
 
 
 def outcomes(settings: Settings, result: TrainResult) -> dict[str, bool]:
@@ -32,17 +32,18 @@ def outcomes(settings: Settings, result: TrainResult) -> dict[str, bool]:
 
 
 def _spoil_weights(result: TrainResult) -> None:
-    weights = load_file(result.folder / WEIGHTS)
+    weights = load_file(result.folder / "1" / WEIGHTS)
     weights["classifier.bias"][3] = float("nan")
-    save_file(weights, result.folder / WEIGHTS)
+    save_file(weights, result.folder / "1" / WEIGHTS)
 
 
 def _spoil_loss(result: TrainResult) -> None:
-    result.meta["history"] = [*result.meta["history"], {**result.meta["history"][-1], "train_loss": float("inf")}]
+    history = result.metas[1]["history"]
+    result.metas[1]["history"] = [*history, {**history[-1], "train_loss": float("inf")}]
 
 
 def _guess(result: TrainResult) -> None:
-    result.meta["validation_macro_recall"] = 0.1
+    result.metas[1]["validation_macro_recall"] = 0.1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_a_driver_on_both_sides_fails_drivers_disjoint(
 
 def test_the_weights_that_were_spoilt_are_named(prepared: Settings, result: TrainResult) -> None:
     _spoil_weights(result)
-    assert torch.isnan(load_file(result.folder / WEIGHTS)["classifier.bias"]).any()
+    assert torch.isnan(load_file(result.folder / "1" / WEIGHTS)["classifier.bias"]).any()
     finite = next(check for check in check_trained(prepared, result) if check.name == "finite")
-    assert finite.facts["not_finite"] == "classifier.bias"
-    assert finite.description == "not finite: classifier.bias"
+    assert finite.facts["not_finite"] == "classifier.bias of training 2"
+    assert finite.description == "not finite: classifier.bias of training 2"

@@ -22,9 +22,9 @@ def test_a_model_has_the_classes_and_the_mask_channels_of_its_data_set(tmp_path:
     ingest(settings, log=QUIET.log)
     fill_missing(settings, options=QUIET)
     result = train_variant(settings, "masks_fused", "original", QUIET)
-    assert result.meta["classes"] == list(CLASSES)
-    assert {*result.meta["train_subjects"], *result.meta["validation_subjects"]} < set(DRIVERS)
-    weights = load_file(result.folder / WEIGHTS)
+    assert result.metas[0]["classes"] == list(CLASSES)
+    assert {*result.metas[0]["train_subjects"], *result.metas[0]["validation_subjects"]} < set(DRIVERS)
+    weights = load_file(result.folder / "0" / WEIGHTS)
     assert weights["classifier.weight"].shape[0] == len(CLASSES)
     assert weights["mask_head.conv1.weight"].shape[1] == 1 + len(CATEGORIES)
     assert is_trained(settings, "masks_fused", "original")
@@ -36,7 +36,7 @@ def test_a_model_has_the_classes_and_the_mask_channels_of_its_data_set(tmp_path:
     assert checks["finite"].passed
 
     client = MlflowClient(tracking_uri=settings.mlflow_uri)
-    run = client.get_run(result.meta["mlflow_run_id"])
+    run = client.get_run(result.metas[0]["mlflow_run_id"])
     recalls = {name for name in run.data.metrics if name.startswith("validation_recall_")}
     assert recalls == {f"validation_recall_{name}" for name in CLASSES}
     picture = Path(client.download_artifacts(run.info.run_id, "confusion_validation.svg", str(tmp_path)))

@@ -51,7 +51,7 @@ def test_a_training_claims_its_device_once_and_none_where_nothing_is_trained(own
         return "cpu"
 
     options = RunOptions(device, log=lambda line: None)
-    assert train_variant(own_root, "masks_fused_checkpoint", "1", options).meta["device"] == "cpu"
+    assert train_variant(own_root, "masks_fused_checkpoint", "1", options).metas[0]["device"] == "cpu"
     assert claimed == ["cpu"]
     assert train_variant(own_root, "masks_fused_checkpoint", "1", options).reused
     assert claimed == ["cpu"]

@@ -10,21 +10,15 @@ from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.training.inputs import Rows
-from distracted_pipeline.training.loop import (
-    Epoch,
-    Session,
-    _is_better,
-    fit,
-    jitter,
-    load_learned,
-    open_session,
-    predict_logits,
-    step,
-    train_epoch,
-)
+from distracted_pipeline.training.loop import Epoch, Fit, _is_better, jitter, predict_logits, train_epoch
+from distracted_pipeline.training.loop import fit as fit_team
 from distracted_pipeline.training.optimizers import rate_factor
 from distracted_pipeline.training.scores import score
+from distracted_pipeline.training.steps import Session, step
+from distracted_pipeline.training.steps import open_session as open_team
+from distracted_pipeline.training.team import load_learned
 from distracted_pipeline.variants.backbones import load_backbone
+from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet, build_network
 from distracted_pipeline_tests.variants.tiny import SIDE, settings_for, variant
 
@@ -51,6 +45,21 @@ def rows(efficientnet: Path) -> dict[str, Rows]:
     raw = {"pixels": images, "fractions": fractions, **taps}
     target = torch.from_numpy(labels)
     return {name: Rows({name: values}, target, backbone.preprocessing) for name, values in raw.items()}
+
+
+def fit(net: VariantNet, train: Rows, validation: Rows, config: VariantConfig, options: RunOptions) -> Fit:
+    """Train one network."""
+    return fit_team([net], train, validation, config, [config.seed], options)[0]
+
+
+def open_session(net: VariantNet, train: Rows, config: VariantConfig, options: RunOptions) -> Session:
+    """Return a session of one network."""
+    return open_team([net], train, config, [config.seed], options)
+
+
+def one_step(session: Session, batch: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    """Take a step of a team of one on `[B, ...]`."""
+    return step(session, {name: values[None] for name, values in batch.items()}, labels[None])[0]
 
 
 def fresh(efficientnet: Path, kind: str, **fields: object) -> VariantNet:
@@ -93,11 +102,10 @@ def test_every_step_from_the_cached_tap_through_the_faster_trunk_is_the_step_fro
         if start == tap:
             net.streamline()
         session = open_session(net, rows[start], variant(kind, top_lr=1.0), QUIET)
-        net.train()
         losses[start] = []
         for number in range(20):
             index = torch.randperm(60, generator=torch.Generator().manual_seed(number))[:15]
-            loss = step(session, rows[start].batch(index, CPU), rows[start].labels[index])
+            loss = one_step(session, rows[start].batch(index, CPU), rows[start].labels[index])
             losses[start].append(float(loss))
     assert max(abs(a - b) for a, b in zip(losses[tap], losses["pixels"], strict=True)) < 1e-5
     assert losses[tap][-1] < 0.8 * losses[tap][0]
@@ -126,9 +134,8 @@ def test_trained_on_fp16_taps_other_images_are_recognised_as_after_training_from
 def gradients(session: Session, batch: dict[str, torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
     """What a step leaves in the parameters, without the step."""
     session.optimizer.step = lambda *args: None  # type: ignore[method-assign]
-    session.net.train()
-    step(session, batch, labels)
-    return [p.grad.clone() for p in session.net.parameters() if p.grad is not None]
+    one_step(session, batch, labels)
+    return [p.grad.clone() for p in session.team.parameters.values() if p.grad is not None]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ def test_out_of_memory_the_same_batch_passes_in_pieces_with_the_same_gradient(
     real = VariantNet.forward
     sizes: list[int] = []
 
-    def small_memory(self: VariantNet, given: dict[str, torch.Tensor]) -> torch.Tensor:
+    def small_memory(self: VariantNet, given: dict[str, torch.Tensor], keep: object = None) -> torch.Tensor:
         sizes.append(len(given["pixels"]))
         if len(given["pixels"]) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -162,7 +169,7 @@ def test_out_of_memory_the_same_batch_passes_in_pieces_with_the_same_gradient(
     assert len(pieces) == len(whole)
     for one, other in zip(pieces, whole, strict=True):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-5 * float(other.abs().max() + 1))
-    step(session, batch, labels)
+    one_step(session, batch, labels)
     assert sizes[6:] == [6, 6, 6, 6]  # it remembers
 
 
@@ -172,7 +179,7 @@ def test_a_batch_size_limits_the_rows_that_pass_at_once_and_changes_no_step(
     real = VariantNet.forward
     sizes: list[int] = []
 
-    def spy(self: VariantNet, given: dict[str, torch.Tensor]) -> torch.Tensor:
+    def spy(self: VariantNet, given: dict[str, torch.Tensor], keep: object = None) -> torch.Tensor:
         sizes.append(len(given["fractions"]))
         return real(self, given)
 
@@ -192,7 +199,7 @@ def test_a_batch_size_limits_the_rows_that_pass_at_once_and_changes_no_step(
 def test_on_a_cpu_few_large_images_pass_at_once_from_a_tap_as_from_pixels(
     efficientnet: Path, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch, start: str
 ) -> None:
-    monkeypatch.setattr("distracted_pipeline.training.loop.PIECE_PIXELS", 4 * SIDE * SIDE)
+    monkeypatch.setattr("distracted_pipeline.training.steps.PIECE_PIXELS", 4 * SIDE * SIDE)
     net = fresh(efficientnet, "adapters")
     net.inputs = (start,)
     config = variant("adapters", batch_size=16)
@@ -203,14 +210,14 @@ def test_on_a_cpu_few_large_images_pass_at_once_from_a_tap_as_from_pixels(
 def test_not_even_one_image_in_memory_is_an_error_that_says_so(
     rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(self: VariantNet, given: dict[str, torch.Tensor]) -> torch.Tensor:
+    def no_memory(self: VariantNet, given: dict[str, torch.Tensor], keep: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(VariantNet, "forward", no_memory)
     config = variant("masks_only", batch_size=4)
     session = open_session(build_network(config, None, STATE_FARM), rows["fractions"], config, QUIET)
     with pytest.raises(DistractedError, match="not even one image at a time fits"):
-        step(session, rows["fractions"].batch(torch.arange(4), CPU), rows["fractions"].labels[:4])
+        one_step(session, rows["fractions"].batch(torch.arange(4), CPU), rows["fractions"].labels[:4])
 
 
 def test_reduced_precision_learns_and_keeps_weights_and_loss_in_fp32(efficientnet: Path, rows: dict[str, Rows]) -> None:
@@ -219,7 +226,7 @@ def test_reduced_precision_learns_and_keeps_weights_and_loss_in_fp32(efficientne
     for precision in ("fp32", "bf16"):
         net = fresh(efficientnet, "fine_tune")
         session = open_session(net, rows["pixels"], config, RunOptions("cpu", precision))
-        losses[precision] = train_epoch(session, rows["pixels"], 1)
+        (losses[precision],) = train_epoch(session, rows["pixels"], 1)
         assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
@@ -249,7 +256,7 @@ def test_training_stops_early_where_nothing_gets_better(rows: dict[str, Rows], m
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(efficientnet: Path, rows: dict[str, Rows]) -> None:
     def train(**fields: object) -> dict[str, torch.Tensor]:
         config = variant("fine_tune", augment=True, dropout=0.3, **fields)
-        net = build_network(config, load_backbone(settings_for(efficientnet)), STATE_FARM)
+        net = build_network(config, load_backbone(settings_for(efficientnet)), STATE_FARM, config.seed)
         torch.manual_seed(np.random.randint(1000))  # the caller's random state must not matter
         best = fit(net, rows["pixels"], rows["pixels"], config, QUIET).best
         assert best is not None

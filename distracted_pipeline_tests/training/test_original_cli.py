@@ -87,7 +87,7 @@ def test_training_from_options_is_an_ordinary_training(prepared: Settings) -> No
         prepared, name="mine", fold="1", adapters="[]", epochs=1, top_lr=0.5, batch_size=32, log=lambda line: None
     )
     assert result.folder == prepared.models / "mine" / "1"
-    assert read_meta(result.folder)["config"]["kind"] == "masks_fused"
+    assert read_meta(result.folder / "0")["config"]["kind"] == "masks_fused"
 
 
 def test_options_beside_a_sweep_are_refused_rather_than_ignored(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Real processes, killed where it hurts: what they were training ends bit for bit as if they never were."""
 
+import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ from safetensors.torch import load_file
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import checkpoint, loop, snapshots, tracking
+from distracted_pipeline.training import checkpoint, loop, optimizers, snapshots, steps, tracking
 from distracted_pipeline.training import train as train_module
-from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, is_trained, model_folder
+from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, fold_folder, is_trained, model_folder
 from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
 from distracted_pipeline.training.train import train_config, train_variant
 from distracted_pipeline.variants.config import VariantConfig
@@ -33,11 +35,11 @@ QUIET = RunOptions(log=quiet)
 
 
 CASES = {
-    "adadelta": variant("masks_only", top_lr=1.0, gamma=0.7, dropout=0.3, epochs=4, batch_size=32),
+    "a team, adadelta": variant("masks_only", top_lr=1.0, gamma=0.7, dropout=0.3, epochs=4, batch_size=32),
     "adamw": variant(
         "fine_tune", scheduler="cosine", layer_decay=0.8, augment=True, dropout=0.2, epochs=4, batch_size=40
     ),
-    "lbfgs": variant("linear_probe", optimizer="lbfgs", top_lr=1.0, top_decay=10.0, epochs=4),
+    "lbfgs": variant("linear_probe", optimizer="lbfgs", top_lr=1.0, top_decay=1.0, epochs=4),
 }
 DEATHS = {
     "in epoch 1": 0,
@@ -47,6 +49,8 @@ DEATHS = {
     "before the commit": 4,
 }
 """Moments, and the epochs that are finished then."""
+
+REPLICATES = 2
 
 
 def die() -> None:
@@ -59,6 +63,7 @@ def work(settings: Settings, config: VariantConfig, death: str | None) -> None:
     # MLflow is no part of this, and takes seconds to load in every process.
     tracking.reopen_or_start = lambda *args, **kwargs: tracking.OpenRun("run", "", {}, {}, 0)
     train_module.mlflow_outbox.finish_run = lambda *args, **kwargs: None
+    optimizers.LBFGS_ITERATIONS = steps.LBFGS_ITERATIONS = 2  # else it needs no four epochs
     plant(death)
     train_config(settings, config, FOLD, QUIET)
 
@@ -67,12 +72,12 @@ def plant(death: str | None) -> None:
     """Make this process die at that moment."""
     epochs = {"n": 0}
 
-    def counting(session: Any, rows: Any, epoch: int, progress: Any = None, real: Any = loop.train_epoch) -> float:
+    def counting(session: Any, rows: Any, epoch: int, progress: Any = None, real: Any = loop.train_epoch) -> Any:
         epochs["n"] = epoch
-        return float(real(session, rows, epoch, progress))
+        return real(session, rows, epoch, progress)
 
-    def step(session: Any, batch: Any, labels: Any, real: Any = loop.step) -> torch.Tensor:
-        loss: torch.Tensor = real(session, batch, labels)
+    def step(session: Any, batch: Any, labels: Any, keep: Any, real: Any = loop.step) -> torch.Tensor:
+        loss: torch.Tensor = real(session, batch, labels, keep)
         if death == f"in epoch {epochs['n']}":
             die()
         return loss
@@ -82,8 +87,8 @@ def plant(death: str | None) -> None:
             die()
         return bytes(real(tensors, metadata=metadata))
 
-    def write(folder: Path, fingerprint: str, interrupted: Interrupted) -> None:
-        write_last(folder, fingerprint, interrupted)
+    def write(folder: Path, team: dict[str, Interrupted]) -> None:
+        write_last(folder, team)
         if death == f"after epoch {epochs['n']}":
             die()
 
@@ -91,6 +96,8 @@ def plant(death: str | None) -> None:
         if death == "before the commit":
             die()
         real(path, value)
+        if death == "after a replicate":
+            die()
 
     loop.train_epoch, loop.step, snapshots.save = counting, step, save
     train_module.write_last, checkpoint.write_json = write, commit
@@ -116,17 +123,46 @@ def test_killed_again_and_again_the_weights_end_byte_for_byte_as_without(own_roo
     config = CASES[optimizer]
     whole = config.model_copy(update={"name": "whole"})
     assert start(own_root, whole, None).exitcode == 0
-    folder = model_folder(own_root, config.name, FOLD)
+    folder = fold_folder(own_root, config.name, FOLD)
+    at_once = 1 if config.kind == "fine_tune" else REPLICATES
     for death, finished in DEATHS.items():
         assert start(own_root, config, death).exitcode == -signal.SIGKILL, death
-        assert not (folder / CONFIG).exists()
-        fingerprint = checkpoint.fingerprints(own_root, config, FOLD)["fingerprint"]
-        kept = read_last(folder, fingerprint)
-        assert (len(kept.snapshot.fit.history) if kept else 0) == finished, death
+        assert not list(folder.glob(f"*/{CONFIG}"))
+        prints = [checkpoint.fingerprints(own_root, config, FOLD, r)["fingerprint"] for r in range(at_once)]
+        kept = read_last(folder, prints)
+        assert [len(one.snapshot.fit.history) for one in kept] == [finished] * at_once * bool(finished), death
     assert start(own_root, config, None).exitcode == 0
-    expected = (model_folder(own_root, "whole", FOLD) / WEIGHTS).read_bytes()
-    assert (folder / WEIGHTS).read_bytes() == expected
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", CONFIG, WEIGHTS]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", *map(str, range(REPLICATES))]
+    for replicate in range(REPLICATES):
+        mine, whole = (model_folder(own_root, name, FOLD, replicate) for name in (config.name, "whole"))
+        assert (mine / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+        assert sorted(path.name for path in mine.iterdir()) == [CONFIG, WEIGHTS]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs fork")
+def test_killed_between_two_replicates_the_first_stays_and_the_second_is_trained(own_root: Settings) -> None:
+    config = CASES["adamw"].model_copy(update={"epochs": 1})
+    assert start(own_root, config, "after a replicate").exitcode == -signal.SIGKILL
+    first, second = (model_folder(own_root, config.name, FOLD, replicate) / CONFIG for replicate in range(2))
+    assert first.is_file()
+    assert not second.exists()
+    before = first.read_bytes()
+    train_config(own_root, config, FOLD, QUIET)
+    assert first.read_bytes() == before
+    assert second.is_file()
+
+
+def test_further_replicates_are_trained_beside_those_that_are_there(own_root: Settings) -> None:
+    folder = train_variant(own_root, "masks_only", FOLD, QUIET).folder
+    before = {path: path.read_bytes() for path in sorted(folder.glob(f"*/{CONFIG}"))}
+    more = replace(own_root, replicates=4)
+    assert not is_trained(more, "masks_only", FOLD)
+    result = train_variant(more, "masks_only", FOLD, QUIET)
+    assert [meta["replicate"] for meta in result.metas] == [0, 1, 2, 3]
+    assert len({json.dumps(meta["history"][0]["train_loss"]) for meta in result.metas}) == 4
+    assert {path: path.read_bytes() for path in before} == before
+    assert is_trained(own_root, "masks_only", FOLD)
 
 
 class Stop(Exception):
@@ -137,7 +173,7 @@ def interrupt(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) ->
     """Train a variant until its second epoch begins."""
     real = loop.train_epoch
 
-    def stopping(session: Any, rows: Any, epoch: int, progress: Any = None) -> float:
+    def stopping(session: Any, rows: Any, epoch: int, progress: Any = None) -> list[float]:
         if epoch == 2:
             raise Stop
         return real(session, rows, epoch, progress)
@@ -154,19 +190,19 @@ def test_an_interrupted_training_goes_on_in_the_same_mlflow_run(
     from mlflow import MlflowClient
 
     interrupt(own_root, "masks_only", monkeypatch)
-    folder = model_folder(own_root, "masks_only", FOLD)
-    fingerprint = checkpoint.fingerprints(own_root, train_module.variant_named(own_root, "masks_only"), FOLD)
-    kept = read_last(folder, fingerprint["fingerprint"])
-    assert kept is not None
+    config = train_module.variant_named(own_root, "masks_only")
+    prints = [checkpoint.fingerprints(own_root, config, FOLD, r)["fingerprint"] for r in range(REPLICATES)]
+    kept = read_last(fold_folder(own_root, "masks_only", FOLD), prints)
     said: list[str] = []
-    meta = train_variant(own_root, "masks_only", FOLD, RunOptions(log=said.append)).meta
+    metas = train_variant(own_root, "masks_only", FOLD, RunOptions(log=said.append)).metas
     assert "going on after epoch 1" in said[0]
-    assert meta["mlflow_run_id"] == kept.run_id
-    assert meta["seconds"] > kept.seconds
-    assert [line["epoch"] for line in meta["history"]] == [1, 2]
     client = MlflowClient(tracking_uri=own_root.mlflow_uri)
-    assert client.get_run(kept.run_id).info.status == "FINISHED"
-    assert len(client.get_metric_history(kept.run_id, "train_loss")) == 2
+    for meta, before in zip(metas, kept, strict=True):
+        assert meta["mlflow_run_id"] == before.run_id
+        assert meta["seconds"] > before.seconds
+        assert [line["epoch"] for line in meta["history"]] == [1, 2]
+        assert client.get_run(before.run_id).info.status == "FINISHED"
+        assert len(client.get_metric_history(before.run_id, "train_loss")) == 2
 
 
 def test_what_another_variant_left_is_never_gone_on_from(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,12 +215,12 @@ def test_what_another_variant_left_is_never_gone_on_from(own_root: Settings, mon
     assert not any("going on" in line for line in said)
     fresh = train_module.variant_named(own_root, "masks_only").model_copy(update={"name": "fresh"})
     other = train_config(own_root, fresh, FOLD, QUIET).folder
-    assert (folder / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
+    assert (folder / "1" / WEIGHTS).read_bytes() == (other / "1" / WEIGHTS).read_bytes()
 
 
 def test_a_damaged_snapshot_is_named(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(own_root, "masks_only", monkeypatch)
-    path = model_folder(own_root, "masks_only", FOLD) / LAST
+    path = fold_folder(own_root, "masks_only", FOLD) / LAST
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DistractedError, match=r"last\.safetensors is damaged .* Delete it"):
         train_variant(own_root, "masks_only", FOLD, QUIET)

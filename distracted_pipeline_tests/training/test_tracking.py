@@ -41,7 +41,12 @@ def refused(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Set
 
 def start(settings: Settings, fold: str = "0", run_id: str | None = None) -> OpenRun:
     return reopen_or_start(
-        settings, f"v fold {fold}", {"epochs": 3}, {"variant": "v", "fold": fold}, run_id=run_id, log=quiet
+        settings,
+        f"v fold {fold}",
+        {"epochs": 3},
+        {"variant": "v", "fold": fold, "replicate": "0"},
+        run_id=run_id,
+        log=quiet,
     )
 
 
@@ -90,11 +95,11 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
     own_root: Settings, refused: Settings, client: MlflowClient
 ) -> None:
     said: list[str] = []
-    folder = train_variant(refused, "masks_only", "1", RunOptions(log=said.append)).folder
+    folder = train_variant(refused, "masks_only", "1", RunOptions(log=said.append)).folder / "0"
     predict_fold(refused, "masks_only", "1", RunOptions(log=said.append))
     assert is_trained(refused, "masks_only", "1")
     assert read_meta(folder)["mlflow_run_id"] is None
-    assert unsent_folders(refused) == [folder]
+    assert unsent_folders(refused) == [folder, folder.with_name("1")]
     assert sum("distracted sync" in line for line in said) >= 2
     assert str(folder / FOLDER) in "\n".join(said)
     assert "secret" not in "\n".join(said)
@@ -102,7 +107,7 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
         sync(refused, log=quiet)
 
     before = (folder / CONFIG).stat().st_mtime_ns
-    assert sync(own_root, log=quiet) == 1
+    assert sync(own_root, log=quiet) == 2
     assert unsent_folders(own_root) == []
     meta = read_meta(folder)
     run = client.get_run(meta["mlflow_run_id"])
@@ -117,7 +122,7 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
 
 
 def test_numbers_of_a_run_that_was_deleted_are_dropped_aloud(own_root: Settings, client: MlflowClient) -> None:
-    meta = train_variant(own_root, "masks_only", "1", QUIET).meta
+    meta = train_variant(own_root, "masks_only", "1", QUIET).metas[0]
     client.delete_run(meta["mlflow_run_id"])
     said: list[str] = []
     predict_fold(own_root, "masks_only", "1", RunOptions(log=said.append))

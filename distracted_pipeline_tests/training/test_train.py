@@ -67,7 +67,7 @@ def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared
     assert is_trained(prepared, variant, "1")
     again = train_variant(prepared, variant, "1", QUIET)
     assert again.reused
-    assert again.meta == result.meta
+    assert again.metas == result.metas
 
     table = pq.read_table(predict_fold(prepared, variant, "1", QUIET))
     assert is_predicted(prepared, variant, "1")
@@ -87,10 +87,10 @@ def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared
     kept = {name for name, _ in _learning(trained.net, variant, prepared)}
     if variant == "masks_fused_checkpoint":
         kept |= {f"trunk.{name}" for name, _ in trained.net.trunk.named_parameters()}
-    assert set(load_file(result.folder / WEIGHTS)) == kept
+    assert set(load_file(result.folder / "0" / WEIGHTS)) == kept
     total = sum(p.numel() for p in trained.net.parameters())
-    assert result.meta["total_parameters"] == total
-    assert 0 < result.meta["trainable_parameters"] <= total
+    assert result.metas[0]["total_parameters"] == total
+    assert 0 < result.metas[0]["trainable_parameters"] <= total
     assert not any(p.requires_grad for p in trained.net.parameters())
     evaluated = read_predictions(prepared, [variant])
     assert (variant, "1") in evaluated.parts
@@ -104,7 +104,7 @@ def _learning(net: VariantNet, variant: str, settings: Settings) -> list:
 
 def test_a_model_knows_none_of_the_drivers_it_is_judged_on(prepared: Settings) -> None:
     for fold in ("original", "0", "1"):
-        meta = train_variant(prepared, "linear_probe", fold, QUIET).meta
+        meta = train_variant(prepared, "linear_probe", fold, QUIET).metas[0]
         judged = set(held_out(prepared, fold)["subject"].to_pylist())
         assert not set(meta["train_subjects"]) & judged
         assert set(meta["train_subjects"]).isdisjoint(meta["validation_subjects"])
@@ -130,7 +130,7 @@ def test_a_changed_option_makes_the_checkpoint_stale_and_trains_again(own_root: 
     assert not is_trained(own_root, "masks_only", "0")
     result = train_variant(own_root, "masks_only", "0", QUIET)
     assert not result.reused
-    assert len(result.meta["history"]) == 1
+    assert len(result.metas[0]["history"]) == 1
 
 
 def test_new_images_make_the_checkpoint_stale(own_root: Settings) -> None:
@@ -178,7 +178,7 @@ def test_nan_stops_with_the_last_good_weights_and_no_checkpoint(
 def test_a_damaged_or_absent_checkpoint_is_named_with_the_command(own_root: Settings) -> None:
     with pytest.raises(DistractedError, match=r'--select trained_model --partition "0\|masks_only"'):
         load_trained(own_root, "masks_only", "0", "cpu")
-    folder = train_variant(own_root, "masks_only", "0", QUIET).folder
+    folder = train_variant(own_root, "masks_only", "0", QUIET).folder / "0"
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:100])
     with pytest.raises(DistractedError, match="missing or damaged"):
         load_trained(own_root, "masks_only", "0", "cpu")
@@ -202,7 +202,7 @@ def test_a_checkpoint_of_an_older_version_counts_as_none_and_is_trained_again(ow
 def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prepared: Settings) -> None:
     from mlflow import MlflowClient
 
-    meta = train_variant(prepared, "masks_only", "1", QUIET).meta
+    meta = train_variant(prepared, "masks_only", "1", QUIET).metas[0]
     predict_fold(prepared, "masks_only", "1", QUIET)
     client = MlflowClient(tracking_uri=prepared.mlflow_uri)
     run = client.get_run(meta["mlflow_run_id"])
@@ -240,7 +240,7 @@ def test_a_variant_may_start_from_anothers_weights_of_the_same_fold(own_root: Se
     assert "second starts from masks_only of the same fold" in said[0]
     first = train_variant(own_root, "masks_only", "0", QUIET)
     assert first.reused
-    one, two = load_file(first.folder / WEIGHTS), load_file(second.folder / WEIGHTS)
+    one, two = load_file(first.folder / "0" / WEIGHTS), load_file(second.folder / "0" / WEIGHTS)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
     with pytest.raises(DistractedError, match="has no place here"):
         train_variant(own_root, "wrong", "0", QUIET)
@@ -252,14 +252,14 @@ def test_the_fused_checkpoint_stands_on_the_fine_tuned_body_of_its_fold(own_root
     fused = train_variant(own_root, "masks_fused_checkpoint", "1", QUIET)
     tuned = train_variant(own_root, "fine_tune", "1", QUIET)
     assert tuned.reused  # it was trained on the way
-    one, two = load_file(fused.folder / WEIGHTS), load_file(tuned.folder / WEIGHTS)
+    one, two = load_file(fused.folder / "0" / WEIGHTS), load_file(tuned.folder / "0" / WEIGHTS)
     body = [name for name in two if name.startswith("trunk.")]
     assert body
     assert all(torch.equal(one[name], two[name]) for name in body)
     pristine = load_backbone(own_root).trunk.state_dict()
     assert any(not torch.equal(one[name], pristine[name.removeprefix("trunk.")]) for name in body)
     judged = set(held_out(own_root, "1")["subject"].to_pylist())
-    assert not judged & {*tuned.meta["train_subjects"], *tuned.meta["validation_subjects"]}
+    assert not judged & {*tuned.metas[0]["train_subjects"], *tuned.metas[0]["validation_subjects"]}
     net = load_trained(own_root, "masks_fused_checkpoint", "1", "cpu").net
     assert net.own_body
 
@@ -275,7 +275,7 @@ def test_a_changed_start_makes_what_follows_from_it_stale(own_root: Settings) ->
 
 
 def test_a_start_that_knows_a_held_out_driver_is_refused(own_root: Settings) -> None:
-    folder = train_variant(own_root, "masks_only", "1", QUIET).folder
+    folder = train_variant(own_root, "masks_only", "1", QUIET).folder / "0"
     meta = json.loads((folder / CONFIG).read_text())
     driver = held_out(own_root, "1")["subject"][0].as_py()
     elsewhere = own_root.data / "elsewhere"
@@ -292,7 +292,7 @@ def test_a_start_that_knows_a_held_out_driver_is_refused(own_root: Settings) -> 
 def test_fine_tuning_trains_the_body_of_any_family(own_root: Settings, other_families: dict, family: str) -> None:
     settings = dataclasses.replace(own_root, backbone=str(other_families[family]))
     before = load_backbone(settings).trunk.state_dict()
-    after = load_file(train_variant(settings, "fine_tune", "1", QUIET).folder / WEIGHTS)
+    after = load_file(train_variant(settings, "fine_tune", "1", QUIET).folder / "0" / WEIGHTS)
     body = [name for name in after if name.startswith("trunk.")]
     moved = [name for name in body if not torch.equal(after[name], before[name.removeprefix("trunk.")])]
     assert len(moved) > 0.9 * len(body)
@@ -300,7 +300,7 @@ def test_fine_tuning_trains_the_body_of_any_family(own_root: Settings, other_fam
 
 
 def test_a_checkpoint_with_foreign_weights_is_refused(own_root: Settings) -> None:
-    folder = train_variant(own_root, "masks_only", "0", QUIET).folder
+    folder = train_variant(own_root, "masks_only", "0", QUIET).folder / "0"
     weights = load_file(folder / WEIGHTS)
     weights.pop("classifier.bias")
     save_file(weights, folder / WEIGHTS)
@@ -338,7 +338,7 @@ def test_without_test_images_or_model_the_submission_says_what_to_do(own_root: S
 
 
 def test_the_meta_is_plain_json_with_what_reports_need(prepared: Settings) -> None:
-    folder = train_variant(prepared, "masks_only", "1", QUIET).folder
+    folder = train_variant(prepared, "masks_only", "1", QUIET).folder / "0"
     meta = json.loads((folder / CONFIG).read_text())
     assert meta == read_meta(folder)
     wanted = {

@@ -5,8 +5,16 @@ from pathlib import Path
 import pytest
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue, validated, variant_named
+from distracted_pipeline.settings import Settings, load_settings
+from distracted_pipeline.variants.config import (
+    NOT_RECIPE,
+    VariantConfig,
+    load_catalogue,
+    reference_of,
+    replicates_of,
+    validated,
+    variant_named,
+)
 
 
 def with_file(tmp_path: Path, text: str) -> Settings:
@@ -15,14 +23,42 @@ def with_file(tmp_path: Path, text: str) -> Settings:
     return Settings(data=tmp_path, variants_file=path)
 
 
-def test_the_shipped_catalogue_has_the_ten_variants_in_order(tmp_path: Path) -> None:
+def test_the_shipped_catalogue_has_the_ten_variants_and_their_controls_in_order(tmp_path: Path) -> None:
     catalogue = load_catalogue(Settings(data=tmp_path))
     assert list(catalogue) == [
-        "linear_probe", "top_only", "fine_tune", "adapter_serial", "adapter_parallel", "masks_only", "masks_fused",
-        "masks_fused_checkpoint", "lora", "batch_norm",
+        "linear_probe", "top_only", "embedding_only", "embedding_augmented", "embedding_checkpoint", "fine_tune",
+        "adapter_serial", "adapter_parallel", "masks_only", "masks_fused", "masks_fused_checkpoint", "lora", "batch_norm",
     ]  # fmt: skip
     assert all(config.label and config.description for config in catalogue.values())
     assert catalogue["adapter_serial"].adapter_weight == 0 < catalogue["adapter_parallel"].adapter_weight
+
+
+def test_a_technique_and_its_control_differ_in_nothing_but_the_technique(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    catalogue = load_catalogue(settings)
+    recipes = {name: config.model_dump(exclude=set(NOT_RECIPE)) for name, config in catalogue.items()}
+    for name in catalogue:
+        if name in ("linear_probe", settings.baseline) or name.startswith("embedding_"):
+            continue
+        control = recipes[reference_of(settings, catalogue, name)]
+        differs = {field for field, value in recipes[name].items() if value != control[field]}
+        assert "kind" in differs
+        assert differs <= {"kind", "body_lr", "body_decay", "adapters", "adapter_weight"}, name
+
+
+def test_replicates_are_three_two_where_the_body_takes_part_and_what_the_setting_says(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    catalogue = load_catalogue(settings)
+    counts = {name: replicates_of(settings, config) for name, config in catalogue.items()}
+    assert {name for name, count in counts.items() if count == 3} == {
+        "linear_probe", "top_only", "embedding_only", "masks_only", "masks_fused",
+    }  # fmt: skip
+    assert set(counts.values()) == {2, 3}
+    five = load_settings({"DISTRACTED_DATA": str(tmp_path), "DISTRACTED_REPLICATES": "5"})
+    assert {replicates_of(five, config) for config in catalogue.values()} == {5}
+    for wrong in ("0", "-1", "two"):
+        with pytest.raises(DistractedError, match=f"DISTRACTED_REPLICATES is '{wrong}': set it to a whole number"):
+            load_settings({"DISTRACTED_DATA": str(tmp_path), "DISTRACTED_REPLICATES": wrong})
 
 
 def test_defaults_are_those_of_the_originals_command_line() -> None:
@@ -84,6 +120,10 @@ def test_the_users_file_overrides_fields_adds_entries_and_drops_them(tmp_path: P
         ("top_only: {early_stopping: -1}", ["'early_stopping'", "greater than or equal to 0"]),
         ("top_only: {checkpoint: top_only}", ["checkpoint", "itself"]),
         ("top_only: {checkpoint: fine_tune}\nfine_tune: {checkpoint: top_only}", ["circle", "top_only from fine_tune"]),
+        ("masks_fused_checkpoint: {replicates: 4}", ["replicates is 4", "fine_tune", "2 times", "the same number"]),
+        ("top_only: {replicates: 0}", ["'replicates'", "greater than or equal to 1"]),
+        ("top_only: {control: top_only}", ["control is 'top_only'", "the entry itself", "linear_probe"]),
+        ("embedding_only: null", ["entry 'masks_only'", "control is 'embedding_only'", "no variant"]),
         ("top_only: 3", ["'top_only'", "field: value"]),
         ("- top_only", ["list"]),
         ("a: [", ["not valid YAML"]),

@@ -11,12 +11,11 @@ import torch
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.inputs import Rows
-from distracted_pipeline.training.loop import open_session, step
+from distracted_pipeline.training.steps import open_session, step
 from distracted_pipeline.variants import kinds
 from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue, validated
+from distracted_pipeline.variants.config import VariantConfig, validated
 from distracted_pipeline.variants.kinds import HEAD, KINDS, Kind, register
 from distracted_pipeline.variants.networks import build_network
 from distracted_pipeline_tests.variants.test_networks import batch_for, build
@@ -24,29 +23,20 @@ from distracted_pipeline_tests.variants.tiny import settings_for, variant
 
 QUIET = RunOptions("cpu", log=lambda line: None)
 
-FINGERPRINTS = {
-    "linear_probe": "3d19035175d0",
-    "top_only": "b2e7160cf127",
-    "fine_tune": "cbc25b7da526",
-    "adapter_serial": "b68175c250a5",
-    "adapter_parallel": "88915866b3e0",
-    "masks_only": "ec58b9c8d972",
-    "masks_fused": "7bc944681fcc",
-    "masks_fused_checkpoint": "bcc4a6832407",
-    "lora": "1d7c04d46521",
-    "batch_norm": "beaa9a334100",
-}
-"""What version 32c4417 made of the shipped catalogue: trained models carry it."""
-
 
 def test_every_file_of_the_folder_is_a_kind_by_its_own_name() -> None:
     assert sorted(KINDS) == sorted(module.name for module in iter_modules(kinds.__path__))
     assert all(kind.name == name and kind.trains for name, kind in KINDS.items())
 
 
-def test_models_that_older_versions_trained_keep_their_fingerprints(tmp_path: Path) -> None:
-    catalogue = load_catalogue(Settings(data=tmp_path))
-    assert {name: config.fingerprint() for name, config in catalogue.items()} == FINGERPRINTS
+def test_augmented_a_kind_reads_pixels_in_the_place_of_its_tap_and_one_with_masks_refuses() -> None:
+    augmented = {
+        kind: variant(kind, augment=True).inputs for kind in ("linear_probe", "top_only", "adapters", "fine_tune")
+    }
+    assert set(augmented.values()) == {("pixels",)}
+    for kind in ("masks_only", "masks_fused"):
+        with pytest.raises(ValueError, match="it would shift the photograph and not its masks"):
+            variant(kind, augment=True)
 
 
 def test_naming_the_kinds_loads_nothing_heavy() -> None:
@@ -66,9 +56,9 @@ def test_a_step_changes_only_what_learns_and_reads_only_the_inputs(efficientnet:
     given = batch_for(net, net.inputs, count=16)
     assert len(config.taps) <= 1
     rows = Rows(given, torch.arange(16) % 10, None)
-    session = open_session(net, rows, config, QUIET)
-    net.train()
-    losses = [float(step(session, given, rows.labels)) for _ in range(2)]  # LoRA and adapters start with zeros
+    session = open_session([net], rows, config, [0], QUIET)
+    batch = {name: values[None] for name, values in given.items()}
+    losses = [float(step(session, batch, rows.labels[None])) for _ in range(2)]  # LoRA and adapters start with zeros
     moved = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {name for name, _ in net.learning()} == config.technique.learning(net)
     assert {name for name in before if HEAD.search(name)} <= moved

@@ -109,7 +109,7 @@ def test_only_what_should_learn_moves(efficientnet: Path, kind: str) -> None:
     config = variant(kind)
     net = build(config, efficientnet)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    optimizer = build_optimizer(net, config)
+    optimizer = build_optimizer(dict(net.learning()), config)
     batch = batch_for(net, net.inputs)
     labels = torch.arange(6) % 10
     net.train()
@@ -138,7 +138,7 @@ def test_only_what_should_learn_moves(efficientnet: Path, kind: str) -> None:
 
 def test_the_body_learns_at_its_own_rate(efficientnet: Path) -> None:
     net = build(variant("fine_tune", top_lr=0.5, body_lr=0.25), efficientnet)
-    groups = build_optimizer(net, variant("fine_tune", top_lr=0.5, body_lr=0.25)).param_groups
+    groups = build_optimizer(dict(net.learning()), variant("fine_tune", top_lr=0.5, body_lr=0.25)).param_groups
     assert [group["lr"] for group in groups] == [0.5, 0.25]
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
 
@@ -149,7 +149,7 @@ def test_layer_decay_gives_every_layer_its_rate_from_the_last_to_the_first(
     config = variant("fine_tune", top_lr=0.5, body_lr=0.25, layer_decay=0.5)
     for folder in (efficientnet, other_families["mobilenet_v2"], other_families["convnext"]):
         net = build(config, folder)
-        groups = parameter_groups(net, config)
+        groups = parameter_groups(dict(net.learning()), config)
         names = {id(parameter): name for name, parameter in net.named_parameters()}
         grouped = [[names[id(parameter)] for parameter in group["params"]] for group in groups]
         assert sorted(name for group in grouped for name in group) == sorted(names.values())
@@ -162,13 +162,13 @@ def test_layer_decay_gives_every_layer_its_rate_from_the_last_to_the_first(
 def _grouped(folder: Path, config: VariantConfig) -> list[list[str]]:
     net = build(config, folder)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
-    return [[names[id(parameter)] for parameter in group["params"]] for group in parameter_groups(net, config)]
+    groups = parameter_groups(dict(net.learning()), config)
+    return [[names[id(parameter)] for parameter in group["params"]] for group in groups]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_mode_leaves_the_trunk_in_eval_mode(efficientnet: Path, kind: str) -> None:
     net = build(variant(kind, dropout=0.5), efficientnet).train()
-    assert net.dropout.training
     assert net.trunk is None or not any(module.training for module in net.trunk.modules())
 
 
@@ -250,8 +250,9 @@ def test_the_other_kinds_work_with_any_family(other_families: dict[str, Path], f
 
 
 def test_the_same_seed_gives_the_same_network(efficientnet: Path) -> None:
-    one, two = (build(variant("masks_fused"), efficientnet).state_dict() for _ in range(2))
-    other = build(variant("masks_fused", seed=1), efficientnet).state_dict()
+    config = variant("masks_fused")
+    backbone = load_backbone(settings_for(efficientnet))
+    one, two, other = (build_network(config, backbone, STATE_FARM, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
 

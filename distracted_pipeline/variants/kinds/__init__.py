@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from distracted_pipeline.variants.networks import VariantNet
     from distracted_pipeline.variants.trunks import Trunk
 
+FRACTIONS: Final = "fractions"
+"""The input that comes from the mask cache; all others are taps of the backbone."""
+
 HEAD: Final = re.compile(r"^(classifier|mask_head)\.")
 """Names of the parameters that learn in every kind, where the network has them."""
 
@@ -78,8 +81,9 @@ class Kind:
     install: str = ""
 
     def inputs(self, config: "VariantConfig") -> tuple[str, ...]:
-        """Return what the network of a variant reads."""
-        return self.reads(config) if callable(self.reads) else self.reads
+        """Return what the network of a variant reads: with augmentation pixels, in the place of a tap."""
+        names = self.reads(config) if callable(self.reads) else self.reads
+        return tuple("pixels" if config.augment and name != FRACTIONS else name for name in names)
 
     def learning(self, net: "VariantNet") -> set[str]:
         """Return the names of the parameters that learn.
@@ -138,6 +142,8 @@ def objection(config: "VariantConfig") -> str | None:
                 shown = list(value) if isinstance(value, tuple) else value if isinstance(value, str) else f"{value:g}"
                 says = option.says or f"only kind {each.name} takes it, leave it out here"
                 return f"{option.field} is {shown}: {says}"
+    if config.augment and FRACTIONS in kind.inputs(config):
+        return "augment is true: it would shift the photograph and not its masks. Leave it out for a kind with masks"
     return kind.check(config) if kind.check else None
 
 
