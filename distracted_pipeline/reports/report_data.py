@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distracted_pipeline.dataset import Dataset
-from distracted_pipeline.evaluation.comparison import NO_CLAIM, sentence
+from distracted_pipeline.evaluation.comparison import ABSENT, NO_CLAIM, sentence
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
 from distracted_pipeline.explanation.tables import CamRow, Lift
 from distracted_pipeline.scopes import SCOPES
@@ -58,6 +58,10 @@ class ScopeScores:
         """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
         scores = self.classes[variant]
         return sentence([score.verdict for score in scores], [score.obstacle for score in scores], self.cells)
+
+    def untested(self, variant: str) -> str:
+        """Return the one word for a variant of which nothing is tested: baseline, control, or not testable."""
+        return next((score.verdict for score in self.classes[variant] if score.verdict != ABSENT), ABSENT)
 
     def only(self, names: Collection[str]) -> "ScopeScores":
         """Return the same, for some of the variants; what was tested among all of them stays as it was."""

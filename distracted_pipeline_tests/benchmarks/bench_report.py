@@ -27,6 +27,7 @@ from PIL import Image
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.evaluation.predictions import (
+    REPLICATE,
     Part,
     predictions_schema,
     probability_columns,
@@ -49,6 +50,7 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 
 VARIANTS = 10
+TRAININGS = 3
 SIZE = (480, 640)
 SECONDS_BAR = 60
 
@@ -83,9 +85,9 @@ def _quiet(_: str) -> None:
 
 
 def _with_variants(settings: Settings, count: int) -> Settings:
-    """Add replicates of the baseline until the catalogue has as many entries as asked for."""
+    """Add copies of the baseline until the catalogue has as many entries as asked for, all compared with it."""
     shipped = list(load_catalogue(settings))
-    entries: dict[str, Any] = dict.fromkeys(shipped[count:])
+    entries: dict[str, Any] = {name: {"control": None} if i < count else None for i, name in enumerate(shipped)}
     for number in range(len(shipped), count):
         entries[f"again_{number}"] = {"kind": "top_only", "label": f"Top only, seed {number}", "seed": number}
     path = settings.data / "variants.yaml"
@@ -156,10 +158,11 @@ def _predict(settings: Settings, variant: str, fold: str, skill: float) -> None:
     random = np.random.default_rng([*variant.encode(), *fold.encode()])
     class_ids = STATE_FARM.class_ids
     true = np.array([class_ids.index(row["classname"]) for row in held_out])
-    logits = random.normal(0, 1.6, (len(true), len(class_ids)))
-    logits[np.arange(len(true)), true] += skill
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    columns = {"img": [r["img"] for r in held_out], "subject": [r["subject"] for r in held_out], "true": true}
+    logits = random.normal(0, 1.6, (TRAININGS, len(true), len(class_ids)))
+    logits[:, np.arange(len(true)), true] += skill
+    p = (np.exp(logits) / np.exp(logits).sum(2, keepdims=True)).reshape(-1, len(class_ids))
+    columns: dict[str, Any] = {name: [row[name] for row in held_out] * TRAININGS for name in ("img", "subject")}
+    columns |= {"true": np.tile(true, TRAININGS), REPLICATE: np.repeat(np.arange(TRAININGS), len(true))}
     columns |= dict(zip(probability_columns(class_ids), p.T.astype(np.float32), strict=True))
     write_predictions(settings, variant, fold, pa.table(columns).cast(predictions_schema(class_ids)))
     folder = settings.models / variant / fold

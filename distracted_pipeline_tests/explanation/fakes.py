@@ -19,7 +19,10 @@ class FakeTrained:
 
 
 def replace_networks(monkeypatch: pytest.MonkeyPatch, untrained: Sequence[str] = ()) -> None:
-    """Give every fold but the `untrained` ones a tiny network; pixels follow from image names; no tap is cached."""
+    """Give each training of every fold but the `untrained` ones a tiny network; pixels follow from image names.
+
+    No tap is cached.
+    """
     from distracted_pipeline.features import taps
     from distracted_pipeline.training import checkpoint, inputs
 
@@ -28,8 +31,8 @@ def replace_networks(monkeypatch: pytest.MonkeyPatch, untrained: Sequence[str] =
         seeds = [torch.Generator().manual_seed(int.from_bytes(img.encode()[:6])) for img in imgs]
         return {"pixels": torch.stack([torch.randn(3, 16, 20, generator=seed) for seed in seeds])}
 
-    def network(settings: Settings, variant: str, fold: str, device: str) -> FakeTrained:
-        net = TinyNet(seed=int(fold), classes=len(settings.dataset.class_ids))
+    def network(settings: Settings, variant: str, fold: str, device: str, replicate: int) -> FakeTrained:
+        net = TinyNet(seed=int(fold) + 100 * replicate, classes=len(settings.dataset.class_ids))
         return FakeTrained(net.eval().requires_grad_(False), SimpleNamespace(model_name=None))
 
     class NoTaps:

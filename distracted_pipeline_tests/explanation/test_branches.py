@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.explanation.branches import LogitSpread
 from distracted_pipeline.explanation.explain import gradcam_variant
 from distracted_pipeline.explanation.gradcam import cams, contributions, explained, mask_cams
+from distracted_pipeline.explanation.passes import Plan, explain_rows
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import VariantNet, build_network
@@ -122,3 +124,21 @@ def test_the_stage_records_both_shares(
     with np.load(result.folder / "cams.npz", allow_pickle=False) as arrays:
         assert (arrays["mask_cams"] == result.mask_cams).all()
     assert result.mask_cams.any() == (of_masks > 0)
+
+
+def test_contributions_and_mask_maps_are_means_over_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distracted_pipeline.training import inputs
+
+    root = make_root(tmp_path / "data")
+    predict(root, "other")
+    replace_networks(monkeypatch)
+    monkeypatch.setattr(inputs, "load_inputs", fused_inputs)
+    part = read_predictions(root, ["other"]).parts["other", "0"]
+    nets = [FusedNet(of_masks).eval().requires_grad_(False) for of_masks in (0.5, 1.0, 3.0)]
+    each = [FakeTrained(net, SimpleNamespace(model_name=None)) for net in nets]
+    plan, quiet = Plan(None, np.arange(2), True), RunOptions("cpu", log=lambda line: None)
+    (*alone, together) = (
+        next(iter(explain_rows(root, some, plan, part, [0], {0}, quiet))) for some in (*([one] for one in each), each)
+    )
+    assert together.contributions == pytest.approx(np.mean([one.contributions for one in alone], axis=0))
+    assert together.mask_cams == pytest.approx(np.mean([one.mask_cams for one in alone], axis=0), abs=1e-6)

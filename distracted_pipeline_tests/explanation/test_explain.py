@@ -14,14 +14,15 @@ from torch import nn
 
 from distracted_pipeline.dataset import STATE_FARM, Category
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import read_predictions
+from distracted_pipeline.evaluation.predictions import read_predictions, write_predictions
 from distracted_pipeline.explanation import explain, gradcam
 from distracted_pipeline.explanation import selection as choice
 from distracted_pipeline.explanation.explain import gradcam_variant
+from distracted_pipeline.explanation.passes import Plan, explain_rows
 from distracted_pipeline.explanation.selection import choose, few_each
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+from distracted_pipeline_tests.evaluation.fakes import held_out, make_root, predict, right, table, trainings
 from distracted_pipeline_tests.evaluation.tiny import TinyNet
 from distracted_pipeline_tests.explanation.fakes import FakeTrained, replace_networks
 
@@ -86,6 +87,43 @@ def test_right_and_confused_images_are_explained_for_predicted_and_true_class(ro
     assert (result.cams.reshape(28, -1).max(1) == np.where(rows["all_zero"], 0, 255)).all()
     assert "other: no current checkpoint for fold 4" in result.missing
     assert "4" not in set(rows["fold"])
+
+
+def test_maps_and_contributions_are_means_over_the_trainings_of_a_fold(
+    root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Averaged as they are: each image's own maps, before anything is scaled."""
+    from distracted_pipeline.training import checkpoint
+
+    load, part = checkpoint.load_trained, read_predictions(root, ["other"]).parts["other", "0"]
+    each = [load(root, "other", "0", "cpu", replicate) for replicate in range(3)]
+    plan, rows = Plan(None, np.arange(2), True), [0, 1, 40]
+    alone = [list(explain_rows(root, [one], plan, part, rows, set(), QUIET)) for one in each]
+    together = list(explain_rows(root, each, plan, part, rows, set(), QUIET))
+    for i, found in enumerate(together):
+        single = np.stack([one[i].cams for one in alone])
+        assert found.cams == pytest.approx(single.mean(0), abs=1e-6)
+        assert np.abs(single - single[0]).max() > 1e-3
+    loaded: list[tuple[str, int]] = []
+
+    def spy(settings: Settings, variant: str, fold: str, device: str, replicate: int) -> FakeTrained:
+        loaded.append((fold, replicate))
+        return load(settings, variant, fold, device, replicate)
+
+    monkeypatch.setattr(checkpoint, "load_trained", spy)
+    gradcam_variant(root, "other", QUIET, images_per_class=1)
+    assert loaded == [(fold, replicate) for fold in "0123" for replicate in range(3)]
+
+
+def test_the_class_explained_is_the_one_that_the_trainings_say_together(root: Settings) -> None:
+    images = held_out(root, "0")
+    true = right(images)
+    each = [table(images, true, sure=0.45), table(images, (true + 1) % 10, sure=0.99), table(images, true, sure=0.5)]
+    write_predictions(root, "other", "0", trainings(each))
+    part = read_predictions(root, ["other"]).parts["other", "0"]
+    assert (part.predicted == (part.true + 1) % 10).all()
+    result = gradcam_variant(root, "other", QUIET, images_per_class=1)
+    assert all(row.kind == "confused" for row in result.rows if row.fold == "0")
 
 
 def test_lifts_are_there_where_masks_are_and_the_others_are_named(root: Settings) -> None:

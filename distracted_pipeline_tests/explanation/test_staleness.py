@@ -1,7 +1,6 @@
 """When a variant's CAMs have to be made again: by what they record of predictions, networks and masks."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import predict
+from distracted_pipeline_tests.evaluation.fakes import predict, write_model
 from distracted_pipeline_tests.explanation.fakes import replace_networks
 
 VARIANT = "linear_probe"
@@ -90,9 +89,16 @@ def other_predictions(settings: Settings) -> Settings:
 
 
 def another_network(settings: Settings) -> Settings:
-    folder = settings.models / VARIANT / "2"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"fingerprint": "another"}))
+    write_model(settings, VARIANT, "2", "another")
+    return settings
+
+
+def one_training_made_again(settings: Settings) -> Settings:
+    write_model(settings, VARIANT, "2")
+    gradcam_variant(settings, VARIANT, QUIET)
+    assert gradcam_current(settings, VARIANT)
+    path = settings.models / VARIANT / "2" / "1" / "config.json"
+    path.write_text(path.read_text().replace("made1", "another"))
     return settings
 
 
@@ -106,7 +112,9 @@ def no_manifest(settings: Settings) -> Settings:
     return settings
 
 
-@pytest.mark.parametrize("change", [other_predictions, another_network, other_images, no_manifest])
+@pytest.mark.parametrize(
+    "change", [other_predictions, another_network, one_training_made_again, other_images, no_manifest]
+)
 def test_cams_follow_everything_that_they_are_made_from(
     explained: Settings, change: Callable[[Settings], Settings]
 ) -> None:

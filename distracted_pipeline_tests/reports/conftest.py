@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from distracted_pipeline.evaluation.predictions import predictions_schema, read_predictions, write_predictions
@@ -27,11 +29,12 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 
-SHORT_CATALOGUE = "".join(
-    f"{name}: null\n"
-    for name in ("linear_probe", "adapter_serial", "adapter_parallel", "masks_fused_checkpoint", "lora", "batch_norm")
-)
-"""Leaves the baseline, fine-tuning, and the two with masks."""
+SHORT = ("top_only", "fine_tune", "masks_only", "masks_fused")
+"""The baseline, fine-tuning, and the two with masks."""
+
+
+TRAININGS = 2
+"""Of each variant on each fold."""
 
 
 def quiet(_: str) -> None:
@@ -52,27 +55,27 @@ def write_masks(settings: Settings) -> None:
 
 
 def write_fold(settings: Settings, variant: str, fold: str, skill: float) -> None:
-    """Write predictions that are right with probability `skill`, a little more for the second class to the fifth."""
+    """Write predictions of several trainings, right with probability `skill`, in the classes 2 to 5 a little more."""
     images = labelled(read_manifest(settings))
     classes, schema = len(settings.dataset.class_ids), predictions_schema(settings.dataset.class_ids)
     columns: dict[str, list[object]] = {name: [] for name in schema.names}
-    for row, true in zip(images.to_pylist(), class_positions(images, settings.dataset).tolist(), strict=True):
+    labels = class_positions(images, settings.dataset).tolist()
+    for replicate, (row, true) in product(range(TRAININGS), list(zip(images.to_pylist(), labels, strict=True))):
         if not (row["split"] in ("dev", "test") if fold == ORIGINAL_FOLD else row["fold"] == int(fold)):
             continue
-        rng = np.random.default_rng([*row["img"].encode(), *variant.encode()])
+        rng = np.random.default_rng([*row["img"].encode(), *variant.encode(), replicate])
         logits = rng.normal(0, 1, classes)
         if rng.random() < skill + 0.1 * (true in (1, 2, 3, 4)):
             logits[true] += 4
         p = np.exp(logits) / np.exp(logits).sum()
-        for name, value in zip(schema.names, (row["img"], row["subject"], true, *p.tolist()), strict=True):
+        values = (row["img"], row["subject"], true, replicate, *p.tolist())
+        for name, value in zip(schema.names, values, strict=True):
             columns[name].append(value)
     write_predictions(settings, variant, fold, pa.table(columns, schema=schema))
 
 
 def write_training(settings: Settings, variant: str, fold: str, seconds: float = 83.0) -> None:
-    """Write what training leaves behind, but the weights."""
-    folder = settings.models / variant / fold
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write what the trainings of a fold leave behind, but the weights."""
     meta = {
         "trainable_parameters": 15_370,
         "total_parameters": 10_711_602,
@@ -85,7 +88,10 @@ def write_training(settings: Settings, variant: str, fold: str, seconds: float =
         "mlflow_run_id": f"run{fold}of{variant}",
         "dagster_run_id": f"<dagster>/{fold}",
     }
-    (folder / "config.json").write_text(json.dumps({"variant": variant, **meta}))
+    for replicate in range(TRAININGS):
+        folder = settings.models / variant / fold / str(replicate)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"variant": variant, "replicate": replicate, **meta}))
 
 
 def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
@@ -139,8 +145,21 @@ def evaluate(settings: Settings, variants: Sequence[str], *, cams: bool = True) 
         write_cams(settings, variant)
 
 
-def prepared(root: Path, **settings: object) -> Settings:
-    """Return settings over an ingested data root with given masks."""
+def without_controls(data: Path, keep: Sequence[str] = ()) -> Path:
+    """Write a catalogue of the shipped entries, all to be compared with the baseline; only those of `keep` if given."""
+    shipped = load_catalogue(Settings(data=data))
+    controls = {config.control for config in shipped.values()}
+    kept = [name for name in keep or shipped if name not in controls]
+    entries = {name: {"control": None} if name in kept else None for name in shipped}
+    path = data / "variants.yaml"
+    path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def prepared(root: Path, keep: Sequence[str] = (), **settings: object) -> Settings:
+    """Return settings over an ingested data root with given masks; by default, a catalogue `without_controls`."""
+    if "variants_file" not in settings:
+        settings["variants_file"] = without_controls(root, keep)
     made = Settings(data=root, segmenter=f"folder:{root / 'label_maps'}", **settings)  # type: ignore[arg-type]
     ingest(made, log=quiet)
     write_masks(made)
@@ -151,11 +170,10 @@ def prepared(root: Path, **settings: object) -> Settings:
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """All variants of a short catalogue but the last, with masks and Grad-CAMs; synthetic. Not to be changed."""
     root = write_kaggle_tree(tmp_path_factory.mktemp("evaluated") / "data", DRIVERS, frames=1)
-    (root / "variants.yaml").write_text(SHORT_CATALOGUE, encoding="utf-8")
     settings = prepared(
         root,
+        SHORT,
         synthetic=True,
-        variants_file=root / "variants.yaml",
         notes=("a note with <angle> brackets & an ampersand",),
     )
     evaluate(settings, list(load_catalogue(settings))[:-1])

@@ -16,7 +16,9 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet, write_cams, write_fold, write_training
 
-CATALOGUE = "top_only: {label: Baseline}\nfine_tune: {label: All of it, description: Trains everything.}\n"
+CATALOGUE = (
+    "top_only: {label: Baseline}\nfine_tune: {label: All of it, description: Trains everything., control: null}\n"
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A report on a data set that is not State Farm: 4 classes, 3 mask categories, no `c0` anywhere."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.reports.build import ReportResult, build_report
 from distracted_pipeline.settings import load_settings
-from distracted_pipeline_tests.reports.conftest import evaluate, quiet
+from distracted_pipeline_tests.reports.conftest import evaluate, quiet, without_controls
 from distracted_pipeline_tests.reports.pages import links, pages, text
 from distracted_pipeline_tests.toy import CATEGORIES, CLASSES, write_toy_root
 
@@ -18,7 +19,7 @@ from distracted_pipeline_tests.toy import CATEGORIES, CLASSES, write_toy_root
 def toy(tmp_path_factory: pytest.TempPathFactory) -> ReportResult:
     """A report on three variants of the toy data set."""
     root = write_toy_root(tmp_path_factory.mktemp("toy") / "data", backbone=False)
-    settings = load_settings(data=root)
+    settings = replace(load_settings(data=root), variants_file=without_controls(root))
     ingest(settings, log=quiet)
     fill_missing(settings, settings.subjects(), RunOptions(log=quiet))
     evaluate(settings, ["top_only", "linear_probe", "masks_fused"])

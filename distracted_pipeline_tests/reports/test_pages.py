@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distracted_pipeline.cli import ui
@@ -13,7 +14,7 @@ from distracted_pipeline.reports import site as addresses
 from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.selection import SUSPECTS, select
-from distracted_pipeline.reports.verdict import headline, leaderboard, verdict_line
+from distracted_pipeline.reports.verdict import class_rows, compared, headline, leaderboard, verdict_line
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.tracking import LOCAL_SERVER, run_url
@@ -54,20 +55,33 @@ def test_a_variant_page_has_calibration_drivers_settings_and_curves(built: Repor
     assert "changed in the recall of" not in baseline
 
 
-def test_an_entry_that_differs_in_the_random_seed_alone_is_named_in_words_without_a_spread(
-    small: Settings, tmp_path: Path
-) -> None:
-    catalogue = tmp_path / "variants.yaml"
-    catalogue.write_text("again: {kind: top_only, label: Top only again, seed: 1}\n", encoding="utf-8")
-    settings = Settings(data=small.data, segmenter=small.segmenter, variants_file=catalogue)
-    evaluate(settings, ["top_only", "again"], cams=False)
-    result = build_report(settings, log=quiet)
-    said = text(result.path.parent / "variants" / "top_only.html")
-    assert (
-        "Same recipe, another random seed Top only again : what differs from this page is luck of the training" in said
-    )
-    for page in pages(result):
-        assert not re.search(r"seed spread|random seeds", text(page), re.IGNORECASE), page
+def test_a_variant_is_set_beside_its_control_and_the_control_claims_nothing(small: Settings) -> None:
+    assert small.variants_file is not None
+    with small.variants_file.open("a") as catalogue:
+        catalogue.write("plain: {kind: top_only, augment: true, label: Plain}\n")
+        catalogue.write("tuned: {kind: fine_tune, body_lr: 0.001, epochs: 10, control: plain}\n")
+    evaluate(small, ["top_only", "plain", "tuned"])
+    report = read_report_data(small)
+    assert [report.reference(name) for name in ("top_only", "plain", "tuned")] == [None, None, "plain"]
+    assert compared(report) == ["tuned"]
+    assert report.main.verdict("plain") == "a control that others are compared with"
+    assert report.also_differs("tuned") == "also differs: augment yes / no"
+    assert list(select(report).flips) == ["tuned"]
+    rows = {score.variant: reference for score, reference in class_rows(report, 3)}
+    assert rows["tuned"] == report.main.classes["plain"][3].recall
+    result = build_report(small, log=quiet)
+    assert result.verdict.startswith("tuned, compared with Plain: ")
+    assert re.search(r"Plain [\d. +–]*.* control ", text(result.path))
+    assert "A control that others are compared with." in text(result.path.parent / "variants" / "plain.html")
+    assert "Compared with Plain: " in text(result.path.parent / "variants" / "tuned.html")
+
+
+def test_every_training_of_a_fold_has_a_row_and_the_first_one_curves(built: ReportResult) -> None:
+    page = built.path.parent / "variants" / "fine_tune.html"
+    said = text(page)
+    assert "original, training 1 of 2" in said
+    assert "4, training 2 of 2" in said
+    assert page.read_text(encoding="utf-8").count("Loss by epoch") == 6
 
 
 def test_differences_between_drivers_are_described_and_never_tested(built: ReportResult) -> None:
@@ -108,7 +122,11 @@ def test_one_image_of_each_class_has_the_cams_of_every_variant(built: ReportResu
 def test_an_interval_that_does_not_exist_is_a_dash(small: Settings) -> None:
     evaluate(small, ["top_only"], cams=False)
     for path in (small.predictions / "top_only").glob("*.parquet"):
-        write_predictions(small, "fine_tune", path.stem, pq.read_table(path))
+        first = pq.read_table(path)
+        first = first.slice(0, first.num_rows // 2).drop_columns(["replicate"])
+        alike = pa.concat_tables([first.append_column("replicate", pa.array([r] * first.num_rows)) for r in (0, 1)])
+        for name in ("top_only", "fine_tune"):
+            write_predictions(small, name, path.stem, alike)
     class_accuracy(small, log=quiet)
     page = build_report(small, log=quiet).path.parent / "variants" / "fine_tune.html"
     assert page.read_text(encoding="utf-8").count('<td class="interval">–</td>') == 3 * 10
@@ -170,7 +188,9 @@ def test_an_older_evaluation_gives_a_report_that_says_what_it_lacks(small: Setti
 
 _NEWER = {
     *(f"delta_{score}{end}" for score in ("precision", "f1") for end in ("", "_low", "_high")),
-    *("driver_delta_low", "driver_delta_high", "i2", "p_own", "macro_p_holm", "replicates"),
+    *("driver_delta_low", "driver_delta_high", "i2", "p_own", "macro_p_holm", "macro_low", "macro_high"),
+    *("baseline", "trainings", "obstacle", "df", "training_alone"),
+    *(f"{of}sd_{part}" for of in ("", "delta_") for part in ("drivers", "training", "double")),
 }
 
 

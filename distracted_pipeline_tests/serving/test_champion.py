@@ -49,7 +49,7 @@ def tables(root: Path, rows: list[dict], trained: tuple[str, ...]) -> Settings:
     table = pa.Table.from_pylist(rows, schema=schema_of(VariantScore))
     pq.write_table(table, settings.evaluation / VARIANTS_FILE)
     for name in trained:
-        folder = settings.models / name / "original"
+        folder = settings.models / name / "original" / "0"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"fingerprint": name}))
     return settings
@@ -74,7 +74,7 @@ def test_a_variant_with_one_easy_fold_is_no_champion(tmp_path: Path) -> None:
     root = make_root(tmp_path / "data")
     predict(root, "base", CROSS_FOLDS, wrong={1: 2})
     predict(root, "other", ["0"])
-    folder = root.models / "base" / "original"
+    folder = root.models / "base" / "original" / "0"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"fingerprint": "base"}))
     class_accuracy(root, log=quiet)
@@ -189,7 +189,7 @@ def test_the_champion_is_current_until_the_tables_or_its_model_are_not(crowned: 
         assert not champion_current(settings)
     record.write_text(whole)
     assert champion_current(settings)
-    config = settings.models / json.loads(whole)["variant"] / "original" / "config.json"
+    config = settings.models / json.loads(whole)["variant"] / "original" / "0" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "fingerprint": "another"}))
     assert not champion_current(settings)
 

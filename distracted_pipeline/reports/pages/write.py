@@ -134,7 +134,6 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         WORSENED=comparison.WORSENED,
         UNDETERMINED=comparison.UNDETERMINED,
         NOT_TESTABLE=comparison.NOT_TESTABLE,
-        BASELINE=comparison.BASELINE,
     )
     return environment
 
