@@ -17,7 +17,7 @@ from distracted_pipeline.evaluation.predictions import predictions_path
 from distracted_pipeline.explanation import selection
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
-from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+from distracted_pipeline_tests.evaluation.fakes import DRIVERS, make_root, predict
 from distracted_pipeline_tests.evaluation.tiny import TinyNet
 from distracted_pipeline_tests.explanation.fakes import FakeTrained, FusedNet, fused_inputs
 
@@ -36,22 +36,22 @@ def materialize(asset: dg.AssetsDefinition, **options) -> dg.ExecuteInProcessRes
 
 
 def test_class_accuracy_shows_recalls_a_table_and_a_picture(root: Settings) -> None:
-    predict(root, "top_only", wrong={6: 5})
-    predict(root, "masks_fused")
+    predict(root, "top_only", wrong={6: 5}, drivers=DRIVERS[1:])
+    predict(root, "adapter_serial")
     result = materialize(assets.class_accuracy)
     assert result.success
     metadata = result.asset_materializations_for_node("class_accuracy")[0].metadata
-    assert metadata["best_variant"].value == "masks_fused"
+    assert metadata["best_variant"].value == "adapter_serial"
     assert [metadata[f"recall_c{c}"].value for c in range(10)] == [1.0] * 10
     assert metadata["scope"].value == "oof: out-of-fold predictions over all drivers"
-    assert "| masks_fused | 1.00 |" in metadata["recall_by_class"].md_str
-    assert "masks_fused: 1 of 10 classes improved, 0 worsened" in metadata["against_the_reference"].md_str
-    assert metadata["picture"].md_str.startswith("![Recall minus the baseline")
+    assert "| adapter_serial | 1.00 |" in metadata["recall_by_class"].md_str
+    assert "adapter_serial: 1 of 10 classes improved, 0 worsened" in metadata["against_the_reference"].md_str
+    assert metadata["picture"].md_str.startswith("![Recall minus the reference")
     assert "fine_tune: no predictions yet" in metadata["missing"].md_str
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert not checks["every_variant_predicted"].passed
     assert checks["every_variant_predicted"].severity == dg.AssetCheckSeverity.WARN
-    assert "adapter_serial: no predictions yet" in checks["every_variant_predicted"].description
+    assert "adapter_parallel: no predictions yet" in checks["every_variant_predicted"].description
     assert checks["predictions_usable"].passed
 
 
@@ -60,7 +60,7 @@ def test_an_unusable_file_fails_its_check_and_not_the_asset(root: Settings) -> N
     path = predictions_path(root, "top_only", "0")
     table = pq.read_table(path)
     nan = np.full(table.num_rows, np.nan, np.float32)
-    pq.write_table(table.set_column(3, table.schema.field("p_c0"), [nan]), path)
+    pq.write_table(table.set_column(4, table.schema.field("p_c0"), [nan]), path)
     result = materialize(assets.class_accuracy)
     assert result.success
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}

@@ -12,11 +12,16 @@ from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.scopes import CROSS_FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
-from distracted_pipeline_tests.evaluation.fakes import make_root, predict
+from distracted_pipeline_tests.evaluation.fakes import DRIVERS, make_root, predict
 
 PLANTED_NUMBERS = [STATE_FARM.class_ids.index(name) for name in PLANTED]
 CONFUSED = dict(zip(PLANTED_NUMBERS, PLANTED_NUMBERS[1:] + PLANTED_NUMBERS[:1], strict=True))
 """What a classifier without masks says: every planted class is taken for another."""
+
+
+def answer(settings: Settings, variant: str, wrong: dict[int, int] | None = None) -> None:
+    """Write predictions that are wrong for all drivers but one, so that something varies."""
+    predict(settings, variant, CROSS_FOLDS, wrong, drivers=DRIVERS[1:])
 
 
 @pytest.fixture
@@ -24,12 +29,11 @@ def root(tmp_path: Path) -> Settings:
     """Twelve drivers, a baseline that fails on the planted classes, and no other predictions yet."""
     settings = make_root(tmp_path, frames=1)
     names = "".join(f"{name}: null\n" for name in load_catalogue(Settings(data=tmp_path)))
-    (tmp_path / "variants.yaml").write_text(
-        names + "top_only: {kind: top_only}\nplacebo: {kind: top_only, seed: 1}\nmasks_fused: {kind: masks_fused}\n"
-    )
+    own = ("top_only: {kind: top_only}", "placebo: {kind: top_only, seed: 1}", "masks_fused: {control: null}")
+    (tmp_path / "variants.yaml").write_text(names + "\n".join(own))
     (tmp_path / "settings.env").write_text("DISTRACTED_VARIANTS=variants.yaml\n")
     settings = Settings(data=tmp_path, variants_file=settings.variants_file, baseline="top_only")
-    predict(settings, "top_only", CROSS_FOLDS, CONFUSED)
+    answer(settings, "top_only", CONFUSED)
     return settings
 
 
@@ -47,8 +51,8 @@ def told(settings: Settings) -> dict[str, bool | None]:
 
 
 def test_the_planted_effect_and_a_placebo_that_does_nothing_are_found(root: Settings) -> None:
-    predict(root, "masks_fused", CROSS_FOLDS)
-    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    answer(root, "masks_fused")
+    answer(root, "placebo", CONFUSED)
     assert told(root) == {"masks_fused": True, "placebo": True}
     result = CliRunner().invoke(story.main, ["--data", str(root.data)])
     assert result.exit_code == 0, result.output
@@ -57,34 +61,34 @@ def test_the_planted_effect_and_a_placebo_that_does_nothing_are_found(root: Sett
 
 def test_a_planted_class_that_is_not_improved_is_noticed(root: Settings) -> None:
     first = PLANTED_NUMBERS[0]
-    predict(root, "masks_fused", CROSS_FOLDS, {first: CONFUSED[first]})
-    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    answer(root, "masks_fused", {first: CONFUSED[first]})
+    answer(root, "placebo", CONFUSED)
     assert told(root) == {"masks_fused": False, "placebo": True}
     assert CliRunner().invoke(story.main, ["--data", str(root.data)]).exit_code == 1
 
 
 def test_an_effect_in_a_class_where_none_is_planted_is_noticed(root: Settings) -> None:
-    predict(root, "top_only", CROSS_FOLDS, {**CONFUSED, 5: 6})
-    predict(root, "masks_fused", CROSS_FOLDS)
-    predict(root, "placebo", CROSS_FOLDS, {**CONFUSED, 5: 6})
+    answer(root, "top_only", {**CONFUSED, 5: 6})
+    answer(root, "masks_fused")
+    answer(root, "placebo", {**CONFUSED, 5: 6})
     assert told(root) == {"masks_fused": False, "placebo": True}
 
 
 def test_a_class_made_worse_is_noticed(root: Settings) -> None:
-    predict(root, "masks_fused", CROSS_FOLDS, {5: 6})
-    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    answer(root, "masks_fused", {5: 6})
+    answer(root, "placebo", CONFUSED)
     assert told(root) == {"masks_fused": False, "placebo": True}
 
 
 def test_a_placebo_that_differs_is_noticed(root: Settings) -> None:
-    predict(root, "masks_fused", CROSS_FOLDS)
-    predict(root, "placebo", CROSS_FOLDS)
+    answer(root, "masks_fused")
+    answer(root, "placebo")
     assert told(root) == {"masks_fused": True, "placebo": False}
 
 
 def test_masks_that_miss_what_was_drawn_are_noticed(root: Settings, iou: dict[str, float]) -> None:
-    predict(root, "masks_fused", CROSS_FOLDS)
-    predict(root, "placebo", CROSS_FOLDS, CONFUSED)
+    answer(root, "masks_fused")
+    answer(root, "placebo", CONFUSED)
     class_accuracy(root, log=lambda _: None)
     iou["cell phone"] = 0.4
     result = CliRunner().invoke(story.main, ["--data", str(root.data)])
@@ -94,7 +98,7 @@ def test_masks_that_miss_what_was_drawn_are_noticed(root: Settings, iou: dict[st
 
 
 def test_without_the_variants_there_is_no_finding(root: Settings) -> None:
-    predict(root, "masks_fused", CROSS_FOLDS)
+    answer(root, "masks_fused")
     assert told(root) == {"masks_fused": True, "placebo": False}
     result = CliRunner().invoke(story.main, ["--data", str(root.data)])
     assert result.exit_code == 1

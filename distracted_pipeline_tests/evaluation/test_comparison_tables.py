@@ -10,10 +10,18 @@ from click.testing import CliRunner, Result
 
 from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.comparison_tables import as_markdown, by_driver, compare, confusions, read_compared
+from distracted_pipeline.evaluation.comparison_tables import (
+    as_markdown,
+    by_driver,
+    compare,
+    confusions,
+    read_compared,
+    recipe_line,
+)
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.evaluation.fakes import DRIVERS, make_root, predict
+from distracted_pipeline.variants.config import validated
+from distracted_pipeline_tests.evaluation.fakes import DRIVERS, make_root, predict, write_model
 
 
 @pytest.fixture
@@ -99,6 +107,29 @@ def test_the_table_says_what_changed_what_it_rests_on_and_what_is_missing(asked)
     assert "A = base, B = other" in asked().stdout
     assert lines[-1] == "missing: other: no predictions for fold 4"
     assert max(map(len, lines)) <= 100
+
+
+def test_what_else_differs_between_the_two_recipes_stands_under_the_table(asked, root: Settings) -> None:
+    assert root.variants_file is not None
+    text = root.variants_file.read_text()
+    changed = "other: {kind: masks_only, optimizer: adamw, batch_size: 32, top_lr: 0.5}"
+    root.variants_file.write_text(text.replace("other: {kind: masks_only}", changed))
+    line = "also differs: batch size 128 / 32, optimizer adadelta / adamw, top lr 2 / 0.5"
+    assert line in asked().stdout.splitlines()
+    assert line in asked("--format", "markdown").stdout.splitlines()
+    assert recipe_line(read_compared(root, "base", "other")) == line
+
+
+def test_a_variant_that_left_the_catalogue_has_the_recipe_of_its_checkpoint(root: Settings) -> None:
+    predict(root, "base")
+    predict(root, "former")
+    class_accuracy(root, log=silent)
+    assert "is not known" in recipe_line(read_compared(root, "base", "former"))
+    write_model(root, "former", "2", replicates=1)
+    path = root.models / "former" / "2" / "0" / "config.json"
+    config = validated("former", {"kind": "top_only", "gamma": 0.5}, "here").model_dump(mode="json")
+    path.write_text(json.dumps({"config": config}))
+    assert recipe_line(read_compared(root, "base", "former")) == "also differs: gamma 1 / 0.5"
 
 
 @pytest.mark.parametrize("show", ["confusions", "drivers"])

@@ -1,5 +1,8 @@
 """Predicting a fold: its held-out drivers, once per checkpoint, and never from a stale one."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,10 +11,13 @@ import torch
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import check_predictions, is_predicted, predict_fold
+from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import mlflow_outbox
+from distracted_pipeline.training.checkpoint import model_folder, read_meta
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline_tests.conftest import draw_frame
@@ -47,7 +53,7 @@ def test_a_fold_is_predicted_once_and_again_after_training_anew(
         patched.setattr(Rows, "batch", spy)
         path = predict_fold(own_root, "masks_only", "0", RunOptions(batch_size=7, log=quiet))
     assert max(sizes) == 7
-    assert sum(sizes) == held_out(own_root, "0").num_rows
+    assert sum(sizes) == 2 * held_out(own_root, "0").num_rows  # by each of two trainings
     assert is_predicted(own_root, "masks_only", "0")
     stamp = path.stat().st_mtime_ns
     assert predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet)).stat().st_mtime_ns == stamp
@@ -57,6 +63,37 @@ def test_a_fold_is_predicted_once_and_again_after_training_anew(
     train_variant(own_root, "masks_only", "0", RunOptions(log=quiet))
     assert not is_predicted(own_root, "masks_only", "0")
     assert predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet)).stat().st_mtime_ns > stamp
+
+
+def test_each_training_predicts_every_image_and_its_own_run_hears_of_it(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_variant(own_root, "masks_only", "0", RunOptions(log=quiet))
+    heard: dict[str, tuple[str, float]] = {}
+
+    def spy(settings: Settings, folder: Path, run_id: str, metrics: dict[str, float], *, log: object) -> None:
+        heard[folder.name] = run_id, metrics["held_out_accuracy"]
+
+    monkeypatch.setattr(mlflow_outbox, "add_metrics", spy)
+    path = predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet))
+    part = read_predictions(own_root, ["masks_only"]).parts["masks_only", "0"]
+    assert part.probabilities.shape == (2, held_out(own_root, "0").num_rows, 10)
+    assert np.abs(part.probabilities[0] - part.probabilities[1]).max() > 1e-3, "trained by luck of their own"
+    runs = [read_meta(model_folder(own_root, "masks_only", "0", replicate))["mlflow_run_id"] for replicate in (0, 1)]
+    accuracies = (part.answers == part.true).mean(1)
+    assert heard == {str(r): (runs[r], pytest.approx(accuracies[r])) for r in (0, 1)}
+    check = check_predictions(own_root, "0", path)
+    assert check.passed
+    assert check.facts["trainings"] == 2
+
+
+def test_a_training_that_is_missing_is_named(own_root: Settings) -> None:
+    train_variant(own_root, "masks_only", "0", RunOptions(log=quiet))
+    predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet))
+    shutil.rmtree(model_folder(own_root, "masks_only", "0", 1))
+    assert not is_predicted(own_root, "masks_only", "0")
+    with pytest.raises(DistractedError, match=r"no trained model in .*masks_only.0.1"):
+        predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet))
 
 
 def test_predictions_from_other_data_are_refused(own_root: Settings) -> None:

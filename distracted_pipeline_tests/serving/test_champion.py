@@ -140,6 +140,7 @@ def test_crowning_again_registers_nothing_new_and_another_model_becomes_the_next
     assert version.tags["model_fingerprint"] == first.model_fingerprint
     assert "uint8 [B, 3, 32, 32]" in version.description
     assert "on which it was also chosen" in version.description
+    assert "The first of 2 trainings on that fold, which differ by luck alone; not chosen" in version.description
     assert "flatters" in version.description
 
     root = tmp_path / "data"

@@ -12,8 +12,16 @@ from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.serving.submission import SAMPLE, sample_images, submission_header, write_submission
+from distracted_pipeline.serving.submission import (
+    SAMPLE,
+    clipped,
+    sample_images,
+    submission_header,
+    write_submission,
+)
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training.checkpoint import load_trained
+from distracted_pipeline.training.inputs import load_inputs
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline.variants.networks import VariantNet
 
@@ -45,6 +53,21 @@ def test_the_submission_follows_the_order_of_kaggles_sample(own_root: Settings) 
     assert all(np.allclose(np.array(row[1:], float), np.array(unordered[row[0]], float), atol=2e-6) for row in rows[1:])
 
 
+def test_probabilities_are_the_mean_over_trainings(own_root: Settings) -> None:
+    train_variant(own_root, "masks_only", "original", RunOptions(log=quiet))
+    said: list[str] = []
+    with write_submission(own_root, "masks_only", RunOptions(log=said.append)).path.open(newline="") as handle:
+        written = np.array([row[1:] for row in csv.reader(handle)][1:], float)
+    assert "masks_only: probabilities are the mean over 2 trainings on the original fold" in said
+    each = []
+    for replicate in (0, 1):
+        trained = load_trained(own_root, "masks_only", "original", "cpu", replicate)
+        inputs = load_inputs(own_root, trained.net.map_inputs, TESTS)
+        each.append(trained.net.forward_from_images(inputs).double().softmax(1).numpy())
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    assert written == pytest.approx(clipped(np.mean(each, axis=0)), abs=2e-6)
+
+
 def test_a_batch_size_is_how_many_images_are_predicted_at_once(
     own_root: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +79,7 @@ def test_a_batch_size_is_how_many_images_are_predicted_at_once(
         return self(batch)
 
     monkeypatch.setattr(VariantNet, "forward_from_images", spy)
-    for size, expected in ((0, [3]), (2, [2, 1])):
+    for size, expected in ((0, [3, 3]), (2, [2, 2, 1, 1])):  # by each of two trainings
         sizes.clear()
         write_submission(own_root, "masks_only", RunOptions(batch_size=size, log=quiet))
         assert sizes == expected
