@@ -15,6 +15,7 @@ from distracted_pipeline import __version__
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
 from distracted_pipeline.commands.masks import masks
+from distracted_pipeline.commands.plan import plan
 from distracted_pipeline.commands.predict import predict, sync
 from distracted_pipeline.commands.report import compare, report
 from distracted_pipeline.commands.training import train
@@ -194,7 +195,7 @@ def setup() -> None:
     click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
 
 
-for command in (train, compare, predict, sync, masks, report, variants):
+for command in (train, compare, plan, predict, sync, masks, report, variants):
     main.add_command(command)
 
 

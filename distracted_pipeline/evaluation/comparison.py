@@ -124,9 +124,7 @@ def difference(variant: np.ndarray, reference: np.ndarray, folds: np.ndarray, si
         folds: The fold that held each driver out, int [driver].
         signs: Draws from `statistics.swap_signs` for those drivers.
     """
-    images = _images(variant), _images(reference)
-    both = images[0].any(1) & (images[0] == images[1]).all(1)
-    a, b = (np.where(both[:, None, None], x, np.nan) for x in (variant, reference))
+    a, b = on_common_drivers(variant, reference)
     mean_a, mean_b = averaged(a), averaged(b)
     counts = hits(mean_a).T, support(mean_a).T, hits(mean_b).T, support(mean_b).T
     found, macro = contrast(rates(a), rates(b), folds), macro_contrast(rates(a), rates(b), folds)
@@ -141,7 +139,7 @@ def difference(variant: np.ndarray, reference: np.ndarray, folds: np.ndarray, si
         p_holm=np.empty(0),
         verdicts=(),
         obstacles=(),
-        macro_drivers=int(both.sum()),
+        macro_drivers=int(_images(a).any(1).sum()),
         macro=macro,
         macro_p=macro_p,
         macro_p_holm=macro_p,
@@ -153,6 +151,14 @@ def difference(variant: np.ndarray, reference: np.ndarray, folds: np.ndarray, si
     )
     own = holm_of_askable(unasked.p, unasked.asked, len(signs))
     return _answered(replace(unasked, p_own=own), own, macro_p)
+
+
+def on_common_drivers(variant: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both counts, NaN for the drivers of whom the two have not as many images of every class."""
+    images = _images(variant), _images(reference)
+    both = images[0].any(1) & (images[0] == images[1]).all(1)
+    a, b = (np.where(both[:, None, None], x, np.nan) for x in (variant, reference))
+    return a, b
 
 
 def together(changes: Mapping[str, Difference], draws: int) -> dict[str, Difference]:

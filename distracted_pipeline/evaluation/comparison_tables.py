@@ -208,9 +208,10 @@ def driver_text(compared: Compared) -> tuple[Cells, list[str]]:
 
 
 def as_text(cells: Cells) -> str:
-    """Return a header and rows in aligned columns; words to the left, numbers to the right."""
+    """Return a header and rows in aligned columns; words to the left, numbers (and a word for one) to the right."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    words = [any(row[i][:1].isalpha() for row in cells[1:]) for i in range(len(widths))]
+    columns = [[row[i] for row in cells[1:]] for i in range(len(widths))]
+    words = [any(cell[:1].isalpha() for cell in column) and not any(map(_number, column)) for column in columns]
     lines = [
         "  ".join(
             cell.ljust(width) if word else cell.rjust(width)
@@ -235,6 +236,10 @@ def _change(row: dict[Any, Any], before: str, after: str, delta: str) -> list[st
     low, high = row["delta_low"], row["delta_high"]
     interval = "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
     return [_plain(row[before]), _plain(row[after]), _signed(row[delta]), interval]
+
+
+def _number(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "", 1).isdigit()
 
 
 def _plain(value: float) -> str:

@@ -200,9 +200,27 @@ def needed(sources: Sources, knob: Knob, delta: float, questions: int = 1, reach
     return _fewest(enough, MOST[knob])
 
 
-def smallest_change(sources: Sources, questions: int = 1, reach: float = 0.8) -> float | None:
-    """Return the smallest change of one class that is seen with the power `reach`, to .001; None if not even 1."""
-    found = _fewest(lambda mille: bool(power(sources, mille / 1000, questions)[0] >= reach), 1000)
+def smallest_change(
+    sources: Sources,
+    questions: int = 1,
+    reach: float = 0.8,
+    drivers: float | None = None,
+    replicates: float | None = None,
+) -> float | None:
+    """Return the smallest change of one class that is seen with the power `reach`, to .001; None if not even 1.
+
+    Args:
+        sources: Of one class, as `Sources.of` returns it.
+        questions: How many are asked together.
+        reach: Power to be reached.
+        drivers: Of the study to plan; the present ones by default.
+        replicates: Trainings of each fold; likewise.
+    """
+
+    def enough(mille: int) -> bool:
+        return bool(power(sources, mille / 1000, questions, drivers, None, replicates)[0] >= reach)
+
+    found = _fewest(enough, 1000)
     return None if found is None else found / 1000
 
 

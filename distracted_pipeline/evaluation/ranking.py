@@ -1,4 +1,4 @@
-"""Which variants may be ranked, on which drivers, and by how much choosing the best of them flatters.
+"""Which variants may be ranked, on which drivers, by how much the best of them flatters, and which one tells most.
 
 Variants are ranked on the drivers that all of them have predicted: one that has only an easy fold would lead otherwise.
 Which variant is registered is `serving.champion`.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.evaluation.comparison import IMPROVED, WORSENED
+from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 
 DRAWS = 999
 
@@ -45,6 +47,16 @@ def rank(counts: Mapping[str, np.ndarray], missing: Mapping[str, Sequence[str]])
     tensor = tensor[:, shared]
     recall = {name: st.mean_present(st.recall(pooled)) for name, pooled in zip(ranked, tensor.sum(1), strict=True)}
     return Ranking(recall, shared, flattery(tensor))
+
+
+def telling(score: VariantScore, classes: Sequence[ClassScore]) -> tuple[bool, int, float]:
+    """Return how much a comparison has to tell; the largest is the headline of a report.
+
+    The most decided classes, then the largest difference of macro recall. One that lacks folds comes after every
+    complete one: it is compared on fewer drivers.
+    """
+    decided = sum(found.verdict in (IMPROVED, WORSENED) for found in classes)
+    return not score.folds_missing, decided, abs(score.macro_delta or 0)
 
 
 def flattery(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> float:

@@ -18,6 +18,7 @@ from distracted_pipeline.evaluation.comparison import (
     UNDETERMINED,
     WORSENED,
 )
+from distracted_pipeline.evaluation.ranking import telling
 from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 from distracted_pipeline.figures import formats
 from distracted_pipeline.figures.dot_plots import Kind
@@ -73,17 +74,9 @@ def compared(report: ReportData) -> list[str]:
 
 
 def headline(report: ReportData) -> str | None:
-    """Return the variant with the most decided classes, then the largest difference of macro recall.
-
-    One that lacks folds comes after every complete one: it is compared on fewer drivers.
-    """
-
-    def weight(name: str) -> tuple[bool, int, float]:
-        score = report.main.variants[name]
-        decided = sum(found.verdict in _KINDS for found in report.main.classes[name])
-        return not score.folds_missing, decided, abs(score.macro_delta or 0)
-
-    return max(compared(report), key=weight, default=None)
+    """Return the variant that has the most to tell; None where nothing is compared."""
+    scope = report.main
+    return max(compared(report), key=lambda name: telling(scope.variants[name], scope.classes[name]), default=None)
 
 
 def verdict_line(report: ReportData) -> str:
