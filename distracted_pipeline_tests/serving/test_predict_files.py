@@ -60,6 +60,7 @@ def test_the_champion_predicts_as_the_variant_it_was_exported_from(crowned: Sett
     variant = predict_files(crowned, frames, best, options=QUIET)
     assert np.allclose(champion.probabilities, variant.probabilities, atol=1e-5)
     assert "version 1 of distracted_driver" in champion.notes[0]
+    assert "training 1 of 2" in variant.notes[0]
     assert "fold original (the original split)" in variant.notes[0]
 
 
