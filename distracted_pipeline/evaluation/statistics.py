@@ -79,9 +79,14 @@ def mean_interval(values: np.ndarray, level: float = 1 - ALPHA) -> tuple[np.ndar
 def swap_signs(drivers: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Return which drivers a draw swaps: float64 [draw, driver] of 1 (stays) and -1 (swapped).
 
-    A driver's column follows from the sorted names, so the order in which drivers are given changes nothing.
+    Where there are no more than `draws` ways of swapping, up to 14 drivers, these are all of them but the one that
+    swaps nothing, so that p is exact. A driver's column follows from the sorted names, so the order in which drivers are
+    given changes nothing.
     """
-    signs = np.random.default_rng(seed).integers(0, 2, (draws, len(drivers)), dtype=np.int8)
+    if 2 ** len(drivers) - 1 <= draws:
+        signs = (np.arange(1, 2 ** len(drivers))[:, None] >> np.arange(len(drivers)) & 1).astype(np.int8)
+    else:
+        signs = np.random.default_rng(seed).integers(0, 2, (draws, len(drivers)), dtype=np.int8)
     rank = np.argsort(np.argsort(np.array(drivers, dtype=str)))
     return signs[:, rank].astype(np.float64) * 2 - 1
 
@@ -148,9 +153,17 @@ def askable(drivers: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     """
     for fewest in np.unique(drivers[drivers > 0]):
         asked = drivers >= fewest
-        if max(smallest_p(int(fewest)), 1 / (draws + 1)) * asked.sum() < ALPHA:
+        if _reached(int(fewest), draws) * asked.sum() < ALPHA:
             return asked
     return np.zeros(drivers.shape, bool)
+
+
+def _reached(drivers: int, draws: int) -> float:
+    """Return the smallest p that a test with so many draws reaches; nearly always, where they are random."""
+    if (draws + 1) % 2**drivers == 0:  # every way of swapping these drivers, as often as any other
+        return smallest_p(drivers)
+    extreme = draws * smallest_p(drivers)  # draws that swap none of them or all, on average
+    return float((1 + extreme + 2 * extreme**0.5) / (draws + 1))
 
 
 def holm_of_askable(p: np.ndarray, drivers: np.ndarray, draws: int = DRAWS) -> np.ndarray:

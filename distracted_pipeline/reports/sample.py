@@ -21,7 +21,7 @@ from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 BUDGET = 1_500_000
 """Bytes of the whole sample: it lives in the repository."""
 
-VARIANTS = ("top_only", "fine_tune", "adapter_serial", "masks_fused", "placebo")
+VARIANTS = ("top_only", "embedding_only", "adapter_serial", "masks_fused", "placebo")
 """One of each idea."""
 
 IMAGES = 5

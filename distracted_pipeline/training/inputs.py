@@ -55,12 +55,12 @@ class Rows:
             free, _ = torch.cuda.mem_get_info(device)
             if sum(values.nbytes for values in self.raw.values()) > free // 2:
                 return self
-        raw = {name: values.to(device) for name, values in self.raw.items()}
+        raw = {name: _rows_last(name, values.to(device)) for name, values in self.raw.items()}
         return replace(self, raw=raw, labels=self.labels.to(device))
 
     def batch(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
         """Return float inputs of the rows `index` on the device; pixels are normalised."""
-        taken = {name: values[index.to(values.device)].to(device) for name, values in self.raw.items()}
+        taken = {name: _taken(values, index.to(values.device)).to(device) for name, values in self.raw.items()}
         return {name: self._floats(name, values) for name, values in taken.items()}
 
     def _floats(self, name: str, values: Tensor) -> Tensor:
@@ -68,6 +68,18 @@ class Rows:
             return self.preprocessing.normalise(values).to(self.dtype)
         floats = values.to(self.dtype)
         return floats.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else floats
+
+
+def _rows_last(name: str, values: Tensor) -> Tensor:
+    """Return maps channels last, as convolutions read them; pixels stay as they are until they are normalised."""
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 and name != PIXELS else values
+
+
+def _taken(values: Tensor, index: Tensor) -> Tensor:
+    """Return rows of a tensor in its own layout, which plain indexing would undo."""
+    if values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last):
+        return values.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+    return values.index_select(0, index)
 
 
 def load_rows(

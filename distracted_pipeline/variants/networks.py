@@ -68,9 +68,13 @@ class MaskHead(nn.Module):
 
     def describe(self, maps: Tensor, fractions: Tensor) -> Tensor:
         """Return the flattened features of `maps`, with the presence of each category beside."""
-        objects = fractions[:, 1:]
         local = functional.adaptive_max_pool2d(maps, self.GRID).flatten(1)
-        return torch.cat([local, objects.amax((2, 3)), objects.mean((2, 3)).sqrt()], 1)
+        # Row by row, as channels last lies in memory: over both axes at once it takes ten times as long.
+        cells = fractions.permute(0, 2, 3, 1)
+        strongest, area = (
+            reduce(reduce(cells.flatten(2), 1).view(cells[:, 0].shape), 1) for reduce in (torch.amax, torch.mean)
+        )
+        return torch.cat([local, strongest[:, 1:], area[:, 1:].sqrt()], 1)
 
     def forward(self, fractions: Tensor) -> Tensor:
         """Return the mask features, `[B, width]`."""

@@ -119,6 +119,8 @@ def test_what_is_not_testable_is_not_asked():
     assert st.askable(np.full(10, 9)).all()
     assert st.askable(np.array([8] * 8 + [12, 26])).tolist() == [False] * 8 + [True] * 2
     assert not st.askable(np.zeros(10, int)).any()
+    assert not st.askable(np.full(80, 12)).any(), "random swaps of twelve drivers seldom reach .05 / 80"
+    assert st.askable(np.full(80, 12), len(st.swap_signs(DRIVERS[:12]))).all(), "all swaps of twelve always do"
     assert not st.askable(np.full(10, 26), draws=99).any(), "p of a hundred swaps is never below .01"
     assert st.askable(np.full(1000, 26), st.draws_for(1000)).all()
 

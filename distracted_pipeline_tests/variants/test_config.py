@@ -27,7 +27,8 @@ def test_the_shipped_catalogue_has_the_ten_variants_and_their_controls_in_order(
     catalogue = load_catalogue(Settings(data=tmp_path))
     assert list(catalogue) == [
         "linear_probe", "top_only", "embedding_only", "embedding_augmented", "embedding_checkpoint", "fine_tune",
-        "adapter_serial", "adapter_parallel", "masks_only", "masks_fused", "masks_fused_checkpoint", "lora", "batch_norm",
+        "adapter_serial", "adapter_parallel", "masks_only", "masks_fused", "masks_fused_checkpoint", "lora",
+        "batch_norm",
     ]  # fmt: skip
     assert all(config.label and config.description for config in catalogue.values())
     assert catalogue["adapter_serial"].adapter_weight == 0 < catalogue["adapter_parallel"].adapter_weight
