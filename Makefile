@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-BENCHMARKS := archive masks mask-cache training gradcam statistics report startup overhead tracking
+BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report startup \
+	overhead tracking
 
 .PHONY: help setup demo test test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
 
