@@ -10,8 +10,11 @@ from distracted_pipeline_tests.conftest import write_kaggle_tree
 
 VARIANTS = """\
 top_only: {epochs: 2}
-masks_fused: {epochs: 2}
+masks_fused: {epochs: 2, control: top_only}
 linear_probe: null
+embedding_only: null
+embedding_augmented: null
+embedding_checkpoint: null
 fine_tune: null
 adapter_serial: null
 adapter_parallel: null
@@ -20,7 +23,7 @@ masks_fused_checkpoint: null
 lora: null
 batch_norm: null
 """
-"""Two variants over all folds: enough to compare, little enough to wait for."""
+"""Two variants over all folds, trained twice: enough to compare, little enough to wait for."""
 
 
 def write_chain_root(root: Path) -> Path:
@@ -39,7 +42,7 @@ def write_chain_root(root: Path) -> Path:
     (root / "variants.yaml").write_text(VARIANTS, encoding="utf-8")
     (root / "settings.env").write_text(
         "DISTRACTED_SYNTHETIC=1\nDISTRACTED_SEGMENTER=folder:label_maps\nDISTRACTED_BACKBONE=backbones/tiny\n"
-        "DISTRACTED_VARIANTS=variants.yaml\n",
+        "DISTRACTED_VARIANTS=variants.yaml\nDISTRACTED_REPLICATES=2\n",
         encoding="utf-8",
     )
     return root

@@ -107,11 +107,11 @@ def test_doctor_counts_what_is_there(finished: tuple[tuple[Path, Path], str]) ->
     assert "8 of 8 subjects" in said or "9 of 9 subjects" in said
 
 
-def test_mlflow_holds_a_run_per_variant_and_fold(finished: tuple[tuple[Path, Path], str]) -> None:
+def test_mlflow_holds_a_run_per_variant_fold_and_replicate(finished: tuple[tuple[Path, Path], str]) -> None:
     (root, _), _ = finished
-    configs = [json.loads(path.read_text()) for path in root.glob("models/*/*/config.json")]
-    assert len(configs) == 12
-    assert len({config["mlflow_run_id"] for config in configs}) == 12
+    configs = [json.loads(path.read_text()) for path in root.glob("models/*/*/*/config.json")]
+    assert len(configs) == 24
+    assert len({config["mlflow_run_id"] for config in configs}) == 24
     assert (root / "mlflow.db").exists()
 
 
@@ -219,15 +219,10 @@ def test_another_label_of_a_variant_or_a_lost_summary_makes_the_report_alone(
     assert run() == NOTHING
 
 
-def test_files_that_an_older_version_named_seed_are_read_and_nothing_is_trained(
+def test_predictions_that_an_older_version_named_seed_are_read(
     changeable: tuple[Path, Callable[..., list[str]]],
 ) -> None:
     root, run = changeable
-    for folder in (root / "models").glob("*/original"):
-        config = json.loads((folder / "config.json").read_text())
-        del config["classes"]
-        (folder / "config.json").write_text(json.dumps(config | {"fold": "seed"}))
-        folder.rename(folder.with_name("seed"))
     for path in (root / "predictions").glob("*/original.parquet"):
         table = pq.read_table(path)
         pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"fold": b"seed"}), path)

@@ -47,8 +47,11 @@ labels:
 VARIANTS: Final = """\
 top_only: {epochs: 2}
 linear_probe: {epochs: 2}
-masks_fused: {epochs: 2}
+masks_fused: {epochs: 2, control: top_only}
 masks_only: null
+embedding_only: null
+embedding_augmented: null
+embedding_checkpoint: null
 fine_tune: null
 adapter_serial: null
 adapter_parallel: null
@@ -62,6 +65,7 @@ DISTRACTED_SYNTHETIC=1
 DISTRACTED_SEGMENTER=folder:label_maps
 DISTRACTED_BACKBONE=backbones/tiny
 DISTRACTED_VARIANTS=variants.yaml
+DISTRACTED_REPLICATES=2
 """
 
 

@@ -3,9 +3,8 @@
     make bench-replicates
 
 CPU time, medians of rounds in which every side has its turn, on drawn inputs of the real sizes: EfficientNet-B3's
-pooled embedding (1,536 numbers) and fraction maps of seven by 60 by 80. `one` is the training of a single replicate by the
-same loop; `as it was` is the same training in the version before replicates, for comparison: the mask network and the
-optimiser were rewritten with them.
+pooled embedding (1,536 numbers) and fraction maps of seven by 60 by 80. `one` is one replicate trained by the same
+loop; `as it was` is that training with the mask network as it computed before there were replicates.
 """
 
 import statistics
