@@ -24,7 +24,7 @@ from distracted_pipeline.evaluation.comparison import (
     rates,
 )
 from distracted_pipeline.evaluation.comparison_tables import Cells, read_compared
-from distracted_pipeline.evaluation.planning import Plan, Sources, measure, plan
+from distracted_pipeline.evaluation.planning import Plan, Sources, measure, plan, smallest_change
 from distracted_pipeline.evaluation.ranking import telling
 from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 from distracted_pipeline.evaluation.tables import CLASSES_FILE, VARIANTS_FILE, read_class_accuracy
@@ -234,6 +234,20 @@ def sentences(found: Study, labels: Sequence[str]) -> list[str]:
     if ends and (ends[0] == ends[1] or found.plans[ends[1]].smallest is None):
         ends.pop()
     return [sentence(found, k, labels[k]) for k in ends]
+
+
+def smallest_by_drivers(found: Study, k: int, replicates: int | None = None) -> list[tuple[int, float | None]]:
+    """Return the smallest change of a class that is seen, for half the present drivers up to sixteen times as many.
+
+    Args:
+        found: The study.
+        k: Position of the class.
+        replicates: Trainings of each fold; the present ones by default.
+    """
+    one = found.sources.of(k)
+    now = int(one.drivers[0])
+    numbers = sorted({max(2, round(now * 2 ** (step / 2))) for step in range(-2, 9)})
+    return [(number, smallest_change(one, found.questions, found.reach, number, replicates)) for number in numbers]
 
 
 def cells(found: Study, k: int) -> list[str]:

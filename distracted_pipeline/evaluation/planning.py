@@ -5,7 +5,7 @@ Pure functions; no simulation, no table, no picture. The test and its variances 
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -151,16 +151,19 @@ def power(
     fewer = 1 - sources.frame_share + sources.frame_share * more
     possible = (k > sources.folds) & (r > 1) & (np.vectorize(smallest_p)(k) * questions < ALPHA)
     spare_drivers, spare_trainings = np.maximum(k - sources.folds, 1), np.maximum(r - 1, 1)
-    each, of_fold = sources.unevenness / k, 1 / (sources.folds * np.maximum(r, 1))
+    each, of_fold = ratio(sources.unevenness, k), ratio(np.ones(1), sources.folds * np.maximum(r, 1))
     double = [each * fewer * sd**2 / np.maximum(r, 1) for sd in (sources.residual, sources.baseline_residual)]
     trained = [of_fold * sd**2 for sd in (sources.training, sources.baseline_training)]
-    terms = [(each * fewer * sources.driver**2 + sum(double), spare_drivers / sources.unevenness)]
+    terms = [(each * fewer * sources.driver**2 + sum(double), ratio(spare_drivers, sources.unevenness))]
     terms += [
         (common + single, sources.folds * spare_trainings) for common, single in zip(trained, double, strict=True)
     ]
     terms += [(single, spare_drivers * spare_trainings) for single in double]
     # What a study would estimate, [draw, class], and its own degrees of freedom.
-    seen = [value * special.chdtri(df, u) / df for (value, df), u in zip(terms, _quantiles(), strict=True)]
+    seen = [
+        value * np.stack([_chi_square(term, float(each)) for each in df], -1) / df
+        for term, (value, df) in enumerate(terms)
+    ]
     doubts = [estimate**2 / df for estimate, (_, df) in zip(seen, terms, strict=True)]
     excess = seen[1] + seen[2] - seen[3] - seen[4]
     estimate = seen[0] + np.maximum(excess, 0)
@@ -172,12 +175,22 @@ def power(
     return np.where(possible | np.isnan(variance), found, 0.0)
 
 
+@lru_cache(maxsize=4096)
+def _chi_square(term: int, df: float) -> np.ndarray:
+    """Return draws of a chi-square for one of the five variances, [draw]; kept, since a search asks for them again."""
+    from scipy import special
+
+    found: np.ndarray = special.chdtri(df, _quantiles()[term])
+    return found
+
+
 @cache
 def _quantiles() -> np.ndarray:
-    """Return probabilities that fill the cube of the five variances evenly, [variance, draw, 1]."""
+    """Return probabilities that fill the cube of the five variances evenly, [variance, draw]."""
     from scipy.stats import qmc
 
-    return qmc.Sobol(5, seed=0).random(512).T[..., None]
+    found: np.ndarray = qmc.Sobol(5, seed=0).random(512).T
+    return found
 
 
 def needed(sources: Sources, knob: Knob, delta: float, questions: int = 1, reach: float = 0.8) -> int | None:

@@ -92,6 +92,11 @@ def listing(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
+def percent(value: float | None) -> str:
+    """Return a share of a whole: `57%` or `–`."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:.0%}"
+
+
 def seconds(value: float | None) -> str:
     """Return a time span as a person would say it, or `–`."""
     return NONE if value is None or not math.isfinite(value) else duration(value)

@@ -44,7 +44,7 @@ from distracted_pipeline.reports.verdict import leaderboard_markdown, verdict_li
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 
-CODE_VERSION: Final = "3"
+CODE_VERSION: Final = "4"
 """Part of every report's inputs: raise it when the same files would give other pages, and no template changed."""
 
 PAGE_BUDGET = 2_000_000

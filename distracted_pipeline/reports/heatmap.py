@@ -7,7 +7,7 @@ from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScor
 from distracted_pipeline.figures import formats, matrices
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.site import Site, variant_url
-from distracted_pipeline.reports.verdict import compared, kind, mark
+from distracted_pipeline.reports.verdict import compared, kind, mark, reference_words
 from distracted_pipeline.testability import ALPHA
 
 
@@ -29,7 +29,7 @@ def heatmap(site: Site, *, linked: bool) -> Markup | None:
         [*rows, ("mean of the classes", None)],
         [(report.title(name), variant_url(name) if linked else None) for name in names],
         [*cells, macro],
-        title=f"Difference of recall against {report.title(report.baseline)}, by class and variant",
+        title=f"Difference of recall against {reference_words(report)}, by class and variant",
     )
 
 

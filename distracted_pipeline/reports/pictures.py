@@ -44,7 +44,8 @@ class Pictures:
     Attributes:
         frames: By image.
         masks: By image; images without a cached mask are not in it.
-        cams: By variant, image and target.
+        cams: By variant, image and target; of the image branch where there are two.
+        mask_cams: The same of the mask branch; maps that are zero everywhere are not in it.
         changes: By variant and image: where the variant looks more, and where less, than its reference does.
         means: By variant and class.
         no_masks: Why there are no masks at all, empty where there are.
@@ -53,17 +54,19 @@ class Pictures:
     frames: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     cams: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    mask_cams: dict[tuple[str, str, str], str] = field(default_factory=dict)
     changes: dict[tuple[str, str], str] = field(default_factory=dict)
     means: dict[tuple[str, int], str] = field(default_factory=dict)
     no_masks: str = ""
 
 
 class _Cam(NamedTuple):
-    """A variant's CAM of an image: what is known of it, and the map, uint8 [h, w]."""
+    """A variant's CAM of an image: what is known of it, and the map, uint8 [h, w]; that of a mask branch beside it."""
 
     variant: str
     row: CamRow
     values: np.ndarray
+    of_masks: np.ndarray | None
 
 
 def draw_pictures(
@@ -83,8 +86,9 @@ def draw_pictures(
     cache, masked, pictures.no_masks = _masks(report, images)
     cams: dict[str, list[_Cam]] = {}
     for variant, found in report.cams.items():
-        for row, values in zip(found.rows, found.maps, strict=True):
-            cams.setdefault(row.img, []).append(_Cam(variant, row, values))
+        of_masks = [None] * len(found.rows) if found.mask_maps is None else found.mask_maps
+        for row, values, masks in zip(found.rows, found.maps, of_masks, strict=True):
+            cams.setdefault(row.img, []).append(_Cam(variant, row, values, masks))
     for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in report.cams)):
         (site / folder).mkdir(parents=True, exist_ok=True)
     progress = Progress(len(images), "pictures", log)
@@ -106,6 +110,10 @@ def draw_pictures(
                 heated = heat(small, cam.values)
                 place = f"pictures/{slug(cam.variant)}/{name}.{slug(cam.row.target)}.jpg"
                 pictures.cams[cam.variant, image.img, cam.row.target] = _save(heated, site, place)
+                if cam.of_masks is not None and cam.of_masks.any():
+                    place = f"pictures/{slug(cam.variant)}/{name}.{slug(cam.row.target)}.masks.jpg"
+                    heated = heat(small, cam.of_masks)
+                    pictures.mask_cams[cam.variant, image.img, cam.row.target] = _save(heated, site, place)
             changes = _changes(report, own)
             largest = max((float(np.abs(change).max()) for change in changes.values()), default=0.0)
             for variant, change in changes.items():
@@ -173,9 +181,10 @@ def _changes(report: ReportData, cams: Sequence[_Cam]) -> dict[str, np.ndarray]:
 
 def _for_true_class(variant: str, cams: Sequence[_Cam]) -> np.ndarray | None:
     """Return a variant's CAM of an image's true class, None where it has none or an empty one."""
-    for name, row, values in cams:
-        if name == variant and (row.target == "true" or row.predicted == row.true) and not row.all_zero:
-            return values
+    for cam in cams:
+        row = cam.row
+        if cam.variant == variant and (row.target == "true" or row.predicted == row.true) and not row.all_zero:
+            return cam.values
     return None
 
 

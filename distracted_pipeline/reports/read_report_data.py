@@ -6,10 +6,12 @@ Statistics come from the evaluation's files as they are. What is derived here ar
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.errors import DistractedError
@@ -94,6 +96,8 @@ def _scopes(settings: Settings, confusion: Confusion) -> dict[str, ScopeScores]:
             cells=sum(row.verdict not in NO_CLAIM for rows in classes[name].values() for row in rows),
             questions=sum(_asked_together(row) for rows in classes[name].values() for row in rows),
             means=sum(row.macro_p_holm is not None for rows in variants[name].values() for row in rows),
+            trainings={key: confusion.trainings(key, name) for key in variants[name]},
+            folds=confusion.folds[name],
         )
         for name in SCOPES
         if name in variants
@@ -151,13 +155,24 @@ def _cams(settings: Settings, variant: str) -> Cams | None:
     if not (folder / ROWS_FILE).is_file() or not (folder / CAMS_FILE).is_file():
         return None
     rows = read_rows(folder / ROWS_FILE, CamRow)
+    notes = pq.read_schema(folder / ROWS_FILE).metadata or {}
     with np.load(folder / CAMS_FILE, allow_pickle=False) as arrays:
-        maps = arrays["cams"]
-    lifts = [lift for lift in read_rows(folder / LIFT_FILE, Lift) if lift.class_id == EVERY_CLASS]
+        found = Cams(
+            rows,
+            arrays["cams"],
+            lifts=[lift for lift in read_rows(folder / LIFT_FILE, Lift) if lift.class_id == EVERY_CLASS],
+            mask_maps=arrays.get("mask_cams"),
+            image_share=_share(notes, b"image_share"),
+            mask_share=_share(notes, b"mask_share"),
+        )
     if not (folder / MEANS_FILE).is_file():
-        return Cams(rows, maps, lifts=lifts)
+        return found
     with np.load(folder / MEANS_FILE, allow_pickle=False) as arrays:
-        return Cams(rows, maps, arrays["class_means"], (arrays["counts"] > 0).sum(0), lifts)
+        return replace(found, means=arrays["class_means"], drivers=(arrays["counts"] > 0).sum(0))
+
+
+def _share(notes: dict[bytes, bytes], name: bytes) -> float | None:
+    return float(notes[name]) if name in notes else None
 
 
 def _runs(settings: Settings, variant: str) -> dict[str, list[dict[str, Any]]]:

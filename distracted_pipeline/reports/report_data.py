@@ -37,6 +37,9 @@ class ScopeScores:
         questions: Those of them that are tested: what p and verdict of each are corrected for; 0 where the tables do
             not say it.
         means: Variants whose macro recall is tested: what p of each is corrected for.
+        trainings: Counts of each training, [replicate, driver, true, predicted], NaN where there is none; also of
+            variants that `only` leaves out, because others are compared with them.
+        folds: The fold that held each driver out, int [driver]; -1 for none.
     """
 
     name: str
@@ -48,6 +51,8 @@ class ScopeScores:
     cells: int = 0
     questions: int = 0
     means: int = 0
+    trainings: dict[str, np.ndarray] = field(default_factory=dict)
+    folds: np.ndarray = field(default_factory=lambda: np.empty(0, int))
 
     @property
     def words(self) -> str:
@@ -85,6 +90,10 @@ class Cams:
         means: Mean over drivers by class, uint8 [class, h, w]; None where the evaluation has none.
         drivers: Drivers behind each of the means, int [class].
         lifts: Over all classes, by mask category.
+        mask_maps: Where image and masks have a branch each, the maps of the latter, uint8 [N, h, w], and `maps` those
+            of the former; else None.
+        image_share: Share of the image in the spread of the logits, where there are two branches.
+        mask_share: Share of the masks, likewise.
     """
 
     rows: list[CamRow]
@@ -92,6 +101,9 @@ class Cams:
     means: np.ndarray | None = None
     drivers: np.ndarray | None = None
     lifts: list[Lift] = field(default_factory=list)
+    mask_maps: np.ndarray | None = None
+    image_share: float | None = None
+    mask_share: float | None = None
 
 
 @dataclass(frozen=True)

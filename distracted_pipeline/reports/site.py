@@ -178,6 +178,11 @@ def variant_url(name: str) -> str:
     return f"variants/{formats.slug(name)}.html"
 
 
+def noise_url(name: str) -> str:
+    """Return where the noise of a variant is described, relative to the site's root."""
+    return f"noise.html#{formats.slug(name)}"
+
+
 def image_url(img: str) -> str:
     """Return the page of an image, relative to the site's root."""
     return f"images/{formats.slug(img)}.html"

@@ -11,7 +11,9 @@ from distracted_pipeline.evaluation.comparison import (
     ABSENT,
     BASELINE,
     CONTROL,
+    FEW_DRIVERS,
     IMPROVED,
+    LONE_DRIVERS,
     NO_CLAIM,
     NOT_COMPARED,
     NOT_TESTABLE,
@@ -37,6 +39,9 @@ MARKS: Final = {
     ABSENT: formats.NONE,
 }
 """The sign of each verdict, so that no verdict is told by colour alone."""
+
+_OF_DRIVERS: Final = (FEW_DRIVERS, LONE_DRIVERS, "")
+"""What is in the way where there are too few drivers; earlier versions left it empty."""
 
 _KINDS: Final[dict[str, Kind]] = {IMPROVED: "up", WORSENED: "down"}
 
@@ -71,6 +76,15 @@ def compared(report: ReportData) -> list[str]:
         and report.reference(name) is not None
         and any(score.obstacle != NOT_COMPARED for score in known[name])
     ]
+
+
+def reference_words(report: ReportData) -> str:
+    """Return what the variants are compared with, in words, as follows `minus that of` and `against`."""
+    found = list(dict.fromkeys(report.reference(name) for name in compared(report)))
+    baseline = f"the baseline, {report.title(report.baseline)}"
+    if len(found) == 1 and found[0] not in (None, report.baseline):
+        return f"its control, {report.title(found[0])}"
+    return baseline if len(found) < 2 else f"its own reference ({baseline}, or a control)"
 
 
 def headline(report: ReportData) -> str | None:
@@ -141,8 +155,9 @@ def original_rows(report: ReportData) -> list[tuple[str, VariantScore | None, Va
 def undecidable(report: ReportData, scope: str) -> bool:
     """Tell whether a scope has too few drivers to decide any class of any variant."""
     known = report.scopes[scope].classes if scope in report.scopes else {}
-    verdicts = {score.verdict for scores in known.values() for score in scores}
-    return NOT_TESTABLE in verdicts and verdicts <= {NOT_TESTABLE, *NO_CLAIM}
+    scores = [score for found in known.values() for score in found]
+    too_few = [score.verdict == NOT_TESTABLE and score.obstacle in _OF_DRIVERS for score in scores]
+    return any(too_few) and all(few or score.verdict in NO_CLAIM for few, score in zip(too_few, scores, strict=True))
 
 
 def of_original_project(report: ReportData) -> bool:

@@ -25,9 +25,9 @@ def pages(built: ReportResult) -> list[str]:
     """One page of every type, relative to the site."""
     site = built.path.parent
     images = sorted(path.relative_to(site).as_posix() for path in (site / "images").glob("*.html"))
-    explained = next(name for name in images if "change against the baseline" in (site / name).read_text())
+    explained = next(name for name in images if "change against its reference" in (site / name).read_text())
     return [
-        *("index.html", "summary.html", "compare.html", "data.html", "images.html"),
+        *("index.html", "summary.html", "compare.html", "noise.html", "data.html", "images.html"),
         *("variants/fine_tune.html", "classes/c1.html", explained),
     ]
 
@@ -93,4 +93,4 @@ def test_the_keyboard_reaches_the_content_first_and_then_the_pages(chromium: Bro
         for kind in ("keyDown", "keyUp"):
             chromium.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
         order.append(chromium.evaluate("document.activeElement.textContent.trim()"))
-    assert order == ["Skip to the content", "Report", "Compare", "Data and masks"]
+    assert order == ["Skip to the content", "Report", "Compare", "Noise"]

@@ -83,13 +83,15 @@ def test_the_heatmap_frames_what_is_decided_among_all_questions_and_no_other(sit
     assert titles[1].endswith("+.05, p .012 (Holm over 2 variants)")
 
 
-def test_what_undetermined_and_a_driver_swap_mean_is_said_where_they_first_appear(site: Path) -> None:
+def test_what_undetermined_and_p_mean_is_said_where_they_first_appear(site: Path) -> None:
     said = text(site / "index.html")
     first = said.index("undetermined")
-    assert "Undetermined means that these drivers cannot tell, not that nothing changed" in said[first : first + 600]
-    assert "swapping whole drivers between the two variants at random" in said[first : first + 600]
+    nearby = said[first : first + 900]
+    assert "Undetermined means that these drivers and trainings cannot tell, not that nothing changed" in nearby
+    assert "a t test whose variance is that between drivers and between trainings" in nearby
+    assert "the test that swaps whole drivers between the two variants at random" in nearby
     compared = text(site / "compare.html")
-    assert compared.index("swapping whole drivers") < compared.index("undetermined")
+    assert compared.index("swaps whole drivers") < compared.index("undetermined")
 
 
 def test_headline_and_class_pages_claim_the_verdict_corrected_over_all_questions(site: Path) -> None:
@@ -135,7 +137,8 @@ def test_a_variant_page_has_a_second_level_that_gives_no_verdict(site: Path) -> 
 @pytest.mark.parametrize("page", ["index.html", "summary.html"])
 def test_whom_verdicts_answer_for_is_said_in_one_sentence(site: Path, page: str) -> None:
     said = text(site / page)
-    assert said.count("Verdicts answer for other drivers, not for another training:") == 1
+    assert said.count("Verdicts answer for the technique, trained again, on other drivers.") == 1
+    assert "Numbers are means over 2 trainings of each fold" in said
 
 
 def test_how_many_drivers_it_takes_is_computed_from_the_questions(site: Path) -> None:
@@ -205,6 +208,9 @@ def test_no_template_says_what_the_numbers_do_not(site: Path) -> None:
     for template in TEMPLATES.glob("*.jinja"):
         source = template.read_text(encoding="utf-8")
         assert not re.search(r"is chance|hardly|never saw|No model saw|suits some|seed_spread|heterogen", source), (
+            template
+        )
+        assert not re.search(r"not for another training|trained once per fold|interval over drivers, the", source), (
             template
         )
 

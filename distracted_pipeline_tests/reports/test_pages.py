@@ -102,7 +102,7 @@ def test_a_class_page_has_mean_cams_and_says_how_confusions_moved(built: ReportR
 
 def test_an_image_page_sets_the_cams_beside_the_baselines_and_shows_the_driver(built: ReportResult) -> None:
     site = built.path.parent
-    page = next(p for p in sorted(site.glob("images/*.html")) if "change against the baseline" in text(p))
+    page = next(p for p in sorted(site.glob("images/*.html")) if "change against its reference" in text(p))
     changes = [link for link in links(page) if link.endswith(".change.jpg")]
     assert changes
     assert not any("/top_only/" in link for link in changes)

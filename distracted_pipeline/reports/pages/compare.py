@@ -30,6 +30,10 @@ def page(site: Site) -> dict[str, Any]:
 
     return {
         "title": "Compare",
+        "references": [
+            (name, report.reference(name), report.also_differs(name), report.main.variants[name].trainings)
+            for name in compared(report)
+        ],
         "heatmap": heatmap(site, linked=True),
         "class_rows": rows,
         "change": change,

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from distracted_pipeline.reports.heatmap import heatmap
+from distracted_pipeline.reports.noise import noisiest
 from distracted_pipeline.reports.pages import summary
 from distracted_pipeline.reports.site import Site
 from distracted_pipeline.reports.verdict import ORIGINAL_QUOTED, of_original_project, original_rows, undecidable
@@ -19,6 +20,7 @@ def page(site: Site) -> dict[str, Any]:
         "others": len(report.main.variants) > 2,
         "heatmap": heatmap(site, linked=True),
         "example": site.example(),
+        "noisiest": noisiest(report),
         "split": Counter(parts.values()),
         "original_rows": original_rows(report),
         "test_undecidable": undecidable(report, "test"),

@@ -11,6 +11,7 @@ from distracted_pipeline.explanation.tables import Lift
 from distracted_pipeline.figures import curves, dot_plots, formats, matrices
 from distracted_pipeline.reports.by_driver import change_by_driver
 from distracted_pipeline.reports.confusions import moves
+from distracted_pipeline.reports.noise import noise_sentence
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.site import Pair, Site
 from distracted_pipeline.variants.config import VariantConfig
@@ -48,6 +49,8 @@ def page(site: Site, name: str) -> dict[str, Any]:
         "reads": [_READS.get(name, f"the backbone's {name}") for name in config.inputs] if config else [],
         "parameters": _parameters(config),
         "score": scope.variants.get(name),
+        "also_differs": report.also_differs(name),
+        "noise": noise_sentence(report, name) if name in scope.variants else "",
         "own": sum(found.p_own is not None for found in scope.classes.get(name, [])),
         "rows": list(zip(scope.classes.get(name, []), report.reference_recalls(name), strict=False)),
         "changes": [_change_row(report, name, k, found, axis) for k, found in enumerate(changes) if found],

@@ -19,9 +19,11 @@ from distracted_pipeline.evaluation.statistics import DRAWS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures import dot_plots, formats, matrices
 from distracted_pipeline.reports.data_card import masks_from
-from distracted_pipeline.reports.pages import class_page, compare, data, image, images, index, summary, variant
-from distracted_pipeline.reports.site import Site, dagster_run_url, image_url, variant_url
-from distracted_pipeline.reports.verdict import kind, lacking, mark, tally, why_not_comparable
+from distracted_pipeline.reports.noise import trained_once, trainings_said
+from distracted_pipeline.reports.pages import class_page, compare, data, image, images, index, noise, summary, variant
+from distracted_pipeline.reports.report_data import ReportData
+from distracted_pipeline.reports.site import Site, dagster_run_url, image_url, noise_url, variant_url
+from distracted_pipeline.reports.verdict import kind, lacking, mark, reference_words, tally, why_not_comparable
 from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.testability import ALPHA, needed_drivers
 from distracted_pipeline.training.tracking import run_url
@@ -47,6 +49,7 @@ def list_pages(site: Site) -> Iterator[Page]:
     yield Page("index.html", "index.html.jinja", index.page(site))
     yield Page(SUMMARY, "summary.html.jinja", summary.page(site))
     yield Page("compare.html", "compare.html.jinja", compare.page(site))
+    yield Page("noise.html", "noise.html.jinja", noise.page(site))
     yield Page("data.html", "data.html.jinja", data.page(site))
     yield Page("images.html", "images.html.jinja", images.page(site))
     for name in site.report.variants:
@@ -87,11 +90,12 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("proportion", "difference", "p_value", "count", "decimal", "listing", "seconds", "tint"):
+    for name in ("proportion", "difference", "p_value", "count", "decimal", "listing", "percent", "seconds", "tint"):
         environment.filters[name] = getattr(formats, name)
     environment.filters.update(
         mark=mark,
         kind=kind,
+        title_of=report.title,
         class_id=site.class_id,
         class_name=lambda k: report.dataset.class_names[k],
         class_label=report.dataset.class_label,
@@ -106,6 +110,10 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         interval=formats.interval,
         difference_interval=formats.difference_interval,
         variant_url=variant_url,
+        variant_slug=formats.slug,
+        noise_url=noise_url,
+        trainings_said=trainings_said(report),
+        trained_once=trained_once(report),
         class_url=site.class_url,
         image_url=image_url,
         dagster_run_url=dagster_run_url,
@@ -124,6 +132,8 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         drivers=len({shown.subject for shown in report.images.values()}),
         data_shown=_shown(report.settings.data),
         comparable=why_not_comparable(report),
+        reference_words=reference_words(report),
+        branches=_branches(report),
         materialize=materialize,
         run_command=RUN,
         alpha=ALPHA,
@@ -165,9 +175,19 @@ def _source(name: str) -> str:
 def _dots(score: ClassScore, reference: float | None) -> Markup:
     title = f"recall {formats.proportion(score.recall)} {formats.interval(score.recall_low, score.recall_high)}"
     if reference is not None:
-        title += f", baseline {formats.proportion(reference)}"
+        title += f", compared with {formats.proportion(reference)}"
     ends = (score.recall_low, score.recall_high)
     return dot_plots.track(score.recall, *ends, reference=reference, kind=kind(score.verdict), title=title)
+
+
+def _branches(report: ReportData) -> dict[str, str]:
+    """Return of each variant with two branches how much of what decides is from which, in words."""
+    return {
+        name: f"{formats.percent(cams.image_share)} of what decides is from the image, "
+        f"{formats.percent(cams.mask_share)} from the masks"
+        for name, cams in report.cams.items()
+        if cams.mask_maps is not None
+    }
 
 
 def _shown(path: Path) -> str:
