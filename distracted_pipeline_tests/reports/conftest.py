@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
 
 from distracted_pipeline.evaluation.predictions import predictions_schema, read_predictions, write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
-from distracted_pipeline.evaluation.tables_io import to_table
+from distracted_pipeline.evaluation.tables_io import to_table, write_table
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
 from distracted_pipeline.explanation.means import CamMeans
 from distracted_pipeline.explanation.selection import choose
@@ -95,7 +94,10 @@ def write_training(settings: Settings, variant: str, fold: str, seconds: float =
 
 
 def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
-    """Write Grad-CAMs: for each class one right image and one confused one, the first of them all zero."""
+    """Write Grad-CAMs: for each class one right image and one confused one, the first of them all zero.
+
+    Of `masks_fused` also those of the mask branch, on a grid of their own, with the shares of both branches.
+    """
     dataset = settings.dataset
     parts = read_predictions(settings, [variant]).of(variant, "oof")
     rows, cams = [], []
@@ -129,8 +131,13 @@ def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
             )
     folder = gradcam_folder(settings, variant)
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(to_table(CamRow, rows, lifts), folder / ROWS_FILE)
-    np.savez_compressed(folder / CAMS_FILE, cams=np.stack(cams))
+    branches: dict[str, np.ndarray] = {}
+    shares: dict[str, str] = {}
+    if variant == "masks_fused":
+        branches = {"mask_cams": np.stack([np.kron(cam.T[:6, :4], np.ones((2, 2), np.uint8)) for cam in cams])}
+        shares = {"image_share": "0.5743", "mask_share": "0.4257"}
+    write_table(folder / ROWS_FILE, to_table(CamRow, rows, lifts), shares)
+    np.savez_compressed(folder / CAMS_FILE, cams=np.stack(cams), **branches)  # type: ignore[arg-type]
     means.write(folder, "the images that are shown")
 
 

@@ -1,5 +1,6 @@
 """What single pages say, beyond that they are there and lead to each other."""
 
+import json
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from distracted_pipeline.reports.verdict import class_rows, compared, headline, 
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.tracking import LOCAL_SERVER, run_url
+from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet, write_fold
 from distracted_pipeline_tests.reports.pages import Tags, links, pages, text
@@ -73,7 +75,48 @@ def test_a_variant_is_set_beside_its_control_and_the_control_claims_nothing(smal
     assert result.verdict.startswith("tuned, compared with Plain: ")
     assert re.search(r"Plain [\d. +–]*.* control ", text(result.path))
     assert "A control that others are compared with." in text(result.path.parent / "variants" / "plain.html")
-    assert "Compared with Plain: " in text(result.path.parent / "variants" / "tuned.html")
+    tuned = text(result.path.parent / "variants" / "tuned.html")
+    assert "Compared with Plain : " in tuned.replace("Plain:", "Plain :")
+    assert "Also differs: augment yes / no (Plain / tuned): the difference may come of that as well." in tuned
+    said = text(result.path.parent / "compare.html")
+    assert "Every variant against its control, Plain, class by class." in said
+    assert "tuned Plain also differs: augment yes / no 2" in said
+
+
+def test_what_else_differs_is_said_also_where_nothing_does(small: Settings) -> None:
+    assert small.variants_file is not None
+    same = load_catalogue(small)["top_only"].model_dump(mode="json", exclude={"name", "label", "description"})
+    with small.variants_file.open("a") as catalogue:
+        catalogue.write(f"again: {json.dumps(same)}\n")
+    evaluate(small, ["top_only", "again"], cams=False)
+    site = build_report(small, log=quiet).path.parent
+    assert "Nothing else differs between the two recipes." in text(site / "variants" / "again.html")
+    assert "again Top only nothing else differs 2" in text(site / "compare.html")
+
+
+def test_a_variant_with_two_branches_shows_both_maps_and_their_shares(small: Settings) -> None:
+    evaluate(small, ["top_only", "masks_fused"])
+    report = read_report_data(small)
+    cams = report.cams["masks_fused"]
+    assert cams.mask_maps is not None
+    assert cams.mask_maps.shape == (len(cams.rows), 12, 8)
+    assert (cams.image_share, cams.mask_share) == (0.5743, 0.4257)
+    assert report.cams["top_only"].mask_maps is None
+    site = build_report(small, log=quiet).path.parent
+    page = site / "variants" / "masks_fused.html"
+    assert "57% of what decides is from the image, 43% from the masks" in text(page)
+    of_masks = [link for link in links(page) if link.endswith(".masks.jpg")]
+    of_image = [link for link in links(page) if link.endswith((".true.jpg", ".predicted.jpg"))]
+    assert len(of_masks) > 5
+    assert {link.replace(".masks", "") for link in of_masks} <= set(of_image)
+    images = [path for path in (site / "images").glob("*.html") if any(".masks.jpg" in link for link in links(path))]
+    assert images
+    for path in images:
+        assert "Above from the image, below from the masks: 57% of what decides" in text(path)
+    words = [a["alt"] or "" for tag, a in Tags(page).tags if tag == "img"]
+    assert any(alt.endswith("class, from the masks") for alt in words)
+    assert any(alt.endswith("class, from the image") for alt in words)
+    assert "of what decides" not in text(site / "variants" / "top_only.html")
 
 
 def test_every_training_of_a_fold_has_a_row_and_the_first_one_curves(built: ReportResult) -> None:
