@@ -66,12 +66,12 @@ def test_masks_hold_the_data_sets_categories(toy: tuple[Path, str]) -> None:
 
 def test_every_variant_predicts_each_of_the_classes_in_every_fold(toy: tuple[Path, str]) -> None:
     root, _ = toy
-    columns = ["img", "subject", "true", *(f"p_{name}" for name in CLASSES)]
+    columns = ["img", "subject", "true", "replicate", *(f"p_{name}" for name in CLASSES)]
     for variant in VARIANTS:
         tables = {fold: pq.read_table(root / "predictions" / variant / f"{fold}.parquet") for fold in FOLDS}
         assert all(table.column_names == columns for table in tables.values())
         covered = [name for fold in FOLDS[1:] for name in tables[fold]["img"].to_pylist()]
-        assert sorted(covered) == sorted(pq.read_table(root / "images.parquet")["img"].to_pylist())
+        assert sorted(covered) == sorted(2 * pq.read_table(root / "images.parquet")["img"].to_pylist())
 
 
 def test_tables_count_the_data_sets_classes(toy: tuple[Path, str]) -> None:
