@@ -65,7 +65,7 @@ def heatmap(
     for i, row in enumerate(cells):
         parts += [_heat_cell(cell, j * width, top + i * height) for j, cell in enumerate(row)]
     # Labels rise to the right, and any of them may reach furthest.
-    reach = max((j + 0.42) * width + 5.8 * len(label) for j, (label, _) in enumerate(columns))
+    reach = max((j + 0.42) * width + 6.4 * len(label) for j, (label, _) in enumerate(columns))
     body = drawing(max(len(columns) * width, int(reach)) + 4, top + len(rows) * height + 4, title, parts, "heatmap")
     return _sheet([(label, link, top + (i + 0.5) * height + 4) for i, (label, link) in enumerate(rows)], body)
 
