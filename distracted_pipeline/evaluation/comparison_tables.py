@@ -175,8 +175,9 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
         f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
         "Recall is averaged over trainings; interval and p are for other drivers and other trainings.",
         "What decides is p, corrected (Holm) for the classes of these two variants alone: the report asks",
-        "about all variants, and corrects for all. An interval is that of one class alone, and - where",
-        "nothing varied. undetermined: these drivers and trainings cannot tell, not that nothing changed.",
+        "about all variants, and corrects for all. An interval is the t interval of one class alone, - where",
+        "nothing varied and with one training only. undetermined: these drivers and trainings cannot tell,",
+        "not that nothing changed.",
         *textwrap.wrap(recipe_line(compared), 100),
     ]
 

@@ -281,8 +281,8 @@ def plan_text(found: Study, scope: str, labels: Sequence[str]) -> tuple[list[str
         f"that is seen {found.often} as it is. All of it is an estimate from this very study."
     )
     rows = [[labels[k], *cells(found, k)] for k in range(len(labels))]
-    said = [line for one in sentences(found, labels) for line in textwrap.wrap(one, 100)]
-    return head, [header, *rows], [*textwrap.wrap(legend, 100), "", *said]
+    said = [line for one in sentences(found, labels) for line in textwrap.wrap(one, 100, break_on_hyphens=False)]
+    return head, [header, *rows], [*textwrap.wrap(legend, 100, break_on_hyphens=False), "", *said]
 
 
 def frame(found: Study, names: Sequence[str]) -> "pd.DataFrame":
