@@ -69,9 +69,11 @@ def _csv(result: "FilePredictions", dataset: Dataset, top: int) -> str:
     import csv
     import io
 
+    from distracted_pipeline.evaluation.predictions import probability_columns
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("img", "class", "name", *(f"p_{key}" for key in dataset.class_ids)))
+    writer.writerow(("img", "class", "name", *probability_columns(dataset.class_ids)))
     for name, row in zip(result.imgs, result.probabilities, strict=True):
         best = int(row.argmax())
         writer.writerow((name, dataset.class_ids[best], dataset.class_names[best], *(f"{value:.6f}" for value in row)))

@@ -80,8 +80,8 @@ def swap_signs(drivers: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.
     """Return which drivers a draw swaps: float64 [draw, driver] of 1 (stays) and -1 (swapped).
 
     Where there are no more than `draws` ways of swapping, up to 14 drivers, these are all of them but the one that
-    swaps nothing, so that p is exact. A driver's column follows from the sorted names, so the order in which drivers are
-    given changes nothing.
+    swaps nothing, so that p is exact. A driver's column follows from the sorted names, so the order in which drivers
+    are given changes nothing.
     """
     if 2 ** len(drivers) - 1 <= draws:
         signs = (np.arange(1, 2 ** len(drivers))[:, None] >> np.arange(len(drivers)) & 1).astype(np.int8)

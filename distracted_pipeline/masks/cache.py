@@ -28,7 +28,7 @@ from distracted_pipeline.cache_folders import precision_of, read_about
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, write_json
 from distracted_pipeline.fingerprints import fingerprint
-from distracted_pipeline.masks.fractions import class_fractions
+from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.rle import decode
 from distracted_pipeline.settings import Settings
@@ -297,7 +297,7 @@ def cache_of(settings: Settings, segmenter: str) -> MaskCache:
     return MaskCache(settings.masks / segmenter, segmenter, len(settings.dataset.categories))
 
 
-def fraction_maps(settings: Settings, imgs: Sequence[str], grid: tuple[int, int] = (60, 80)) -> np.ndarray:
+def fraction_maps(settings: Settings, imgs: Sequence[str], grid: tuple[int, int] = GRID) -> np.ndarray:
     """Return the share of each category in each cell of a grid laid over each image.
 
     Args:

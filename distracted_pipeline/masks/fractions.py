@@ -7,6 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
+GRID = (60, 80)
+"""Rows and columns of what mask networks read: cells of eight pixels on a frame of 640 x 480."""
+
 
 def class_fractions(mask: np.ndarray, areas: np.ndarray, out: np.ndarray) -> None:
     """Fill `out` with the share of each category in each cell of a grid laid over the mask.

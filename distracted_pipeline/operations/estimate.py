@@ -20,9 +20,9 @@ from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.masks.fractions import GRID
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.scopes import FOLDS
-from distracted_pipeline.serving.export import GRID
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import is_trained
 from distracted_pipeline.training.inputs import FRACTIONS, PIXELS, Rows
@@ -130,6 +130,7 @@ def _trainings(
         return
     backbone = load_backbone(settings, config.model_name) if config.taps else None
     net = build_network(config, backbone, settings.dataset).to(device)
+    trainings = 1 if config.solves else replicates_of(settings, config)
     mask_ids = len(settings.dataset.mask_names)
     raw: dict[str, Tensor] = {FRACTIONS: torch.zeros(len(frames), mask_ids, *GRID, dtype=torch.float16)}
     if backbone is not None:
@@ -137,7 +138,7 @@ def _trainings(
         raw |= _taps(backbone, raw[PIXELS], [tap for tap in config.taps if tap != PIXELS], device)
         if config.checkpoint:
             pace = _pace(lambda: _taps(backbone, raw[PIXELS], list(config.taps), device), len(frames))
-            yield Estimate(f"{config.name}, body", pace, images.num_rows * len(untrained))
+            yield Estimate(f"{config.name}, body", pace, images.num_rows * len(untrained) * trainings)
     labels = torch.arange(len(frames)) % len(settings.dataset.class_ids)
     rows = Rows({name: raw[name] for name in config.inputs}, labels, backbone.preprocessing if backbone else None)
     once = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, len(frames))})
@@ -147,7 +148,6 @@ def _trainings(
 
     epoch()  # the first one also pays for torch's preparations
     pace = _pace(epoch, len(frames))
-    trainings = 1 if config.solves else replicates_of(settings, config)
     images_seen = config.epochs * trainings * sum(len(fold_rows(images, fold).train) for fold in untrained)
     yield Estimate(config.name, pace, images_seen)
 

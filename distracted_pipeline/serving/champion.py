@@ -249,7 +249,7 @@ def one_of(trainings: int) -> str:
 
 
 def _description(best: Champion, about: dict[str, Any], dataset: Dataset) -> str:
-    from distracted_pipeline.serving.export import GRID
+    from distracted_pipeline.masks.fractions import GRID
 
     size, classes, ids = about["size"], len(dataset.class_ids), len(dataset.mask_names)
     reads = {

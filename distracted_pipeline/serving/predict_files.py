@@ -25,7 +25,7 @@ from distracted_pipeline.features.taps import PIXELS
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.images.problems import ImageProblem
-from distracted_pipeline.masks.fractions import class_fractions
+from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.segmenter import Segmenter
@@ -33,7 +33,7 @@ from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.serving.champion import ALIAS, MODEL, registered_version, usable_fold
-from distracted_pipeline.serving.export import GRID, classifier_of
+from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import load_trained

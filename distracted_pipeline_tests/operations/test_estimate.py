@@ -27,7 +27,8 @@ def test_every_missing_stage_is_measured_and_counted_and_nothing_is_written(
     assert found["masks"].seconds_each == 0  # they are given
     assert found["features"].count == 160
     images = labelled(read_manifest(settings))
-    assert found["top_only"].count == 2 * sum(len(fold_rows(images, fold).train) for fold in FOLDS)
+    epochs, trainings = 2, 2
+    assert found["top_only"].count == epochs * trainings * sum(len(fold_rows(images, fold).train) for fold in FOLDS)
     assert all(each.seconds_each > 0 for stage, each in found.items() if stage != "masks")
     assert sorted(path for path in settings.data.rglob("*") if path.is_file()) == before
 

@@ -72,9 +72,12 @@ def test_every_variant_trains_is_kept_and_predicts_its_held_out_drivers(prepared
     table = pq.read_table(predict_fold(prepared, variant, "1", QUIET))
     assert is_predicted(prepared, variant, "1")
     expected = held_out(prepared, "1")
-    assert table["img"].to_pylist() == expected["img"].to_pylist()
-    assert table["subject"].to_pylist() == expected["subject"].to_pylist()
-    assert [STATE_FARM.class_ids[k] for k in table["true"].to_pylist()] == expected["classname"].to_pylist()
+    assert table["replicate"].to_pylist() == [0] * expected.num_rows + [1] * expected.num_rows
+    for replicate in range(2):
+        own = table.slice(replicate * expected.num_rows, expected.num_rows)
+        assert own["img"].to_pylist() == expected["img"].to_pylist()
+        assert own["subject"].to_pylist() == expected["subject"].to_pylist()
+        assert [STATE_FARM.class_ids[k] for k in own["true"].to_pylist()] == expected["classname"].to_pylist()
     probabilities = probabilities_of(table)
     assert np.abs(probabilities.sum(1) - 1).max() < 1e-5
 
