@@ -68,13 +68,13 @@ def test_a_run_ends_with_a_verdict_and_the_reports_address(finished: tuple[tuple
 def test_every_fold_predicts_its_held_out_drivers_and_no_other(finished: tuple[tuple[Path, Path], str]) -> None:
     (root, _), _ = finished
     manifest = {row["img"]: row for row in pq.read_table(root / "images.parquet").to_pylist() if row["classname"]}
-    covered: list[str] = []
+    covered: list[tuple[int, str]] = []
     for fold in "01234":
         rows = pq.read_table(root / "predictions" / "top_only" / f"{fold}.parquet").to_pylist()
         assert {manifest[row["img"]]["fold"] for row in rows} == {int(fold)}
         assert all(abs(sum(row[f"p_c{k}"] for k in range(10)) - 1) < 1e-5 for row in rows)
-        covered += [row["img"] for row in rows]
-    assert sorted(covered) == sorted(manifest)
+        covered += [(row["replicate"], row["img"]) for row in rows]
+    assert sorted(covered) == sorted((replicate, img) for replicate in range(2) for img in manifest)
 
 
 def test_a_second_run_finds_nothing_to_train(finished: tuple[tuple[Path, Path], str]) -> None:
@@ -122,7 +122,9 @@ def test_a_notebook_finds_everything_in_the_data_root(finished: tuple[tuple[Path
     assert data.image(img).size == data.overlay(img).size == (64, 48)
     assert set(data.mask(img).flat) == {0, 1, 3, 6}
     held_out = data.predictions("masks_fused").query("fold != 'original'")
-    assert sorted(held_out.img) == sorted(data.images.query("classname != ''").img)
+    for _, trained in held_out.groupby("replicate"):
+        assert sorted(trained.img) == sorted(data.images.query("classname != ''").img)
+    assert set(held_out.replicate) == {0, 1}
     assert set(data.class_accuracy.class_id) == set(STATE_FARM.class_ids)
     assert data.taps(["pooled"], [img])["pooled"].shape[0] == 1
     for variant in ("top_only", "masks_fused"):
