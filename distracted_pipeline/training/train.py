@@ -10,19 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
-
 from distracted_pipeline.advice import materialize_fold
-from distracted_pipeline.devices import autocast_dtype, resolve_device
+from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.figures.matrices import confusion as confusion_figure
 from distracted_pipeline.figures.svg import standalone
 from distracted_pipeline.files import locked, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
-from distracted_pipeline.images.folds import FoldRows, check_disjoint, fold_rows
-from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
+from distracted_pipeline.images.folds import check_disjoint, fold_rows
+from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import mlflow_outbox, tracking
@@ -33,21 +29,18 @@ from distracted_pipeline.training.checkpoint import (
     is_trained,
     model_folder,
     read_meta,
-    start_folder,
-    start_from,
     start_variant,
     untrained,
     write_checkpoint,
     write_weights,
 )
-from distracted_pipeline.training.inputs import Rows, load_rows, load_taps
+from distracted_pipeline.training.job import Job, Prepared, prepare
 from distracted_pipeline.training.loop import Fit, Snapshot, fit, predict_logits
 from distracted_pipeline.training.scores import Scores, confusion, recalls_by_class, score
 from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
-from distracted_pipeline.training.team import State, learned_state, load_learned
-from distracted_pipeline.variants.backbones import load_backbone, why_unsupported
+from distracted_pipeline.training.team import learned_state, load_learned
+from distracted_pipeline.variants.backbones import why_unsupported
 from distracted_pipeline.variants.config import VariantConfig, replicates_of, variant_named
-from distracted_pipeline.variants.networks import VariantNet, build_network
 
 
 @dataclass(frozen=True)
@@ -72,65 +65,6 @@ class TrainResult:
     def fingerprint(self) -> str:
         """What all of the checkpoints were made from."""
         return fingerprint([meta["fingerprint"] for meta in self.metas])
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Trainings that have to be done: of what, on which rows, into which folder. The folder's lock is held.
-
-    Attributes:
-        settings: Where the data lies.
-        config: The variant.
-        folder: The fold's.
-        prints: What each checkpoint depends on, from `checkpoint.fingerprints`, by replicate.
-        table: The labelled images.
-        rows: Which of them train, choose the epoch, and are held out.
-        options: How to run, the device named.
-    """
-
-    settings: Settings
-    config: VariantConfig
-    folder: Path
-    prints: dict[int, dict[str, str]]
-    table: pa.Table
-    rows: FoldRows
-    options: RunOptions
-
-    @property
-    def words(self) -> str:
-        """Return variant, fold and replicates as log lines say them."""
-        numbers = [str(replicate + 1) for replicate in self.prints]
-        which = f"training {numbers[0]}" if len(numbers) == 1 else f"trainings {', '.join(numbers)}"
-        return f"{self.config.name}, fold {self.rows.fold}, {which}"
-
-    @property
-    def teams(self) -> "list[_Job]":
-        """Return the parts of the job that train at once: all replicates where that pays, else one after another."""
-        device = resolve_device(self.options.device_name())
-        scaled = autocast_dtype(self.options.precision, device) is torch.float16  # one scale of gradients for all
-        # From pixels each replicate needs its own pass through the body, and over a checkpoint it has its own body.
-        small = self.config.technique.stacks and not self.config.augment and not self.config.checkpoint
-        if self.config.solves or (small and not scaled):
-            return [self]
-        return [replace(self, prints={replicate: prints}) for replicate, prints in self.prints.items()]
-
-    def imgs(self, rows: np.ndarray) -> list[str]:
-        """Return the names of the images in some rows."""
-        return list(self.table["img"].take(pa.array(rows)).to_pylist())
-
-    def subjects(self, rows: np.ndarray) -> list[str]:
-        """Return the drivers in some rows."""
-        return sorted(set(self.table["subject"].take(pa.array(rows)).to_pylist()))
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """Where a training starts: its network, the frozen weights it has from another checkpoint, its rows."""
-
-    nets: list[VariantNet]
-    inherited: list[State]
-    train: Rows
-    validation: Rows
 
 
 def train_variant(
@@ -179,17 +113,28 @@ def train_config(
             rows = fold_rows(table, fold)
             check_disjoint(table, rows)
             options = replace(options, device=str(resolve_device(options.device_name())))  # claimed now, and once
-            for team in _Job(settings, config, folder, missing, table, rows, options).teams:
+            _train_start(settings, config, fold, options)
+            for team in Job(settings, config, folder, missing, table, rows, options).teams:
                 _train(team, dagster_run_id)
         replicates = range(replicates_of(settings, config))
         metas = tuple(read_meta(model_folder(settings, config.name, fold, replicate)) for replicate in replicates)
     return TrainResult(config.name, fold, folder, not missing, metas)
 
 
-def _train(job: _Job, dagster_run_id: str) -> None:
+def _train_start(settings: Settings, config: VariantConfig, fold: str, options: RunOptions) -> None:
+    """Train the variant of the catalogue that `config` starts from, unless it is trained or there is none."""
+    variant = start_variant(settings, config) if config.checkpoint else None
+    if variant is not None and not is_trained(settings, variant, fold):
+        options.log(
+            f"{config.name} starts from {variant} of the same fold, which is not trained yet: training that first"
+        )
+        train_variant(settings, variant, fold, options)
+
+
+def _train(job: Job, dagster_run_id: str) -> None:
     """Do the trainings of a job side by side and write their checkpoints."""
     start = time.monotonic()
-    prepared = _prepare(job)
+    prepared = prepare(job)
     counts = prepared.nets[0].count()
     for net in prepared.nets:
         net.streamline()
@@ -200,10 +145,13 @@ def _train(job: _Job, dagster_run_id: str) -> None:
         job.options.log(f"{job.words}: going on after epoch {epochs}")
     runs = _open_runs(job, counts, interrupted, dagster_run_id)
     fits = _fit(job, prepared, interrupted, runs, start)
-    found = []
-    for at, replicate in enumerate(job.prints):
-        seconds = (time.monotonic() - start) / len(job.prints)
-        found.append(_keep(job, prepared, at, replicate, fits[at], runs[at], (seconds, counts, dagster_run_id)))
+    about = {
+        "trainable_parameters": counts[0],
+        "total_parameters": counts[1],
+        "seconds": (time.monotonic() - start) / len(job.prints),
+        "dagster_run_id": dagster_run_id or None,
+    }
+    found = [_keep(job, prepared, at, fits[at], runs[at], about) for at in range(len(job.prints))]
     (job.folder / LAST).unlink(missing_ok=True)
     accuracies = sorted(f"{scores.accuracy:.3f}" for scores in found)
     to = f" to {accuracies[-1]}" if len(accuracies) > 1 else ""
@@ -215,7 +163,7 @@ def _train(job: _Job, dagster_run_id: str) -> None:
 
 
 def _open_runs(
-    job: _Job, counts: tuple[int, int], interrupted: Sequence[Interrupted], dagster_run_id: str
+    job: Job, counts: tuple[int, int], interrupted: Sequence[Interrupted], dagster_run_id: str
 ) -> list[tracking.OpenRun]:
     """Open an MLflow run for each training, or reopen that which it had before it was interrupted."""
     config, fold = job.config, job.rows.fold
@@ -241,8 +189,8 @@ def _open_runs(
 
 
 def _fit(
-    job: _Job,
-    prepared: _Prepared,
+    job: Job,
+    prepared: Prepared,
     interrupted: Sequence[Interrupted],
     runs: Sequence[tracking.OpenRun],
     start: float,
@@ -288,19 +236,20 @@ def _fit(
     return fits
 
 
-def _keep(
-    job: _Job,
-    prepared: _Prepared,
-    at: int,
-    replicate: int,
-    result: Fit,
-    run: tracking.OpenRun,
-    cost: tuple[float, tuple[int, int], str],
-) -> Scores:
-    """Write one replicate's checkpoint, log its results to MLflow, and return its validation scores."""
+def _keep(job: Job, prepared: Prepared, at: int, result: Fit, run: tracking.OpenRun, about: dict[str, Any]) -> Scores:
+    """Write one replicate's checkpoint, log its results to MLflow, and return its validation scores.
+
+    Args:
+        job: The trainings.
+        prepared: What they started from.
+        at: Which of them, in the order of the job.
+        result: Its outcome.
+        run: Its run in MLflow.
+        about: Further facts of `config.json`.
+    """
     settings, config, fold, log = job.settings, job.config, job.rows.fold, job.options.log
     class_ids, net, validation = settings.dataset.class_ids, prepared.nets[at], prepared.validation
-    seconds, (trainable, total), dagster_run_id = cost
+    replicate = list(job.prints)[at]
     assert result.best is not None
     net.float()
     load_learned(net, result.best)
@@ -315,8 +264,6 @@ def _keep(
         "classes": list(class_ids),
         "config": config.model_dump(mode="json"),
         "backbone": None if not config.taps else config.model_name or settings.backbone,
-        "trainable_parameters": trainable,
-        "total_parameters": total,
         "train_images": len(prepared.train),
         "validation_images": len(validation),
         "train_subjects": job.subjects(job.rows.train),
@@ -327,9 +274,8 @@ def _keep(
         "validation_macro_recall": scores.macro_recall,
         "history": [line.as_dict() for line in result.history],
         "device": job.options.device,
-        "seconds": seconds,
         "mlflow_run_id": run.id,
-        "dagster_run_id": dagster_run_id or None,
+        **about,
     }
     folder = model_folder(settings, config.name, fold, replicate)
     write_checkpoint(folder, {**prepared.inherited[at], **learned_state(net)}, meta)
@@ -343,7 +289,7 @@ def _keep(
         history=meta["history"],
         metrics={
             "best_epoch": result.best_epoch,
-            "seconds": seconds,
+            "seconds": about["seconds"],
             **recalls_by_class("validation_recall", scores, class_ids),
         },
         figures={"confusion_validation.svg": standalone(confusion_figure(counts, labels, title=title))},
@@ -352,54 +298,7 @@ def _keep(
     return scores
 
 
-def _prepare(job: _Job) -> _Prepared:
-    """Return the networks where the trainings start, and the rows they read."""
-    settings, config, fold = job.settings, job.config, job.rows.fold
-    nets, inherited, new_classifier = [], [], True
-    for replicate in job.prints:
-        backbone = load_backbone(settings, config.model_name) if config.taps else None
-        net = build_network(config, backbone, settings.dataset, config.training_seed(fold, replicate))
-        frozen, new_classifier = _take_start(job, net, replicate)
-        nets.append(net)
-        inherited.append(frozen)
-    labels = class_positions(job.table, settings.dataset)
-    train, validation = (
-        load_rows(settings, config, nets[0], job.imgs(side), labels[side], job.options)
-        for side in (job.rows.train, job.rows.validation)
-    )
-    if config.taps and new_classifier:  # it reads embeddings, standardised by the training drivers'
-        pooled = train.raw.get("pooled")
-        if pooled is None:
-            pooled = load_taps(settings, config, ("pooled",), job.imgs(job.rows.train), job.options)["pooled"]
-        for net in nets:
-            net.standardise.fit(pooled.to(net.standardise.mean.device))
-    return _Prepared([net.to(job.options.device_name()) for net in nets], inherited, train, validation)
-
-
-def _take_start(job: _Job, net: VariantNet, replicate: int) -> tuple[State, bool]:
-    """Put the weights into `net` that it starts from; return the frozen ones, and whether its classifier is new."""
-    settings, config, fold = job.settings, job.config, job.rows.fold
-    if not config.checkpoint:
-        return {}, True
-    variant = start_variant(settings, config)
-    if variant is not None and not is_trained(settings, variant, fold):
-        job.options.log(
-            f"{config.name} starts from {variant} of the same fold, which is not trained yet: training that first"
-        )
-        train_variant(settings, variant, fold, job.options)
-    folder = start_folder(settings, config, fold, replicate)
-    meta = read_meta(folder)
-    judged = {*job.subjects(job.rows.predict)} - {*job.subjects(job.rows.validation)}
-    known = sorted(judged & {*meta["train_subjects"], *meta["validation_subjects"]})
-    if known:
-        raise DistractedError(
-            f"variant {config.name}: checkpoint {folder} was trained on driver {known[0]}, whom fold {fold} holds out. "
-            "Train it again, or start from a variant of the catalogue."
-        )
-    return start_from(net, folder, same_classes=tuple(meta["classes"]) == settings.dataset.class_ids)
-
-
-def _diverged(job: _Job, replicate: int, result: Fit) -> DistractedError:
+def _diverged(job: Job, replicate: int, result: Fit) -> DistractedError:
     config, fold = job.config, job.rows.fold
     kept = "No epoch before it was good."
     (job.folder / LAST).unlink(missing_ok=True)
