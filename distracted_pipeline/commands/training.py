@@ -33,7 +33,10 @@ from distracted_pipeline.scopes import ORIGINAL_FOLD
 @data_option
 @click.pass_context
 def train(ctx: click.Context, from_json: Path | None, name: str, fold: str, **options: Any) -> None:
-    """Train one model from the original project's options: adapters, else body-lr, else masks."""
+    """Train one model from the original project's options: adapters, else body-lr, else masks.
+
+    It is trained as often as any variant of its kind, two or three times; DISTRACTED_REPLICATES=1 trains it once.
+    """
     given = [key for key in ("name", *options) if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE]
     if from_json and given:
         words = ", ".join(f"--{key.replace('_', '-')}" for key in given)

@@ -63,8 +63,8 @@ placebo:
   description: The baseline once more, from another seed. Whatever differs between the two is chance.
   kind: top_only
   seed: 1
-adapter_serial: {epochs: 4, batch_size: 64, scheduler: cosine}
-masks_only: {epochs: 5, replicates: 2}
+adapter_serial: {<<: *baseline, epochs: 4}
+masks_only: {epochs: 6, replicates: 2}
 masks_fused: {epochs: 6, replicates: 2}
 embedding_only: {epochs: 6}
 adapter_parallel: null

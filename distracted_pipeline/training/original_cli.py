@@ -14,7 +14,7 @@ from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.train import TrainResult, train_config
-from distracted_pipeline.variants.config import VariantConfig, validated
+from distracted_pipeline.variants.config import VariantConfig, load_catalogue, validated
 
 OPTIONS: dict[str, type] = {
     "batch_size": int,
@@ -45,7 +45,7 @@ def train_from_options(
     log: Log = print,
     **options: Any,
 ) -> TrainResult:
-    """Train what the original project's options describe.
+    """Train what the original project's options describe, as often as any variant of its kind.
 
     Args:
         settings: Where the data lies.
@@ -59,6 +59,9 @@ def train_from_options(
         DistractedError: An option is unknown or its value is not allowed; then as `train_variant`.
     """
     config = config_from_options(name, options)
+    start = load_catalogue(settings).get(config.checkpoint or "")
+    if start is not None:  # each training needs a start of its own
+        config = config.model_copy(update={"replicates": min(config.replicates, start.replicates)})
     log(f"{name}: {config.kind}, {config.epochs} epochs, batches of {config.batch_size}")
     return train_config(settings, config, fold, RunOptions(device, log=log))
 

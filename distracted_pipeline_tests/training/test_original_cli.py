@@ -9,8 +9,10 @@ from click.testing import CliRunner
 from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import original_cli
 from distracted_pipeline.training.checkpoint import read_meta
 from distracted_pipeline.training.original_cli import config_from_options, from_json, parse_adapters, train_from_options
+from distracted_pipeline.variants.config import VariantConfig
 
 
 def test_the_dispatch_is_adapters_else_body_lr_else_masks() -> None:
@@ -97,3 +99,13 @@ def test_options_beside_a_sweep_are_refused_rather_than_ignored(tmp_path: Path) 
     )
     assert done.exit_code == 1
     assert "--name, --epochs: with --from-json these come from" in done.output
+
+
+def test_what_starts_from_a_variant_is_trained_as_often_as_that_one(
+    prepared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[VariantConfig] = []
+    monkeypatch.setattr(original_cli, "train_config", lambda settings, config, *rest: seen.append(config))
+    for checkpoint in (None, "fine_tune"):
+        train_from_options(prepared, adapters="[]", checkpoint=checkpoint, log=lambda line: None)
+    assert [config.replicates for config in seen] == [3, 2]
