@@ -20,16 +20,15 @@ from distracted_pipeline.evaluation.inference import (
     score_contrast,
 )
 from distracted_pipeline.evaluation.statistics import (
-    ALPHA,
     f1,
     hits,
     holm_of_askable,
-    needed_drivers,
     precision,
     recall,
     support,
     swap_test,
 )
+from distracted_pipeline.testability import ALPHA, needed_drivers
 
 IMPROVED: Final = "improved"
 WORSENED: Final = "worsened"

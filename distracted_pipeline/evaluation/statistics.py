@@ -11,8 +11,6 @@ import numpy as np
 
 from distracted_pipeline.testability import ALPHA, needed_drivers, smallest_p
 
-__all__ = ["ALPHA", "needed_drivers"]
-
 DRAWS = 19_999
 BINS = 10
 """Bins of equal width that confidences are put into, for the reliability table and its error."""

@@ -21,6 +21,7 @@ import torch
 
 from distracted_pipeline.evaluation import inference as inf
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.testability import ALPHA
 
 CLASSES, FOLDS, FRAMES, COMMON = 5, 5, 6, 4
 HIDDEN, BATCH, EPOCHS, RATE = 16, 120, 8, 0.03
@@ -150,10 +151,10 @@ def line(label: str, found: inf.Contrast, swapped: np.ndarray, factor: float) ->
     by_study = squares.reshape(len(squares), -1).mean(1)
     error = 2 * stated * by_study.std() / by_study.mean() / np.sqrt(len(squares))
     covered = ((found.low <= truth) & (found.high >= truth)).mean()
-    both = (inf.p_value(found, swapped) <= st.ALPHA).mean()
+    both = (inf.p_value(found, swapped) <= ALPHA).mean()
     return (
         f"{label:8s} {truth.mean():+.3f}  {true**0.5:.4f}  {plain:5.2f}  {stated:5.2f} (+-{error:.2f})"
-        f"  {(swapped <= st.ALPHA).mean():.3f}  {both:.3f}  {covered:.3f}"
+        f"  {(swapped <= ALPHA).mean():.3f}  {both:.3f}  {covered:.3f}"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from distracted_pipeline.evaluation import inference as inf
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.testability import ALPHA
 from distracted_pipeline_tests.evaluation.two_noises import FOLD_OF, NAMES, Noise, averaged, simulate
 
 DRIVERS, CLASSES, FRAMES = 26, 10, 86
@@ -50,7 +51,7 @@ def decided(reports: int, variants: int = 8, draws: int = 3999, seed: int = 0) -
         drivers = np.full(p.shape, DRIVERS)
         alone = np.stack([st.holm_of_askable(row, of, draws) for row, of in zip(p, drivers, strict=True)])
         levels = (st.holm_of_askable(p, drivers, draws), alone, st.holm_of_askable(mean, drivers[:, 0], draws))
-        found.append([(adjusted < st.ALPHA).any() for adjusted in levels])
+        found.append([(adjusted < ALPHA).any() for adjusted in levels])
     return Decided(*np.mean(found, axis=0).tolist())
 
 
@@ -89,6 +90,6 @@ def decided_again(
         mean = inf.p_value(inf.macro_contrast(a, b, FOLD_OF), mean)
         drivers = np.full(p.shape, DRIVERS)
         levels = ((p, drivers), (once, drivers), (mean, drivers[:, 0]))
-        found.append([(st.holm_of_askable(x, of, draws) < st.ALPHA).any() for x, of in levels])
+        found.append([(st.holm_of_askable(x, of, draws) < ALPHA).any() for x, of in levels])
         smallest.append(p.min())
-    return DecidedAgain(*np.mean(found, axis=0).tolist(), float(np.quantile(smallest, st.ALPHA)))
+    return DecidedAgain(*np.mean(found, axis=0).tolist(), float(np.quantile(smallest, ALPHA)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.testability import needed_drivers
 from distracted_pipeline_tests.evaluation.null_reports import decided
 
 DRIVERS = tuple(f"p{i:03d}" for i in range(26))
@@ -110,7 +111,7 @@ def test_holm_worked_by_hand_leaves_untested_classes_out():
 
 
 def test_how_many_drivers_questions_take_is_computed():
-    assert [st.needed_drivers(questions) for questions in (1, 10, 20, 80)] == [6, 9, 10, 12]
+    assert [needed_drivers(questions) for questions in (1, 10, 20, 80)] == [6, 9, 10, 12]
 
 
 def test_what_is_not_testable_is_not_asked():

@@ -11,6 +11,7 @@ import numpy as np
 
 from distracted_pipeline.evaluation import inference as inf
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.testability import ALPHA
 
 DRIVERS, FOLDS, FRAMES = 26, 5, 86
 NAMES = tuple(f"p{d:03d}" for d in range(DRIVERS))
@@ -92,7 +93,7 @@ def error_rates(
     found, swapped = inf.contrast(a, b, FOLD_OF), swap_p(a, b, draws)
     p = inf.p_value(found, swapped)
     asked = np.isfinite(p)
-    both = float((p[asked] <= st.ALPHA).mean()) if asked.any() else float("nan")
+    both = float((p[asked] <= ALPHA).mean()) if asked.any() else float("nan")
     covered = (found.low <= 0) & (found.high >= 0)
     coverage = float(covered[asked].mean()) if asked.any() else float("nan")
-    return ErrorRates(float((swapped <= st.ALPHA).mean()), both, coverage)
+    return ErrorRates(float((swapped <= ALPHA).mean()), both, coverage)
