@@ -64,7 +64,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     # Never DISTRACTED_DATA: that is where the user's own data lies.
     root = ctx.find_root().obj or Path(DEMO_DATA).resolve()
     os.environ["DISTRACTED_DATA"] = str(root)
-    click.echo(f"demo data in {short(root)}; from drawing to report about four minutes on two cores")
+    click.echo(f"demo data in {short(root)}; from drawing to report four to seven minutes on two cores")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
     summary = _run(settings)
