@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from distracted_pipeline.scopes import FOLDS, canonical_fold
+from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
 from distracted_pipeline.settings import Settings, load_settings
 
 
@@ -40,6 +40,22 @@ data_option = click.option(
     callback=_use_data,
     expose_value=False,
     help="Data root; default DISTRACTED_DATA, else data/.",
+)
+
+
+scope_option = click.option(
+    "--scope",
+    type=click.Choice(list(SCOPES)),
+    help="Which predictions: out of fold, or of the original split.  [default: the first that has both]",
+)
+
+format_option = click.option(
+    "--format",
+    "style",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "json", "markdown"]),
+    help="table and markdown are rounded, csv and json are not.",
 )
 
 

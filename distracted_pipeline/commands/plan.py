@@ -2,18 +2,13 @@
 
 import click
 
-from distracted_pipeline.commands.common import current_settings, data_option
-from distracted_pipeline.scopes import SCOPES
+from distracted_pipeline.commands.common import current_settings, data_option, format_option, scope_option
 
 
 @click.command()
 @click.argument("variant", required=False)
 @click.option("--against", help="What it is compared with.  [default: as in the report]")
-@click.option(
-    "--scope",
-    type=click.Choice(list(SCOPES)),
-    help="Which predictions: out of fold, or of the original split.  [default: the first that has both]",
-)
+@scope_option
 @click.option(
     "--delta",
     default=0.05,
@@ -32,14 +27,7 @@ from distracted_pipeline.scopes import SCOPES
 @click.option(
     "--questions", type=click.IntRange(1), help="How many are asked together.  [default: as many as in the report]"
 )
-@click.option(
-    "--format",
-    "style",
-    default="table",
-    show_default=True,
-    type=click.Choice(["table", "csv", "json", "markdown"]),
-    help="table and markdown are rounded, csv and json are not.",
-)
+@format_option
 @data_option
 def plan(
     variant: str | None,

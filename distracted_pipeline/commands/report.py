@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from distracted_pipeline.advice import RUN
-from distracted_pipeline.commands.common import current_settings, data_option
+from distracted_pipeline.commands.common import current_settings, data_option, format_option, scope_option
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 
 
@@ -21,19 +20,8 @@ from distracted_pipeline.settings import Settings
     type=click.Choice(["classes", "confusions", "drivers"]),
     help="What there is a row for: a class, a pair of confused classes, a driver.",
 )
-@click.option(
-    "--scope",
-    type=click.Choice(list(SCOPES)),
-    help="Which predictions: out of fold, or of the original split.  [default: the first that has both]",
-)
-@click.option(
-    "--format",
-    "style",
-    default="table",
-    show_default=True,
-    type=click.Choice(["table", "csv", "json", "markdown"]),
-    help="table and markdown are rounded, csv and json are not.",
-)
+@scope_option
+@format_option
 @data_option
 def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
     """Say what variant B changed against variant A."""

@@ -40,7 +40,7 @@ _NO_VARIANCE = 1e-24
 
 @dataclass(frozen=True)
 class Contrast:
-    """Variant minus baseline, and what its variance is made of; each array has the leading axes of the inputs.
+    """Variant minus reference, and what its variance is made of; each array has the leading axes of the inputs.
 
     Attributes:
         delta: Difference of the pooled scores, averaged over trainings.
@@ -102,7 +102,7 @@ def contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Con
 
     Args:
         a: The variant.
-        b: The baseline, over the same images.
+        b: Its reference, over the same images.
         folds: The fold that held each driver out, int [driver]; -1 for none.
         level: Confidence level of the interval.
 
@@ -119,7 +119,7 @@ def macro_contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) 
 
     Args:
         a: The variant; the class axis is the last but one.
-        b: The baseline, over the same images.
+        b: Its reference, over the same images.
         folds: The fold that held each driver out, int [driver]; -1 for none.
         level: Confidence level of the interval.
     """
@@ -202,7 +202,7 @@ def score_contrast(
     Args:
         a: Counts of the variant, float [replicate, driver, true, predicted]; NaN where a replicate did not predict a
             driver, and no image where the driver does not count.
-        b: Counts of the baseline on the same drivers.
+        b: Counts of its reference on the same drivers.
         folds: The fold that held each driver out, int [driver]; -1 for none.
         score: From counts [..., true, predicted] to [..., class], such as `statistics.precision`.
         level: Confidence level of the interval.

@@ -27,9 +27,9 @@ class Sources:
     Attributes:
         driver: Standard deviation between drivers of a fold of what the variant changes, trainings averaged out.
         training: Standard deviation between the variant's trainings of a fold, common to the fold's drivers.
-        baseline_training: That of the baseline.
+        reference_training: That of its reference.
         residual: Standard deviation of driver x training of the variant.
-        baseline_residual: That of the baseline.
+        reference_residual: That of its reference.
         frame_share: Share of the squares of `driver` and the residuals that independent frames would explain. Frames of
             a driver are near-duplicates, so it is an assumption, and what more frames could give at most.
         drivers: Drivers with the class.
@@ -41,9 +41,9 @@ class Sources:
 
     driver: np.ndarray
     training: np.ndarray
-    baseline_training: np.ndarray
+    reference_training: np.ndarray
     residual: np.ndarray
-    baseline_residual: np.ndarray
+    reference_residual: np.ndarray
     frame_share: np.ndarray
     drivers: np.ndarray
     frames: np.ndarray
@@ -87,7 +87,7 @@ def measure(a: Rates, b: Rates, folds: np.ndarray) -> Sources:
 
     Args:
         a: The variant.
-        b: The baseline, over the same images.
+        b: Its reference, over the same images.
         folds: The fold that held each driver out, int [driver]; -1 for none.
     """
     share, trained = of_recall([a, b], folds, macro=False)
@@ -105,9 +105,9 @@ def measure(a: Rates, b: Rates, folds: np.ndarray) -> Sources:
     return Sources(
         driver=np.sqrt(driver),
         training=np.sqrt(np.maximum(training[0], 0)),
-        baseline_training=np.sqrt(np.maximum(training[1], 0)),
+        reference_training=np.sqrt(np.maximum(training[1], 0)),
         residual=np.sqrt(residual[0]),
-        baseline_residual=np.sqrt(residual[1]),
+        reference_residual=np.sqrt(residual[1]),
         frame_share=np.minimum(np.nan_to_num(ratio(binomial, driver + residual[0] + residual[1])), 1),
         drivers=drivers,
         frames=frames,
@@ -152,8 +152,8 @@ def power(
     possible = (k > sources.folds) & (r > 1) & (np.vectorize(smallest_p)(k) * questions < ALPHA)
     spare_drivers, spare_trainings = np.maximum(k - sources.folds, 1), np.maximum(r - 1, 1)
     each, of_fold = ratio(sources.unevenness, k), ratio(np.ones(1), sources.folds * np.maximum(r, 1))
-    double = [each * fewer * sd**2 / np.maximum(r, 1) for sd in (sources.residual, sources.baseline_residual)]
-    trained = [of_fold * sd**2 for sd in (sources.training, sources.baseline_training)]
+    double = [each * fewer * sd**2 / np.maximum(r, 1) for sd in (sources.residual, sources.reference_residual)]
+    trained = [of_fold * sd**2 for sd in (sources.training, sources.reference_training)]
     terms = [(each * fewer * sources.driver**2 + sum(double), ratio(spare_drivers, sources.unevenness))]
     terms += [
         (common + single, sources.folds * spare_trainings) for common, single in zip(trained, double, strict=True)
@@ -256,8 +256,8 @@ def plan(sources: Sources, questions: int, delta: float = 0.05, reach: float = 0
         rows.append(
             Plan(
                 driver=float(one.driver[0]),
-                training=float(np.maximum(one.training, one.baseline_training)[0]),
-                residual=float(np.maximum(one.residual, one.baseline_residual)[0]),
+                training=float(np.maximum(one.training, one.reference_training)[0]),
+                residual=float(np.maximum(one.residual, one.reference_residual)[0]),
                 power=float(now[index]),
                 drivers=drivers,
                 frames=frames,

@@ -25,10 +25,11 @@ from distracted_pipeline.options import RunOptions
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import is_trained
-from distracted_pipeline.training.inputs import FRACTIONS, PIXELS, Rows
+from distracted_pipeline.training.inputs import PIXELS, Rows
 from distracted_pipeline.training.loop import fit
 from distracted_pipeline.variants.backbones import Backbone, load_backbone, why_unsupported
 from distracted_pipeline.variants.config import VariantConfig, load_catalogue, replicates_of
+from distracted_pipeline.variants.kinds import FRACTIONS
 from distracted_pipeline.variants.networks import build_network
 
 IMAGES = 10

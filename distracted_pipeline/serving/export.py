@@ -16,8 +16,8 @@ from distracted_pipeline.features.taps import PIXELS
 from distracted_pipeline.masks.fractions import GRID
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained
-from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
+from distracted_pipeline.variants.kinds import FRACTIONS
 from distracted_pipeline.variants.networks import VariantNet
 
 TESTED_BATCHES = (1, 2, 7)

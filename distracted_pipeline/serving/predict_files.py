@@ -37,9 +37,9 @@ from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import load_trained
-from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.variants.backbones import Preprocessing
 from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.variants.kinds import FRACTIONS
 
 CHAMPION = ALIAS
 

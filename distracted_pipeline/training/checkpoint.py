@@ -24,12 +24,12 @@ from distracted_pipeline.files import atomic_path, write_json
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
-from distracted_pipeline.scopes import canonical_fold
+from distracted_pipeline.scopes import canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training.inputs import FRACTIONS
 from distracted_pipeline.training.team import State, load_learned
 from distracted_pipeline.variants.backbones import backbone_fingerprint, load_backbone
 from distracted_pipeline.variants.config import VariantConfig, load_catalogue, replicates_of, variant_named
+from distracted_pipeline.variants.kinds import FRACTIONS
 from distracted_pipeline.variants.networks import VariantNet, build_network
 
 CODE_VERSION = "3"
@@ -57,7 +57,7 @@ class Trained:
 
 def fold_folder(settings: Settings, variant: str, fold: str) -> Path:
     """Return where a variant's checkpoints of a fold lie, a folder for each replicate."""
-    return settings.models / variant / fold
+    return fold_path(settings.models / variant, fold)
 
 
 def model_folder(settings: Settings, variant: str, fold: str, replicate: int = 0) -> Path:

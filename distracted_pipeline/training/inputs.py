@@ -23,9 +23,8 @@ from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
 from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.kinds import FRACTIONS
 from distracted_pipeline.variants.networks import VariantNet
-
-FRACTIONS = "fractions"
 
 _OWN_CHUNK, _OWN_BATCH = 512, 32
 

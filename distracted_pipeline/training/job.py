@@ -60,6 +60,7 @@ class Job:
         scaled = autocast_dtype(self.options.precision, device) is torch.float16  # one scale of gradients for all
         # From pixels each replicate needs its own pass through the body, and over a checkpoint it has its own body.
         small = self.config.technique.stacks and not self.config.augment and not self.config.checkpoint
+        small = small and self.config.optimizer != "lbfgs"  # its steps are not element by element
         if self.config.solves or (small and not scaled):
             return [self]
         return [replace(self, prints={replicate: prints}) for replicate, prints in self.prints.items()]

@@ -18,7 +18,6 @@ The backbone is in eval mode throughout (`VariantNet.train`): batch norms use th
 their scale and shift learn, `top_bn` included.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ from distracted_pipeline.training.optimizers import load_optimizer_state, optimi
 from distracted_pipeline.training.scores import score
 from distracted_pipeline.training.steps import Session, is_solved, open_session, solver_dtype, step
 from distracted_pipeline.training.team import State, Team
-from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.config import VariantConfig, seed_of
 from distracted_pipeline.variants.networks import VariantNet
 
 SCORING_BATCH = 64
@@ -170,7 +169,7 @@ def fit(
 
 def train_epoch(session: Session, rows: Rows, epoch: int, progress: Progress | None = None) -> list[float]:
     """Let each replicate go once over the rows, in an order of its own, and return the mean loss of each."""
-    generators = [torch.Generator().manual_seed(_epoch_seed(seed, epoch)) for seed in session.seeds]
+    generators = [torch.Generator().manual_seed(seed_of(f"{seed} {epoch}")) for seed in session.seeds]
     orders = [_batches(len(rows), session.config, generator) for generator in generators]
     total = torch.zeros(len(session.team), device=session.device)
     for each in zip(*orders, strict=True):
@@ -224,10 +223,6 @@ def _keep(session: Session, rows: int, generators: Sequence[torch.Generator]) ->
     width = session.team.nets[0].classifier.in_features
     kept = [torch.empty(rows, width).bernoulli_(share, generator=generator) for generator in generators]
     return torch.stack(kept).to(session.device) / share
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:8], "big") >> 1
 
 
 def _snapshot(session: Session, r: int, one: Fit) -> Snapshot:

@@ -3,7 +3,7 @@
 A team of one is the network as it is. In a larger one the parameters that learn are stacked on a new first axis, so
 that a step takes the overhead of one. Every optimiser that works element by element does to each replicate what it
 would do alone. Belongs here: how the networks of a team compute and how their weights are put in and taken out. The
-loop that trains them is `loop`; which replicates form a team is decided by `train`.
+loop that trains them is `loop`; which replicates form a team is decided by `job`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,11 +94,9 @@ class Team:
 
 def learned_state(net: VariantNet) -> State:
     """Return copies of the weights of a network that learn, on the CPU."""
-    return {name: parameter.detach().cpu().clone() for name, parameter in net.learning()}
+    return Team([net]).state(0)
 
 
 def load_learned(net: VariantNet, state: State) -> None:
     """Put weights that learn back into `net`."""
-    with torch.no_grad():
-        for name, parameter in net.learning():
-            parameter.copy_(state[name])
+    Team([net]).load(0, state)

@@ -151,7 +151,7 @@ def _train(job: Job, dagster_run_id: str) -> None:
         "seconds": (time.monotonic() - start) / len(job.prints),
         "dagster_run_id": dagster_run_id or None,
     }
-    found = [_keep(job, prepared, at, fits[at], runs[at], about) for at in range(len(job.prints))]
+    found = [_write(job, prepared, at, fits[at], runs[at], about) for at in range(len(job.prints))]
     (job.folder / LAST).unlink(missing_ok=True)
     accuracies = sorted(f"{scores.accuracy:.3f}" for scores in found)
     to = f" to {accuracies[-1]}" if len(accuracies) > 1 else ""
@@ -236,7 +236,7 @@ def _fit(
     return fits
 
 
-def _keep(job: Job, prepared: Prepared, at: int, result: Fit, run: tracking.OpenRun, about: dict[str, Any]) -> Scores:
+def _write(job: Job, prepared: Prepared, at: int, result: Fit, run: tracking.OpenRun, about: dict[str, Any]) -> Scores:
     """Write one replicate's checkpoint, log its results to MLflow, and return its validation scores.
 
     Args:

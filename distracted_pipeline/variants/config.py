@@ -23,6 +23,11 @@ NOT_RECIPE: Final = ("name", "label", "description", "replicates", "control")
 """Fields that leave the weights of a training as they are."""
 
 
+def seed_of(text: str) -> int:
+    """Return a random seed of 63 bits that follows from a text; those of other texts have nothing in common with it."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
 class VariantConfig(BaseModel):
     """One way to train a classifier. Field names are those of the original project's command line, in snake case."""
 
@@ -129,8 +134,7 @@ class VariantConfig(BaseModel):
 
     def training_seed(self, fold: str, replicate: int) -> int:
         """Return the seed of one training, 63 bits: no two folds, replicates or recipes share their luck."""
-        key = json.dumps([self.fingerprint(), fold, replicate]).encode()
-        return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+        return seed_of(json.dumps([self.fingerprint(), fold, replicate]))
 
 
 def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:

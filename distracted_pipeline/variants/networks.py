@@ -86,7 +86,6 @@ class VariantNet(nn.Module):
 
     Attributes:
         inputs: What `forward` reads: taps of the backbone, `fractions` of the mask cache.
-        dropout: Share of what the classifier reads that training leaves out; `training.loop` draws which.
         own_body: The frozen part comes from another checkpoint, so the backbone's cached taps do not fit it.
         map_inputs: What `forward_with_map` reads: `pixels` (normalised) and `fractions`.
     """
@@ -100,7 +99,6 @@ class VariantNet(nn.Module):
         self.mask_head = mask_head
         self.pooled_width = trunk.width if trunk else 0
         self.standardise = Standardise(self.pooled_width)
-        self.dropout = config.dropout
         self.classifier = nn.Linear(self.pooled_width + (mask_head.width if mask_head else 0), classes)
 
     def forward(self, batch: dict[str, Tensor], keep: Tensor | None = None) -> Tensor:

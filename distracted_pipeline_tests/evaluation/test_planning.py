@@ -17,9 +17,9 @@ def sources(noise: Noise, drivers: int = 26, frames: int = 86, replicates: int =
     values = {
         "driver": one * noise.driver * np.sqrt(2),
         "training": one * noise.training,
-        "baseline_training": one * noise.training,
+        "reference_training": one * noise.training,
         "residual": residual,
-        "baseline_residual": residual,
+        "reference_residual": residual,
         "frame_share": one * 2 * binomial / (2 * noise.driver**2 + 2 * residual**2),
         "drivers": one * drivers,
         "frames": one * frames,
@@ -44,7 +44,7 @@ def test_what_is_measured_is_what_was_simulated():
     noise = Noise(0.08, 0.06, 0.05)
     a, b = simulate(np.random.default_rng(0), noise, (3000,), 3, recall=0.5)
     found, true = pl.measure(a, b, np.arange(26) % 5), sources(noise)
-    for name in ("driver", "training", "baseline_training", "residual", "baseline_residual"):
+    for name in ("driver", "training", "reference_training", "residual", "reference_residual"):
         assert np.sqrt((getattr(found, name) ** 2).mean()) == pytest.approx(getattr(true, name)[0], rel=0.07)
     assert found.frame_share.mean() == pytest.approx(true.frame_share[0], rel=0.3)
     assert [set(x) for x in (found.drivers, found.frames, found.replicates, found.folds)] == [{26}, {86}, {3}, {5}]

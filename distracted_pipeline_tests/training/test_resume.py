@@ -153,6 +153,15 @@ def test_killed_between_two_replicates_the_first_stays_and_the_second_is_trained
     assert second.is_file()
 
 
+def test_a_probe_with_dropout_is_solved_for_each_replicate_alone(own_root: Settings) -> None:
+    config = variant("linear_probe", optimizer="lbfgs", top_lr=1.0, top_decay=10.0, dropout=0.3, epochs=2)
+    metas = train_config(own_root, config, FOLD, QUIET).metas
+    assert len({meta["validation_loss"] for meta in metas}) == REPLICATES
+    alone = config.model_copy(update={"name": "alone"})
+    first = train_config(replace(own_root, replicates=1), alone, FOLD, QUIET).metas[0]
+    assert first["validation_loss"] == pytest.approx(metas[0]["validation_loss"], abs=1e-6)
+
+
 def test_further_replicates_are_trained_beside_those_that_are_there(own_root: Settings) -> None:
     folder = train_variant(own_root, "masks_only", FOLD, QUIET).folder
     before = {path: path.read_bytes() for path in sorted(folder.glob(f"*/{CONFIG}"))}
