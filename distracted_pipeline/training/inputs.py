@@ -24,7 +24,7 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import Preprocessing, load_preprocessing
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.kinds import FRACTIONS
-from distracted_pipeline.variants.networks import VariantNet
+from distracted_pipeline.variants.networks import STANDARDISED, VariantNet
 
 _OWN_CHUNK, _OWN_BATCH = 512, 32
 
@@ -56,6 +56,15 @@ class Rows:
                 return self
         raw = {name: _rows_last(name, values.to(device)) for name, values in self.raw.items()}
         return replace(self, raw=raw, labels=self.labels.to(device))
+
+    def standardised(self, net: VariantNet) -> "Rows":
+        """Return the rows with pooled embeddings as `net`'s classifier reads them; rows without any as they are."""
+        if "pooled" not in self.raw:
+            return self
+        device, pooled = net.classifier.weight.device, self.raw["pooled"]
+        parts = [net.standardise(part.to(device, self.dtype)).to(pooled.device) for part in pooled.split(_OWN_CHUNK)]
+        others = {name: values for name, values in self.raw.items() if name != "pooled"}
+        return replace(self, raw={STANDARDISED: torch.cat(parts), **others})
 
     def batch(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
         """Return float inputs of the rows `index` on the device; pixels are normalised."""

@@ -107,8 +107,9 @@ def prepare(job: Job) -> Prepared:
         pooled = train.raw.get("pooled")
         if pooled is None:
             pooled = load_taps(settings, config, ("pooled",), job.imgs(job.rows.train), job.options)["pooled"]
-        for net in nets:
-            net.standardise.fit(pooled.to(net.standardise.mean.device))
+        nets[0].standardise.fit(pooled.to(nets[0].standardise.mean.device))
+        for net in nets[1:]:
+            net.standardise.load_state_dict(nets[0].standardise.state_dict())
     return Prepared([net.to(job.options.device_name()) for net in nets], inherited, train, validation)
 
 

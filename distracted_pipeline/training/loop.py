@@ -126,6 +126,7 @@ def fit(
     dtype = solver_dtype(config, device)
     train, validation = (replace(rows.to(device), dtype=dtype) for rows in (train, validation))
     session = open_session([net.to(device, dtype) for net in nets], train, config, seeds, options)
+    train, validation = train.standardised(nets[0]), validation.standardised(nets[0])
     initial = [group["lr"] for group in session.optimizer.param_groups]
     fits = _go_on(session, resume) if resume else [Fit() for _ in nets]
     solved = config.optimizer == "lbfgs" and is_solved(session)

@@ -8,6 +8,7 @@ module, so it imports nothing heavier than pydantic and yaml.
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -146,12 +147,17 @@ def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:
         DistractedError: The file is missing, is no YAML mapping, or an entry is not valid; the message names
             entry, field, and what is allowed.
     """
+    own = settings.variants_file
+    return dict(_catalogue("", "catalogue.yaml") if own is None else _catalogue(_read(own), str(own)))
+
+
+@lru_cache(maxsize=8)
+def _catalogue(own: str, source: str) -> dict[str, VariantConfig]:
+    """Return the shipped variants under a user's YAML; kept, because a run asks hundreds of times."""
     shipped = resources.files("distracted_pipeline.variants") / "catalogue.yaml"
     entries = _entries(shipped.read_text(encoding="utf-8"), "catalogue.yaml")
-    source = "catalogue.yaml"
-    if settings.variants_file is not None:
-        source = str(settings.variants_file)
-        for name, fields in _entries(_read(settings.variants_file), source).items():
+    if own:
+        for name, fields in _entries(own, source).items():
             entries[name] = None if fields is None else {**(entries.get(name) or {}), **fields}
     catalogue = {name: validated(name, fields, source) for name, fields in entries.items() if fields is not None}
     if not catalogue:

@@ -3,7 +3,7 @@
 Belongs here: what is computed. Does not belong here: which weights learn (`kinds`), and how (`training`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.variants.backbones import Backbone
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
+
+STANDARDISED = "standardised"
+"""The pooled embedding as the classifier reads it: a frozen input, so a training computes it once for all epochs."""
 
 
 class Standardise(nn.Module):
@@ -105,16 +108,24 @@ class VariantNet(nn.Module):
         """Return logits `[B, classes]` from a batch of `inputs`.
 
         Args:
-            batch: `[B, ...]` by name.
+            batch: `[B, ...]` by name; `STANDARDISED` may stand for `pooled`.
             keep: What to multiply the classifier's input by, `[B, width]`, while training with dropout. Drawn by the
                 caller, from a generator of the training's own: no training disturbs the luck of another.
         """
-        pooled = None
-        if self.trunk is not None:
-            entry = self.inputs[0]
-            pooled = batch[entry] if entry == "pooled" else self.trunk(batch[entry], entry)[1]
         masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
-        return self._classify(pooled, masks, keep)
+        return self._classify(self.embedding(batch), masks, keep)
+
+    def embedding(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the standardised embedding of a batch, `[..., pooled_width]`; None without a backbone."""
+        if self.trunk is None or STANDARDISED in batch:
+            return batch.get(STANDARDISED)
+        entry = self.inputs[0]
+        return self.standardise(batch[entry] if entry == "pooled" else self.trunk(batch[entry], entry)[1])
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether logits are a linear function of the embedding, which is cached."""
+        return self.inputs == ("pooled",)
 
     def forward_with_map(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and the last spatial map before pooling, from a batch of `map_inputs`.
@@ -139,13 +150,13 @@ class VariantNet(nn.Module):
                 "Set DISTRACTED_BACKBONE to a convolutional model for Grad-CAM."
             )
         masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
-        return self._classify(pooled, masks), last
+        return self._classify(self.standardise(pooled), masks), last
 
     def forward_from_images(self, batch: dict[str, Tensor]) -> Tensor:
         """Return logits from a batch of `map_inputs`: the whole network, for images that have no cached taps."""
-        pooled = self.trunk(batch["pixels"])[1] if self.trunk is not None else None
+        embedding = self.standardise(self.trunk(batch["pixels"])[1]) if self.trunk is not None else None
         masks = self.mask_head(batch["fractions"]) if self.mask_head is not None else None
-        return self._classify(pooled, masks)
+        return self._classify(embedding, masks)
 
     def map_tap(self) -> str | None:
         """Return the deepest tap that the map can be computed from; None where that needs `pixels`."""
@@ -194,9 +205,8 @@ class VariantNet(nn.Module):
         """Return the numbers of trainable and of all parameters."""
         return sum(p.numel() for _, p in self.learning()), sum(p.numel() for p in self.parameters())
 
-    def _classify(self, pooled: Tensor | None, masks: Tensor | None, keep: Tensor | None = None) -> Tensor:
-        parts = [self.standardise(pooled)] if pooled is not None else []
-        parts += [masks] if masks is not None else []
+    def _classify(self, embedding: Tensor | None, masks: Tensor | None, keep: Tensor | None = None) -> Tensor:
+        parts = [part for part in (embedding, masks) if part is not None]
         read = torch.cat(parts, 1) if len(parts) > 1 else parts[0]  # else it would be copied
         return self.classifier(read if keep is None else read * keep)
 

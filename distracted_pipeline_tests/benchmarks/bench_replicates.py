@@ -74,9 +74,10 @@ def train(config: VariantConfig, rows: Rows, replicates: int, head: type[MaskHea
     """Train replicates side by side; a solved variant once for all of them, as `training.train` does."""
     at_once = 1 if config.solves else replicates
     nets = [network(config, replicate, head) for replicate in range(at_once)]
-    for net in nets:
-        if config.taps:
-            net.standardise.fit(rows.raw["pooled"])
+    if config.taps:
+        nets[0].standardise.fit(rows.raw["pooled"])
+        for net in nets[1:]:
+            net.standardise.load_state_dict(nets[0].standardise.state_dict())
     fit(nets, rows, rows, config, range(at_once), QUIET)
 
 

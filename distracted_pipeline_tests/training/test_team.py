@@ -14,7 +14,7 @@ from distracted_pipeline.training.loop import Fit, Snapshot, fit, predict_logits
 from distracted_pipeline.training.team import Team, load_learned
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.config import VariantConfig
-from distracted_pipeline.variants.networks import VariantNet, build_network
+from distracted_pipeline.variants.networks import STANDARDISED, VariantNet, build_network
 from distracted_pipeline_tests.training.test_loop import rows
 from distracted_pipeline_tests.variants.tiny import settings_for, variant
 
@@ -75,6 +75,18 @@ def test_a_team_scores_as_its_networks_do(efficientnet: Path, rows: dict[str, Ro
     assert logits.shape == (3, 60, 10)
     for net, own in zip(nets, logits, strict=True):
         assert torch.allclose(predict_logits(net, given, CPU), own, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear_probe", "masks_fused"])
+def test_embeddings_standardised_beforehand_give_the_same_logits(
+    efficientnet: Path, rows: dict[str, Rows], kind: str
+) -> None:
+    given, net = read_by(HEADS[kind], rows), network(HEADS[kind], efficientnet, 0)
+    net.standardise.fit(given.raw["pooled"])
+    before = given.standardised(net)
+    assert "pooled" not in before.raw
+    assert before.raw[STANDARDISED].std() == pytest.approx(1, abs=0.05)
+    assert torch.equal(predict_logits(net, before, CPU), predict_logits(net, given, CPU))
 
 
 def test_a_replicate_that_stops_early_is_left_behind_by_the_others(
