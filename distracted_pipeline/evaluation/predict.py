@@ -98,7 +98,7 @@ def _probabilities(
         trained = load_trained(settings, variant, fold, device, replicate)
         if rows is None or trained.net.own_body:  # a body of its own makes other inputs
             rows = load_rows(settings, trained.config, trained.net, imgs, true, replace(options, device=device))
-        logits = predict_logits(trained.net, rows, resolve_device(device), options.batch_size).cpu()
+        logits = predict_logits(trained.net, rows, resolve_device(device), options).cpu()
         found.append(functional.softmax(logits.double(), 1).numpy())
     return found
 

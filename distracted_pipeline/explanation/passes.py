@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distracted_pipeline.evaluation.predictions import Part
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
@@ -71,19 +72,24 @@ def explain_rows(
     nets = [one.net for one in trained]
     where = next(nets[0].parameters()).device
     read = _reader(settings, trained[0], plan.tap)
-    size = options.batch_size or (_BATCH_CACHED if plan.everything else _BATCH)
+    pieces = Pieces(options.batch_size or (_BATCH_CACHED if plan.everything else _BATCH), options.log)
     rows = sorted(rows, key=lambda row: (part.subject[row], row))  # caches lie by driver
     progress = Progress(len(rows), f"images of fold {part.fold}", options.log)
-    for start in range(0, len(rows), size):
-        now = rows[start : start + size]
+
+    def explain(chosen: slice) -> list[Explained]:
+        now = rows[chosen]
         batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
         targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
         wanted = [at for at, row in enumerate(now) if row in shown]
         maps, both, few = _mean_pass(nets, batch, targets, wanted)
         of_masks = {} if few is None else dict(zip(wanted, few, strict=True))
-        for at, row in enumerate(now):
-            yield Explained(row, maps[at], None if both is None else both[at], of_masks.get(at))
-        progress.advance(len(now))
+        return [
+            Explained(row, maps[at], None if both is None else both[at], of_masks.get(at)) for at, row in enumerate(now)
+        ]
+
+    for some in pieces.over(len(rows), explain):
+        yield from some
+        progress.advance(len(some))
 
 
 def _mean_pass(

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.segmenter import Segmenter, StagedSegmenter
 from distracted_pipeline.masks.stage_timer import StageClock
+from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
 from distracted_pipeline.options import RunOptions
 
 MOST_THREADS = 8
@@ -82,7 +83,7 @@ def segment_images(
         clock: Receives the CPU time of each stage.
 
     Raises:
-        DistractedError: A single image does not fit the device's memory.
+        DistractedError: A single image does not fit into the device's memory.
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
     batches = _Batches(stages, options, clock)
@@ -141,19 +142,19 @@ class _Batches:
 
     def __init__(self, stages: StagedSegmenter, options: RunOptions, clock: StageClock) -> None:
         self._stages = stages
-        self._log = options.log
         self._clock = clock
-        self._chosen = options.batch_size
+        self._pieces = Pieces(options.batch_size, options.log, remedy=SMALLER_SEGMENTER)
         self._waiting: dict[Any, list[_Prepared]] = {}
 
     @property
     def size(self) -> int:
         """Images per batch; 1 until the first image tells what fits."""
-        return self._chosen or 1
+        return self._pieces.size or 1
 
     def add(self, item: _Prepared) -> Iterator[tuple[_Prepared, Any]]:
         """Take an image; yield results when that completes a batch."""
-        self._chosen = self._chosen or self._find_size(item)
+        if not self._pieces.size:
+            self._pieces.size = self._pieces.retried(1, lambda: self._stages.batch_size(item.value))
         group = self._waiting.setdefault(item.shape, [])
         group.append(item)
         if len(group) >= self.size:
@@ -166,43 +167,13 @@ class _Batches:
         while self._waiting:
             yield from self._run(self._waiting.popitem()[1])
 
-    def _find_size(self, item: _Prepared) -> int:
-        try:
-            return self._stages.batch_size(item.value)
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise _too_large(error) from error
-
     def _run(self, items: list[_Prepared]) -> Iterator[tuple[_Prepared, Any]]:
-        while items:
-            batch = items[: self.size]
-            raws = self._forward(batch)
-            if raws is None:
-                self._halve(len(batch))
-                continue
-            yield from zip(batch, raws, strict=True)
-            items = items[len(batch) :]
+        raws = self._pieces.over(len(items), lambda part: self._forward(items[part]))
+        yield from zip(items, chain.from_iterable(raws), strict=True)
 
-    def _forward(self, batch: list[_Prepared]) -> list[Any] | None:
-        """Return the raw results; None if several images do not fit the memory at once."""
-        try:
-            with self._clock.model():
-                return self._stages.forward([item.value for item in batch])
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise _too_large(error) from error
-            return None
-
-    def _halve(self, tried: int) -> None:
-        self._chosen = tried // 2
-        self._log(f"out of memory with {tried} images at once; continuing with {self._chosen}")
-        # Only now: as long as the exception lived, its traceback held the failed batch's tensors.
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _forward(self, batch: list[_Prepared]) -> list[Any]:
+        with self._clock.model():
+            return self._stages.forward([item.value for item in batch])
 
 
 class _Named(NamedTuple):
@@ -249,24 +220,6 @@ def _ahead(
         if not begun:
             return
         yield begun.popleft().result()
-
-
-def _too_large(error: Exception) -> DistractedError:
-    return DistractedError(
-        f"one image does not fit the device's memory ({str(error).splitlines()[0]}). "
-        "Close other programs on the device, name a smaller model in DISTRACTED_SEGMENTER, or use device: cpu"
-    )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise how every device says so, without importing torch for segmenters that do without it."""
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )
 
 
 def _cores() -> int:

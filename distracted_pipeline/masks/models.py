@@ -4,8 +4,9 @@ Belongs here: loading, devices, precision, the forward pass. What becomes of the
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from distracted_pipeline.masks.postprocess import (
 )
 from distracted_pipeline.masks.preprocess import Preprocessor
 from distracted_pipeline.masks.segmenter import Thresholds
+from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
 
 WORKING_SIZES: dict[str, tuple[int, int] | None] = {"mask2former": (384, 384), "maskformer": None}
 """Universal models whose panoptic post-processing is `postprocess`, and the size it upsamples logits to first."""
@@ -82,10 +84,13 @@ class ModelSegmenter:
         maps: list[np.ndarray] = [np.zeros(0)] * len(prepared)
         for shape in dict.fromkeys(tensor.shape for tensor in prepared):
             members = [i for i, tensor in enumerate(prepared) if tensor.shape == shape]
-            raws: Sequence[Any] = self.forward([prepared[i] for i in members])
-            for i, raw in zip(members, raws, strict=True):
+            for i, raw in zip(members, self._in_pieces([prepared[i] for i in members]), strict=True):
                 maps[i] = self.finish(raw, images[i].shape[:2])
         return maps
+
+    def _in_pieces(self, prepared: Sequence[torch.Tensor]) -> Iterator[Any]:
+        pieces = Pieces(len(prepared), print, remedy=SMALLER_SEGMENTER)
+        return chain.from_iterable(pieces.over(len(prepared), lambda part: self.forward(prepared[part])))
 
     def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
         """Return one image for `forward`: uint8 `[H, W, 3]` if the device resizes it, else float32 `[3, h, w]`."""

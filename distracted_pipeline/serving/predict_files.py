@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.scopes import ORIGINAL_FOLD
@@ -114,11 +116,11 @@ def predict_files(
     seen: list[str] = []
     digests = _known_images(settings, model)
     progress = Progress(len(names), "images", options.log)
-    size, mask_ids = options.batch_size or _BATCH, len(settings.dataset.mask_names)
+    pieces = Pieces(options.batch_size or _BATCH, options.log, remedy="name another variant")
+    size, mask_ids = pieces.size, len(settings.dataset.mask_names)
     for batch in _batches(folder, names, model, segmenter, mask_ids, size, digests, seen, result.failed):
         inputs = [torch.from_numpy(np.stack([arrays[k] for _, arrays in batch])) for k in range(len(model.inputs))]
-        with torch.inference_mode():
-            parts.append(model.run(*(value.to(model.device) for value in inputs)).float().cpu().numpy())
+        parts += pieces.over(len(batch), partial(_run, model, inputs))
         result.imgs += [name for name, _ in batch]
         progress.advance(len(batch))
     if parts:
@@ -129,6 +131,11 @@ def predict_files(
             f"({seen[0]} first): what it says about them is no evidence of how good it is"
         )
     return result
+
+
+@torch.inference_mode()
+def _run(model: Model, inputs: Sequence[Tensor], part: slice) -> np.ndarray:
+    return model.run(*(value[part].to(model.device) for value in inputs)).float().cpu().numpy()
 
 
 def load_variant(settings: Settings, variant: str, fold: str | None, device: str) -> Model:

@@ -21,6 +21,7 @@ from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.images.problems import OK
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.scopes import ORIGINAL_FOLD
@@ -139,15 +140,18 @@ def _in_order_of(sample: list[str], imgs: list[str], path: Path) -> list[str]:
 
 def _predict(settings: Settings, trained: Sequence[Trained], imgs: list[str], options: RunOptions) -> np.ndarray:
     """Return the probabilities of some images, [N, class], averaged over trainings of one variant."""
-    chosen, size = resolve_device(options.device_name()), options.batch_size or _BATCH
+    chosen, pieces = resolve_device(options.device_name()), Pieces(options.batch_size or _BATCH, options.log)
     progress = Progress(len(imgs), "test images", options.log)
+
+    def mean(part: slice) -> np.ndarray:
+        batch = load_inputs(settings, trained[0].net.map_inputs, imgs[part], model_name=trained[0].config.model_name)
+        inputs = {name: value.to(chosen) for name, value in batch.items()}
+        each = [one.net.forward_from_images(inputs).double().softmax(1) for one in trained]
+        return torch.stack(each).mean(0).cpu().numpy()
+
     parts = []
     with torch.inference_mode():
-        for first in range(0, len(imgs), size):
-            names = imgs[first : first + size]
-            batch = load_inputs(settings, trained[0].net.map_inputs, names, model_name=trained[0].config.model_name)
-            inputs = {name: value.to(chosen) for name, value in batch.items()}
-            each = [one.net.forward_from_images(inputs).double().softmax(1) for one in trained]
-            parts.append(torch.stack(each).mean(0).cpu().numpy())
-            progress.advance(len(names))
+        for probabilities in pieces.over(len(imgs), mean):
+            parts.append(probabilities)
+            progress.advance(len(probabilities))
     return np.concatenate(parts)

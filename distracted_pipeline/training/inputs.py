@@ -7,6 +7,7 @@ them; `load_inputs` returns everything as floats at once, for a handful of image
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.taps import PIXELS, TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
@@ -128,14 +130,20 @@ def _own_taps(
     trunk = net.trunk.to(chosen)
     preprocessing = load_preprocessing(settings, config.model_name)
     progress = Progress(len(imgs), "images through the checkpoint's body", options.log)
+    pieces = Pieces(options.batch_size or _OWN_BATCH, options.log, what=f"variant {config.name}")
     parts: dict[str, list[Tensor]] = {tap: [] for tap in config.taps}
+
+    def own(pixels: Tensor, part: slice) -> dict[str, Tensor]:
+        found = trunk.taps(preprocessing.normalise(pixels[part].to(chosen)), config.taps)
+        return {tap: values.half().cpu() for tap, values in found.items()}
+
     with torch.inference_mode(), torch.autocast(chosen.type, dtype, enabled=dtype is not None):
         for first in range(0, len(imgs), _OWN_CHUNK):
             chunk = load_taps(settings, config, (PIXELS,), imgs[first : first + _OWN_CHUNK], options)[PIXELS]
-            for pixels in chunk.split(options.batch_size or _OWN_BATCH):
-                for tap, values in trunk.taps(preprocessing.normalise(pixels.to(chosen)), config.taps).items():
-                    parts[tap].append(values.half().cpu())
-                progress.advance(len(pixels))
+            for found in pieces.over(len(chunk), partial(own, chunk)):
+                for tap, values in found.items():
+                    parts[tap].append(values)
+                progress.advance(len(next(iter(found.values()))))
     return {tap: torch.cat(values) for tap, values in parts.items()}
 
 

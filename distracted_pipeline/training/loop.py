@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distracted_pipeline.devices import resolve_device
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import INTERVAL_S, Progress
 from distracted_pipeline.training.inputs import PIXELS, Rows
@@ -127,6 +128,7 @@ def fit(
     train, validation = (replace(rows.to(device), dtype=dtype) for rows in (train, validation))
     session = open_session([net.to(device, dtype) for net in nets], train, config, seeds, options)
     train, validation = train.standardised(nets[0]), validation.standardised(nets[0])
+    scoring = _scoring(options)
     initial = [group["lr"] for group in session.optimizer.param_groups]
     fits = _go_on(session, resume) if resume else [Fit() for _ in nets]
     solved = config.optimizer == "lbfgs" and is_solved(session)
@@ -143,7 +145,7 @@ def fit(
         for group, rate in zip(session.optimizer.param_groups, initial, strict=True):
             group["lr"] = rate * rate_factor(config, epoch)
         losses = train_epoch(session, train, epoch, progress)
-        logits = predict_team(session.team, validation, options.batch_size)
+        logits = predict_team(session.team, validation, scoring, session.dtype)
         solved = config.optimizer == "lbfgs" and is_solved(session)
         rate, seconds = session.optimizer.param_groups[0]["lr"], (time.monotonic() - start) / len(nets)
         for r in learning:
@@ -188,17 +190,26 @@ def train_epoch(session: Session, rows: Rows, epoch: int, progress: Progress | N
     return [float(one) / len(rows) for one in total]
 
 
-def predict_logits(net: VariantNet, rows: Rows, device: torch.device, batch_size: int = 0) -> Tensor:
-    """Return logits `[N, classes]` in fp32; `batch_size` rows at once, 0 chooses."""
-    return predict_team(Team([net.to(device)]), rows, batch_size)[0]
+def predict_logits(net: VariantNet, rows: Rows, device: torch.device, options: RunOptions = RunOptions()) -> Tensor:
+    """Return logits `[N, classes]`, computed in fp32; of the options batch size and log are used."""
+    return predict_team(Team([net.to(device)]), rows, _scoring(options))[0]
 
 
-def predict_team(team: Team, rows: Rows, batch_size: int = 0) -> Tensor:
-    """Return the logits `[R, N, classes]` of every replicate in fp32; `batch_size` rows at once, 0 chooses."""
+def predict_team(team: Team, rows: Rows, pieces: Pieces, dtype: torch.dtype | None = None) -> Tensor:
+    """Return the logits `[R, N, classes]` of every replicate; `dtype` is autocast's, None computes in fp32."""
+
+    def scores(part: slice) -> Tensor:
+        with torch.autocast(team.device.type, dtype, enabled=dtype is not None):
+            return team.scores(rows.batch(index[part], team.device))
+
+    index = torch.arange(len(rows))
     with torch.no_grad():
-        chunks = torch.arange(len(rows)).split(batch_size or SCORING_BATCH)
-        parts = [team.scores(rows.batch(index, team.device)) for index in chunks]
+        parts = list(pieces.over(len(rows), scores))
     return torch.cat(parts, 1) if parts else torch.empty(len(team), 0, team.nets[0].classifier.out_features)
+
+
+def _scoring(options: RunOptions) -> Pieces:
+    return Pieces(options.batch_size or SCORING_BATCH, options.log)
 
 
 def jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from distracted_pipeline.devices import autocast_dtype, resolve_device
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.progress import Log
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.optimizers import LBFGS_ITERATIONS, build_optimizer
 from distracted_pipeline.training.team import Team
@@ -42,8 +41,7 @@ class Session:
         weights: Of each class in the loss; None counts every row the same.
         dtype: Autocast type of the forward pass; None computes in fp32.
         scaler: Of gradients in fp16.
-        piece: Rows that pass through a network at once.
-        log: Hears of progress.
+        pieces: How many rows pass through a network at once.
     """
 
     team: Team
@@ -54,8 +52,7 @@ class Session:
     weights: Tensor | None
     dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
-    piece: int
-    log: Log
+    pieces: Pieces
 
 
 def open_session(
@@ -67,7 +64,8 @@ def open_session(
 ) -> Session:
     """Return what training `nets`, which are on the device, on the rows `train` starts with."""
     device = resolve_device(options.device_name())
-    dtype = autocast_dtype(options.precision, device)
+    solver = config.optimizer == "lbfgs"
+    dtype = None if solver else autocast_dtype(options.precision, device)
     weights = class_weights(train.labels, nets[0].classifier.out_features) if config.class_weights else None
     team = Team(nets)
     return Session(
@@ -79,8 +77,12 @@ def open_session(
         weights=weights.to(device, solver_dtype(config, device)) if weights is not None else None,
         dtype=dtype,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
-        piece=options.batch_size or _first_piece(nets[0], train, config, device),
-        log=options.log,
+        pieces=Pieces(
+            _first_piece(nets[0], train, config, device, options.batch_size),
+            options.log,
+            what=f"variant {config.name}",
+            note="" if solver else f", gradients added up to the same batches of {config.batch_size}",
+        ),
     )
 
 
@@ -94,16 +96,11 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tenso
         keep: What dropout multiplies the classifier's input by, `[R, B, width]`; None without dropout.
 
     Raises:
-        DistractedError: Not even one row fits into the GPU's memory.
+        DistractedError: Not even one row fits into the device's memory.
     """
     if session.config.optimizer == "lbfgs":
         return _lbfgs_step(session, batch, labels, keep)
-    losses = None
-    while losses is None:
-        try:
-            losses = _accumulate(session, batch, labels, keep)
-        except torch.OutOfMemoryError as error:
-            _halve(session, labels.shape[1], error)
+    losses = session.pieces.retried(labels.shape[1], lambda: _accumulate(session, batch, labels, keep))
     session.scaler.step(session.optimizer)
     session.scaler.update()
     return losses
@@ -129,9 +126,9 @@ def _accumulate(session: Session, batch: dict[str, Tensor], labels: Tensor, keep
     """Leave the gradient of the whole batch in the parameters, piece by piece, and return its losses `[R]`."""
     session.optimizer.zero_grad()
     scale = _scale(session, labels)
-    total = torch.zeros(len(labels), device=session.device)
-    for first in range(0, labels.shape[1], session.piece):
-        part = slice(first, first + session.piece)
+    total = torch.zeros(len(labels), dtype=scale.dtype, device=session.device)
+    for first in range(0, labels.shape[1], session.pieces.size):
+        part = slice(first, first + session.pieces.size)
         with torch.autocast(session.device.type, session.dtype, enabled=session.dtype is not None):
             own = {name: values[:, part] for name, values in batch.items()}
             logits = session.team.logits(own, None if keep is None else keep[:, part])
@@ -144,7 +141,8 @@ def _accumulate(session: Session, batch: dict[str, Tensor], labels: Tensor, keep
 def _scale(session: Session, labels: Tensor) -> Tensor:
     """Return what the summed losses of a batch are divided by, `[R]`: its rows, or their weights."""
     if session.weights is None:
-        return torch.full((len(labels),), float(labels.shape[1]), device=session.device)
+        dtype = solver_dtype(session.config, session.device)
+        return torch.full((len(labels),), float(labels.shape[1]), dtype=dtype, device=session.device)
     return session.weights[labels].sum(1)
 
 
@@ -163,40 +161,26 @@ def _summed_losses(session: Session, logits: Tensor, labels: Tensor) -> Tensor:
 def _lbfgs_step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tensor | None) -> Tensor:
     """Let L-BFGS evaluate the whole batch as often as its line search asks; it has no weight decay of its own."""
     losses: list[Tensor] = []
-    scale = _scale(session, labels)
+    rows = labels.shape[1]
 
     def closure() -> Tensor:
-        session.optimizer.zero_grad()
-        loss = (_summed_losses(session, session.team.logits(batch, keep), labels) / scale).sum()
-        losses.append(loss.detach())
+        loss = session.pieces.retried(rows, lambda: _accumulate(session, batch, labels, keep)).sum()
+        losses.append(loss)
         weight = session.team.parameters["classifier.weight"]
-        penalty = weight.square().sum() * session.config.top_decay / (2 * labels.shape[1])
-        (loss + penalty).backward()
+        penalty = weight.square().sum() * session.config.top_decay / (2 * rows)
+        penalty.backward()
         return loss + penalty
 
     session.optimizer.step(closure)  # type: ignore[arg-type]
     return losses[0][None]
 
 
-def _halve(session: Session, rows: int, error: torch.OutOfMemoryError) -> None:
-    """Pass half as many rows at once from now on; the batch of a step stays as it is."""
-    tried = min(session.piece, rows)
-    session.optimizer.zero_grad()
-    if tried == 1:
-        raise DistractedError(
-            f"variant {session.config.name}: not even one image at a time fits into the memory of {session.device}. "
-            "Free it (other processes: nvidia-smi), choose a smaller backbone, or set device to cpu."
-        ) from error
-    session.piece = tried // 2
-    if session.device.type == "cuda":
-        torch.cuda.empty_cache()
-    session.log(
-        f"{session.device} is out of memory with {tried} images at once: going on with {session.piece}, "
-        f"gradients added up to the same batches of {session.config.batch_size}"
-    )
-
-
-def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device) -> int:
+def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device, asked: int) -> int:
+    """Return how many rows pass at once to begin with; `asked` 0 chooses."""
+    if config.optimizer == "lbfgs":
+        return len(rows)
+    if asked:
+        return asked
     if device.type != "cpu" or net.trunk is None or rows.raw[net.inputs[0]].ndim != 4:
         return config.batch_size
     height, width = net.trunk.image_size  # from a tap too: what follows it is as large as from pixels

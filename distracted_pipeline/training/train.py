@@ -253,7 +253,7 @@ def _write(job: Job, prepared: Prepared, at: int, result: Fit, run: tracking.Ope
     assert result.best is not None
     net.float()
     load_learned(net, result.best)
-    logits = predict_logits(net, validation, net.classifier.weight.device, job.options.batch_size).cpu()
+    logits = predict_logits(net, validation, net.classifier.weight.device, job.options).cpu()
     scores = score(logits, validation.labels)
     net.fold()
     meta: dict[str, Any] = {

@@ -118,7 +118,7 @@ def sides(
         raw = {entry: torch.from_numpy(store.load((entry,), imgs)[entry])}
         rows = kind_of_rows(raw, labels, backbone.preprocessing)
         session = open_session([net], rows, config, [0], QUIET)
-        session.piece = batch
+        session.pieces.size = batch
         epochs[side] = partial(train_epoch, session, rows, 1)
     return epochs, fill
 

@@ -41,14 +41,14 @@ def test_out_of_memory_halves_the_batch_says_so_and_loses_nothing(frames: Settin
     assert sum(tight.batches) == 20
     assert max(tight.batches) == 2
     assert [line for line in lines if "out of memory" in line] == [
-        "out of memory with 16 images at once; continuing with 8",
-        "out of memory with 8 images at once; continuing with 4",
-        "out of memory with 4 images at once; continuing with 2",
+        "out of memory with 16 images at once: going on with 8",
+        "out of memory with 8 images at once: going on with 4",
+        "out of memory with 4 images at once: going on with 2",
     ]
 
 
 def test_image_that_never_fits_is_an_error_with_a_remedy(frames: Settings) -> None:
-    with pytest.raises(DistractedError, match=r"one image does not fit.*DISTRACTED_SEGMENTER"):
+    with pytest.raises(DistractedError, match=r"not even one image .* fits.*DISTRACTED_SEGMENTER"):
         fill_subject(frames, "p002", options=QUIET, segmenter=Bright(most=0))
 
 
@@ -90,7 +90,7 @@ def test_finding_the_batch_size_may_run_out_of_memory_too(frames: Settings) -> N
         def batch_size(self, prepared: np.ndarray) -> int:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    with pytest.raises(DistractedError, match=r"one image does not fit.*DISTRACTED_SEGMENTER"):
+    with pytest.raises(DistractedError, match=r"not even one image .* fits.*DISTRACTED_SEGMENTER"):
         fill_subject(frames, "p002", options=QUIET, segmenter=Small())
 
 

@@ -203,8 +203,8 @@ def test_on_a_cpu_few_large_images_pass_at_once_from_a_tap_as_from_pixels(
     net = fresh(efficientnet, "adapters")
     net.inputs = (start,)
     config = variant("adapters", batch_size=16)
-    assert open_session(net, rows[start], config, QUIET).piece == 4
-    assert open_session(net, rows[start], config, RunOptions("cpu", batch_size=5)).piece == 5
+    assert open_session(net, rows[start], config, QUIET).pieces.size == 4
+    assert open_session(net, rows[start], config, RunOptions("cpu", batch_size=5)).pieces.size == 5
 
 
 def test_not_even_one_image_in_memory_is_an_error_that_says_so(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.loop import Fit, Snapshot, fit, predict_logits, predict_team
@@ -71,7 +72,7 @@ def test_a_team_scores_as_its_networks_do(efficientnet: Path, rows: dict[str, Ro
     config = HEADS["masks_fused"]
     given = read_by(config, rows)
     nets = [network(config, efficientnet, replicate) for replicate in range(3)]
-    logits = predict_team(Team(nets), given)
+    logits = predict_team(Team(nets), given, Pieces(64, print))
     assert logits.shape == (3, 60, 10)
     for net, own in zip(nets, logits, strict=True):
         assert torch.allclose(predict_logits(net, given, CPU), own, atol=1e-5)
