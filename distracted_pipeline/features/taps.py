@@ -11,12 +11,11 @@ Belongs here: filling and reading the cache. Where a backbone can be cut is `var
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import repeat
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.lib.format import open_memmap
+from torch import Tensor
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.cache_folders import PRECISION, claim, precision_of
@@ -31,10 +31,12 @@ from distracted_pipeline.devices import autocast_dtype, resolve_device, resolve_
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
-from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.images.decode import ImageReader, decode_image
+from distracted_pipeline.images.feeder import batches
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.images.recheck import distrust
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
@@ -59,6 +61,19 @@ _BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
 
 class _ImageChanged(Exception):
     """An image's bytes are not those of the manifest."""
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """Taps on their way to the CPU; there once the device has come to `ready`."""
+
+    values: dict[str, Tensor]
+    ready: torch.cuda.Event | None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        if self.ready is not None:
+            self.ready.synchronize()
+        return {tap: value.numpy() for tap, value in self.values.items()}
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,8 @@ class TapStore:
 
     def ensure(self, subject: str, taps: Sequence[str], options: RunOptions = RunOptions()) -> EnsureResult:
         """Compute what is missing of a subject's taps, in one pass over its images.
+
+        Where their pixels are cached, over those: no image is opened.
 
         Args:
             subject: A driver, or a shard of unlabelled images.
@@ -241,20 +258,22 @@ class TapStore:
         precision: str,
         options: RunOptions,
     ) -> None:
-        size = options.batch_size or _BATCH.get(device.type, 16)
+        pieces = Pieces(options.batch_size or _BATCH.get(device.type, 16), options.log)
         progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", options.log)
-        with ExitStack() as files:
+        passed = self._passed(folder, rows, taps, device, precision, pieces)
+        with ExitStack() as files, closing(passed):
             arrays: dict[str, np.ndarray] = {}
-            for first, pixels in self._decoded(rows, size):
-                values = self._values(pixels, taps, device, precision)
+            first = 0
+            for values in _one_behind(passed):
                 for tap in taps:
                     if tap not in arrays:
                         path = files.enter_context(atomic_path(folder / f"{tap}.npy"))
                         shape = (rows.num_rows, *values[tap].shape[1:])
                         arrays[tap] = open_memmap(path, mode="w+", dtype=values[tap].dtype, shape=shape)
                     _check_finite(values[tap], tap, rows, first)
-                    arrays[tap][first : first + len(pixels)] = values[tap]
-                progress.advance(len(pixels))
+                    arrays[tap][first : first + len(values[tap])] = values[tap]
+                progress.advance(len(values[taps[0]]))
+                first += len(values[taps[0]])
             for array in arrays.values():
                 array.flush()  # type: ignore[attr-defined]
         with atomic_path(folder / ROWS) as path:
@@ -273,25 +292,32 @@ class TapStore:
         claim(self.root, about, what="taps", next_command=RUN)
         return precision
 
-    def _decoded(self, rows: pa.Table, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield `(first row, uint8 [B, 3, h, w])`, decoding the next batch while this one is used."""
-        resize = load_preprocessing(self.settings, self.model_name).resize
-        with ImageReader(self.settings.data) as reader, ThreadPoolExecutor(4) as pool:
+    def _passed(
+        self, folder: Path, rows: pa.Table, taps: Sequence[str], device: torch.device, precision: str, pieces: Pieces
+    ) -> Generator[_Passed, None, None]:
+        """Yield the taps of a subject's images, a piece at a time."""
+        preprocessing = load_preprocessing(self.settings, self.model_name)
+        paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
+        cached = folder / f"{PIXELS}.npy"
+        with ExitStack() as stack:
+            if PIXELS not in taps and cached.is_file():
+                known = np.load(cached, mmap_mode="r", allow_pickle=False)
 
-            def pixels(path: str, sha256: str) -> np.ndarray:
-                data = reader.bytes(path)
-                if _digest(data) != sha256:
-                    raise _ImageChanged(path)
-                return resize(decode_rgb(data, path))
+                def fill(i: int, slot: np.ndarray) -> None:
+                    slot[:] = known[i]
 
-            def batch(first: int) -> list[Future[np.ndarray]]:
-                some = rows.slice(first, size)
-                return list(map(pool.submit, repeat(pixels), some["path"].to_pylist(), some["sha256"].to_pylist()))
+            else:
+                reader = stack.enter_context(ImageReader(self.settings.data))
 
-            ahead = batch(0)
-            for first in range(0, rows.num_rows, size):
-                current, ahead = ahead, batch(first + size)
-                yield first, np.stack([future.result() for future in current])
+                def fill(i: int, slot: np.ndarray) -> None:
+                    data = reader.bytes(paths[i])
+                    if _digest(data) != digests[i]:
+                        raise _ImageChanged(paths[i])
+                    slot[:] = preprocessing.resize(decode_image(data, paths[i]))
+
+            shape = (3, *preprocessing.size)
+            for pixels in batches(rows.num_rows, pieces.size, shape, fill, pinned=device.type == "cuda"):
+                yield from pieces.over(len(pixels), partial(self._values, pixels, taps, device, precision))
 
     def _distrust(self, subject: str, rows: pa.Table, first: str) -> DistractedError:
         """Note all images of a subject that have changed, so that one more run is enough; return what to say."""
@@ -308,18 +334,30 @@ class TapStore:
         )
 
     def _values(
-        self, pixels: np.ndarray, taps: Sequence[str], device: torch.device, precision: str
-    ) -> dict[str, np.ndarray]:
+        self, pixels: Tensor, taps: Sequence[str], device: torch.device, precision: str, part: slice
+    ) -> _Passed:
         deep = [tap for tap in taps if tap != PIXELS]
-        values = {PIXELS: pixels} if PIXELS in taps else {}
-        if deep:
-            trunk = self._trunk.to(device)
-            dtype = autocast_dtype(precision, device)
-            with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                x = self.backbone.preprocessing.normalise(torch.from_numpy(pixels).to(device))
-                found = trunk.taps(x, deep)
-            values |= {tap: value.to(torch.float16).cpu().numpy() for tap, value in found.items()}
-        return values
+        values = {PIXELS: pixels[part]} if PIXELS in taps else {}
+        if not deep:
+            return _Passed(values, None)
+        trunk = self._trunk.to(device)
+        dtype = autocast_dtype(precision, device)
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+            x = self.backbone.preprocessing.normalise(pixels[part].to(device, non_blocking=True))
+            found = trunk.taps(x, deep)
+        halves = {tap: value.to(torch.float16).contiguous() for tap, value in found.items()}
+        values |= {tap: value.to("cpu", non_blocking=True) for tap, value in halves.items()}
+        return _Passed(values, torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None)
+
+
+def _one_behind(passed: Iterable[_Passed]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the arrays of each piece once the next one is on its way through the device."""
+    waiting: deque[_Passed] = deque()
+    for piece in passed:
+        waiting.append(piece)
+        if len(waiting) > 1:
+            yield waiting.popleft().arrays()
+    yield from (piece.arrays() for piece in waiting)
 
 
 def _rows(table: pa.Table, subject: str) -> pa.Table:

@@ -109,7 +109,12 @@ class ImageReader:
 
 
 def decode_rgb(data: bytes, where: str) -> np.ndarray:
-    """Return the upright pixels of a JPEG, uint8 `[height, width, 3]`, whatever its colour mode.
+    """Return the upright pixels of a JPEG, uint8 `[height, width, 3]`, whatever its colour mode; see `decode_image`."""
+    return np.array(decode_image(data, where))
+
+
+def decode_image(data: bytes, where: str) -> Image.Image:
+    """Return a JPEG upright and in RGB, whatever its colour mode, as whoever resizes it next wants it.
 
     Args:
         data: The file's bytes.
@@ -121,8 +126,8 @@ def decode_rgb(data: bytes, where: str) -> np.ndarray:
     image = _open(data, where)
     _load(image, data, where)
     upright = _UPRIGHT.get(_orientation(image))
-    rgb = image.convert("RGB")
-    return np.array(rgb.transpose(upright) if upright is not None else rgb)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return rgb.transpose(upright) if upright is not None else rgb
 
 
 def verify(data: bytes, where: str) -> tuple[int, int]:

@@ -9,20 +9,20 @@ Every queue is bounded, so memory does not grow with the number of images.
 """
 
 import hashlib
-import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, NamedTuple, TypeVar
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.images.feeder import ahead, cores
 from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.segmenter import Segmenter, StagedSegmenter
@@ -32,9 +32,6 @@ from distracted_pipeline.options import RunOptions
 
 MOST_THREADS = 8
 """Per stage; with so many the device never waits."""
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 class Wanted(NamedTuple):
@@ -87,7 +84,7 @@ def segment_images(
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
     batches = _Batches(stages, options, clock)
-    threads = max(1, min(MOST_THREADS, _cores() // 2))
+    threads = max(1, min(MOST_THREADS, cores() // 2))
     decoders = ThreadPoolExecutor(threads, "decode", _one_torch_thread)
     finishers = ThreadPoolExecutor(threads, "finish", _one_torch_thread)
     torch_threads = _torch_threads()
@@ -118,7 +115,7 @@ def segment_images(
 
     finishing: deque[Future[Mask]] = deque()
     try:
-        for item in _ahead(decoders, prepare, images, lambda: 2 * batches.size + 2 * threads):
+        for item in ahead(decoders, prepare, images, lambda: 2 * batches.size + 2 * threads):
             if isinstance(item, Failure):
                 yield item
                 continue
@@ -207,23 +204,6 @@ class _Whole:
 
     def batch_size(self, prepared: _Named) -> int:
         return 8
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], window: Callable[[], int]
-) -> Iterator[_Result]:
-    """Yield `work(item)` in order, with at most `window()` items begun and not yet taken."""
-    source = iter(items)
-    begun: deque[Future[_Result]] = deque()
-    while True:
-        begun.extend(pool.submit(work, item) for item in islice(source, max(window() - len(begun), 0)))
-        if not begun:
-            return
-        yield begun.popleft().result()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _torch_threads() -> int | None:

@@ -42,13 +42,14 @@ class Preprocessing:
     scale: tuple[float, float, float]
     shift: tuple[float, float, float]
 
-    def resize(self, image: np.ndarray) -> np.ndarray:
+    def resize(self, image: np.ndarray | Image.Image) -> np.ndarray:
         """Return uint8 `[3, h, w]` of an RGB uint8 `[H, W, 3]`, bilinear with antialiasing.
 
         Whatever filter the processor names: EfficientNet's default is nearest, which drops thin objects.
         """
         height, width = self.size
-        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        source = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        resized = source.resize((width, height), Image.Resampling.BILINEAR)
         return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
     def normalise(self, pixels: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import load_backbone, load_preprocessing
 from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.memory import small_memory
 
 TAPS = ("pooled", "last_block", "block3_input", "pixels")
 
@@ -29,6 +30,10 @@ def quiet(line: str) -> None:
 
 
 QUIET = RunOptions(device="cpu", log=quiet)
+
+
+def own_images(settings: Settings) -> list[str]:
+    return list(of_subject(read_manifest(settings), "p002")["img"].to_pylist())
 
 
 def direct(settings: Settings, imgs: list[str]) -> dict[str, torch.Tensor]:
@@ -67,6 +72,38 @@ def test_what_is_there_is_not_computed_again_and_what_is_missing_is_added(own_ro
     assert (second.computed, second.reused) == (("last_block",), ("pooled",))
     assert (store.folder("p002") / "pooled.npy").stat().st_mtime_ns == stamp
     assert TapStore(own_root).missing("p002", ("pooled", "last_block")) == []
+
+
+def test_a_tap_added_later_is_that_of_the_images_and_opens_none_where_their_pixels_are_cached(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = TapStore(own_root)
+    together.ensure("p002", TAPS, QUIET)
+    at_once = {tap: (together.folder("p002") / f"{tap}.npy").read_bytes() for tap in TAPS}
+    shutil.rmtree(together.root)
+    TapStore(own_root).ensure("p002", ("pixels",), QUIET)
+    monkeypatch.setattr(ImageReader, "bytes", lambda reader, path: pytest.fail(f"opened {path}"))
+    later = TapStore(own_root)
+    later.ensure("p002", TAPS, QUIET)
+    assert {tap: (later.folder("p002") / f"{tap}.npy").read_bytes() for tap in TAPS} == at_once
+
+
+def test_a_batch_that_does_not_fit_passes_in_halves_and_the_taps_are_the_same(
+    own_root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TapStore(own_root)
+    store.ensure("p002", TAPS, QUIET)
+    expected = {tap: np.array(values) for tap, values in store.load(TAPS, own_images(own_root)).items()}
+    shutil.rmtree(store.root)
+    fresh, said = TapStore(own_root), list[str]()
+    small_memory(monkeypatch, fresh._trunk, "taps", most=6)
+    fresh.ensure("p002", TAPS, RunOptions("cpu", batch_size=16, log=said.append))
+    for tap, values in fresh.load(TAPS, own_images(own_root)).items():
+        assert np.allclose(values, expected[tap], rtol=2e-3, atol=2e-3), tap
+    assert said == [
+        "out of memory with 16 images at once: going on with 8",
+        "out of memory with 8 images at once: going on with 4",
+    ]
 
 
 def test_nothing_is_loaded_when_nothing_is_missing(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
