@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from distracted_pipeline.masks.postprocess import (
 )
 from distracted_pipeline.masks.preprocess import Preprocessor
 from distracted_pipeline.masks.segmenter import Thresholds
+from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
 
 WORKING_SIZES: dict[str, tuple[int, int] | None] = {"mask2former": (384, 384), "maskformer": None}
@@ -46,6 +47,23 @@ LARGEST_BATCH = 64
 MEMORY_SHARE = 0.7
 
 
+class Prepared(NamedTuple):
+    """One image for the model.
+
+    Attributes:
+        pixels: uint8 `[H, W, 3]` where the device resizes it, else float32 `[3, h, w]`.
+        size: Height and width of the image.
+    """
+
+    pixels: torch.Tensor
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Images of one shape can share a batch."""
+        return self.pixels.shape
+
+
 class ModelSegmenter:
     """A universal or semantic segmentation model; see `StagedSegmenter`.
 
@@ -53,7 +71,7 @@ class ModelSegmenter:
         categories_missing: Names of the categories that the model does not know.
         device: Where it runs.
         precision: `fp32`, `bf16` or `fp16` (autocast).
-        on_device: Whether the device resizes and normalises, where it does so exactly.
+        on_device: Whether the device makes the class maps, and resizes and normalises where it does so exactly.
     """
 
     def __init__(
@@ -73,7 +91,7 @@ class ModelSegmenter:
         self.table, self.categories_missing = category_table(model.config.id2label, name, categories)
         self.thresholds = Thresholds()
         self.preprocess = Preprocessor(processor)
-        self.on_device = self.device.type == "cuda"
+        self.on_device = self.device.type != "cpu"
         self.universal = model.config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
         self.working_size = WORKING_SIZES.get(model.config.model_type)
         self.model = model.to(self.device).eval()
@@ -82,44 +100,54 @@ class ModelSegmenter:
         """Return the class map of each image; images of one prepared size share a batch."""
         prepared = [self.prepare(image, name) for image, name in zip(images, names, strict=True)]
         maps: list[np.ndarray] = [np.zeros(0)] * len(prepared)
-        for shape in dict.fromkeys(tensor.shape for tensor in prepared):
-            members = [i for i, tensor in enumerate(prepared) if tensor.shape == shape]
+        for shape in dict.fromkeys(item.shape for item in prepared):
+            members = [i for i, item in enumerate(prepared) if item.shape == shape]
             for i, raw in zip(members, self._in_pieces([prepared[i] for i in members]), strict=True):
                 maps[i] = self.finish(raw, images[i].shape[:2])
         return maps
 
-    def _in_pieces(self, prepared: Sequence[torch.Tensor]) -> Iterator[Any]:
+    def _in_pieces(self, prepared: Sequence[Prepared]) -> Iterator[Any]:
         pieces = Pieces(len(prepared), print, remedy=SMALLER_SEGMENTER)
         return chain.from_iterable(pieces.over(len(prepared), lambda part: self.forward(prepared[part])))
 
-    def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
-        """Return one image for `forward`: uint8 `[H, W, 3]` if the device resizes it, else float32 `[3, h, w]`."""
-        if self.on_device and self.preprocess.on_device(image.shape[0], image.shape[1], self.device):
-            return torch.from_numpy(image)
-        return self.preprocess(image)
+    def prepare(self, image: np.ndarray, name: str) -> Prepared:
+        """Return one image for `forward`."""
+        height, width = image.shape[:2]
+        if self.on_device and self.preprocess.on_device(height, width, self.device):
+            return Prepared(torch.from_numpy(image), (height, width))
+        return Prepared(self.preprocess(image), (height, width))
 
     @torch.inference_mode()
-    def forward(self, prepared: Sequence[torch.Tensor]) -> list[Queries] | list[torch.Tensor]:
-        """Run a batch; return each image's confident queries, or its class logits `[L, h, w]`, on the CPU."""
-        pixels = self._gathered(prepared)
+    def forward(self, prepared: Sequence[Prepared]) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
+        """Run a batch; return what `finish` takes.
+
+        Returns:
+            Each image's class map where the device makes it; else its confident queries, or its class logits
+            `[L, h, w]`.
+        """
+        pixels = self._gathered([item.pixels for item in prepared])
         if pixels.dtype == torch.uint8:
             route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
             assert route  # `prepare` asked
             pixels = route(pixels)
         with self._autocast():
             output = self.model(pixel_values=pixels)
+        if self.on_device:
+            return self._maps(output, [item.size for item in prepared])
         if self.universal:
             return confident_queries(output.class_queries_logits, output.masks_queries_logits, self.thresholds)
         return list(output.logits.float().cpu())
 
     @torch.inference_mode()
-    def finish(self, raw: Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    def finish(self, raw: np.ndarray | Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:
         """Return one image's class map, uint8 `[H, W]`."""
+        if isinstance(raw, np.ndarray):
+            return raw
         if isinstance(raw, Queries):
             return panoptic_map(raw, self.table, size, self.thresholds, self.working_size)
         return semantic_map(raw, self.table, size)
 
-    def batch_size(self, prepared: torch.Tensor) -> int:
+    def batch_size(self, prepared: Prepared) -> int:
         """Return the largest power of two that fits the device, judged by the memory that one more image takes."""
         if self.device.type != "cuda":
             return CPU_BATCH
@@ -137,6 +165,21 @@ class ModelSegmenter:
         twin.precision = "fp32"
         return twin
 
+    def _maps(self, output: Any, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """Return the class maps, made on the device: images of one size together, and only bytes leave it."""
+        table = torch.from_numpy(self.table).to(self.device)
+        maps: list[np.ndarray] = [np.zeros(0)] * len(sizes)
+        for size in dict.fromkeys(sizes):
+            of_size = [i for i, other in enumerate(sizes) if other == size]
+            if self.universal:
+                classes, masks = output.class_queries_logits[of_size], output.masks_queries_logits[of_size]
+                made = panoptic_maps(classes, masks, table, size, self.thresholds, self.working_size)
+            else:
+                made = semantic_maps(output.logits[of_size], table, size)
+            for i, one in zip(of_size, made.cpu().numpy(), strict=True):
+                maps[i] = one
+        return maps
+
     def _gathered(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
         if self.device.type != "cuda":
             return torch.stack(list(prepared)).to(self.device)
@@ -144,7 +187,7 @@ class ModelSegmenter:
         batch = torch.empty((len(prepared), *prepared[0].shape), dtype=prepared[0].dtype, pin_memory=True)
         return torch.stack(list(prepared), out=batch).to(self.device, non_blocking=True)
 
-    def _peak(self, prepared: Sequence[torch.Tensor]) -> int:
+    def _peak(self, prepared: Sequence[Prepared]) -> int:
         """Return the bytes that a batch takes beyond what is allocated before it."""
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)

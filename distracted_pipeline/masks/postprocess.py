@@ -39,6 +39,17 @@ class Queries:
     labels: Tensor
 
 
+def sure_queries(class_logits: Tensor, thresholds: Thresholds) -> tuple[Tensor, Tensor, Tensor]:
+    """Return score and label of every query `[B, Q]`, and which of them count.
+
+    Args:
+        class_logits: `[B, Q, L + 1]`; the last label is "no object".
+        thresholds: Only `score` is used.
+    """
+    scores, labels = class_logits.float().softmax(-1).max(-1)
+    return scores, labels, labels.ne(class_logits.shape[-1] - 1) & (scores > thresholds.score)
+
+
 def confident_queries(class_logits: Tensor, mask_logits: Tensor, thresholds: Thresholds) -> list[Queries]:
     """Return each image's confident queries; only those leave the device.
 
@@ -47,8 +58,7 @@ def confident_queries(class_logits: Tensor, mask_logits: Tensor, thresholds: Thr
         mask_logits: `[B, Q, h, w]`.
         thresholds: Only `score` is used.
     """
-    scores, labels = class_logits.float().softmax(-1).max(-1)
-    keep = labels.ne(class_logits.shape[-1] - 1) & (scores > thresholds.score)
+    scores, labels, keep = sure_queries(class_logits, thresholds)
     counts = keep.sum(1).tolist()
     masks = mask_logits[keep].float().cpu().split(counts)
     return [
@@ -108,7 +118,7 @@ def semantic_map(logits: Tensor, table: np.ndarray, size: tuple[int, int]) -> np
         table: Category of every label id, uint8.
         size: Height and width of the image.
     """
-    classes = list(range(len(logits))) if _at_once(len(logits), size) else _contenders(logits).tolist()
+    classes = list(range(len(logits))) if _at_once(len(logits), size) else contenders(logits[None]).tolist()
     planes = (plane.numpy() for plane in _upsampled(logits[classes], len(classes), size))
     winner = _winner(planes, len(classes), size)
     result = np.zeros(size, np.uint8)
@@ -118,17 +128,17 @@ def semantic_map(logits: Tensor, table: np.ndarray, size: tuple[int, int]) -> np
     return result
 
 
-def _contenders(logits: Tensor) -> Tensor:
-    """Return the classes that can win a pixel of the upsampled logits.
+def contenders(logits: Tensor) -> Tensor:
+    """Return the classes that can win a pixel of the upsampled logits `[B, L, h, w]`.
 
     Bilinear values lie between those of four neighbours, so a class whose largest neighbour is below another
     class's smallest, everywhere, never wins; the margin is far above the rounding of float32.
     """
-    padded = functional.pad(logits[None], (1, 1, 1, 1), mode="replicate")
-    highest = functional.max_pool2d(padded, 2, stride=1)[0]
-    lowest = -functional.max_pool2d(-padded, 2, stride=1)[0]
+    padded = functional.pad(logits, (1, 1, 1, 1), mode="replicate")
+    highest = functional.max_pool2d(padded, 2, stride=1)
+    lowest = -functional.max_pool2d(-padded, 2, stride=1)
     margin = 1e-4 * logits.abs().max()
-    return (highest >= lowest.amax(0) - margin).flatten(1).any(1).nonzero().flatten()
+    return (highest >= lowest.amax(1, keepdim=True) - margin).flatten(2).any(2).any(0).nonzero().flatten()
 
 
 def _winner(planes: Iterable[np.ndarray], count: int, size: tuple[int, int]) -> np.ndarray:

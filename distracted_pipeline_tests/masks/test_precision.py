@@ -47,14 +47,25 @@ def test_fp32_twin_shares_weights_and_gives_fp32_masks(tiny_mask2former: Path, t
     assert 0.5 < agreement.pixels < 1  # bf16 is close, and is not fp32
 
 
-def test_resizing_on_the_device_changes_no_mask(tiny_mask2former: Path, tmp_path: Path) -> None:
-    segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(tiny_mask2former)))
+@pytest.mark.parametrize("resizes", [True, False])
+def test_a_device_that_makes_the_masks_makes_those_of_the_cpu(
+    tiny_mask2former: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resizes: bool
+) -> None:
+    segmenter = load_segmenter(Settings(data=tmp_path, segmenter=str(tiny_mask2former)), "cpu")
     assert isinstance(segmenter, ModelSegmenter)
-    expected = segmenter.segment(frames(4), list("abcd"))
+    images = [*frames(3), np.array(draw_frame(3, 3, 0, (97, 130))), np.array(draw_frame(4, 4, 0))]
+    expected = segmenter.segment(images, list("abcde"))
     segmenter.on_device = True
-    assert segmenter.prepare(frames(1)[0], "a").shape == (48, 64, 3)
-    for ours, mask in zip(segmenter.segment(frames(4), list("abcd")), expected, strict=True):
-        np.testing.assert_array_equal(ours, mask)
+    if not resizes:  # as without float64: images of several sizes then share a batch
+        monkeypatch.setattr(segmenter.preprocess, "on_device", lambda *_: None)
+    prepared = [segmenter.prepare(image, "") for image in images[2:4]]
+    assert [item.shape for item in prepared] == ([(48, 64, 3), (130, 97, 3)] if resizes else [(3, 64, 64)] * 2)
+    for made in segmenter.forward(prepared[:1]):
+        assert isinstance(made, np.ndarray)  # a map, no tensors of the device
+        assert (made.dtype, made.shape) == (np.uint8, (48, 64))
+    for ours, mask in zip(segmenter.segment(images, list("abcde")), expected, strict=True):
+        assert ours.shape == mask.shape
+        assert (ours == mask).mean() > 0.999
 
 
 def test_agreement_is_recorded_once_beside_reduced_masks_and_not_for_fp32(ingested: Settings) -> None:

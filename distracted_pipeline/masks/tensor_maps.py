@@ -1,0 +1,97 @@
+"""Class maps of a whole batch as tensors: what `postprocess` computes, for devices other than the CPU.
+
+Belongs here: the same arithmetic without leaving the device, so that one byte a pixel is all that has to. On the CPU
+`postprocess` is several times faster, and identical to transformers to the last bit; here a pixel may differ where two
+queries, or a query and a threshold, are equal but for rounding.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distracted_pipeline.masks.postprocess import contenders, sure_queries
+from distracted_pipeline.masks.segmenter import Thresholds
+
+
+def panoptic_maps(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    table: Tensor,
+    size: tuple[int, int],
+    thresholds: Thresholds,
+    working_size: tuple[int, int] | None,
+) -> Tensor:
+    """Return the category of every pixel of images of one size as uint8 `[B, H, W]`, on the device of the logits.
+
+    The queries of all images are compared one rank at a time, so memory does not grow with their number.
+
+    Args:
+        class_logits: `[B, Q, L + 1]`; the last label is "no object".
+        mask_logits: `[B, Q, h, w]`.
+        table: Category of every label id, uint8, on the same device.
+        size: Height and width of the images.
+        thresholds: When a query counts.
+        working_size: As in `postprocess.panoptic_map`.
+    """
+    scores, labels, keep = sure_queries(class_logits, thresholds)
+    most = max(int(keep.sum(1).max()), 1)
+    # The sure queries of every image come first, in the model's order; the others weigh nothing and belong nowhere.
+    queries = keep.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+    weights = (scores * keep).gather(1, queries)
+    categories = (table[labels.masked_fill(~keep, 0)] * keep).gather(1, queries)
+    images = torch.arange(len(queries), device=queries.device)
+    own: list[Tensor] = []
+
+    def weighted() -> Iterator[Tensor]:
+        for rank in range(most):
+            planes = mask_logits[images, queries[:, rank]].float()
+            if working_size is not None:
+                planes = _resized(planes, working_size)
+            planes = _resized(planes.sigmoid_(), size).mul_(weights[:, rank, None, None])
+            own.append(_count(planes >= thresholds.mask))
+            yield planes
+
+    winner = _winner(weighted())
+    owned = torch.stack(own, 1)
+    won = torch.stack([_count(winner == rank) for rank in range(most)], 1)
+    return _looked_up(winner, categories * ((owned > 0) & (won / owned > thresholds.overlap)))
+
+
+def semantic_maps(logits: Tensor, table: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the category of every pixel of images of one size as uint8 `[B, H, W]`, on the device of the logits.
+
+    Args:
+        logits: `[B, L, h, w]`.
+        table: Category of every label id, uint8, on the same device.
+        size: Height and width of the images.
+    """
+    logits = logits.float()
+    classes = contenders(logits)
+    winner = _winner(_resized(logits[:, label], size) for label in classes.tolist())
+    return _looked_up(winner, table[classes].expand(len(logits), -1))
+
+
+def _resized(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(planes[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _winner(ranks: Iterable[Tensor]) -> Tensor:
+    """Return the rank whose plane is the largest at a pixel, the first of equal ones, as int16 `[B, H, W]`."""
+    planes = iter(ranks)
+    best = next(planes)
+    winner = torch.zeros_like(best, dtype=torch.int16)
+    for rank, plane in enumerate(planes, start=1):
+        winner.masked_fill_(plane > best, rank)
+        best = torch.maximum(best, plane)
+    return winner
+
+
+def _looked_up(winner: Tensor, categories: Tensor) -> Tensor:
+    """Return `categories[b, winner[b, y, x]]` for ranks `[B, H, W]` and categories `[B, K]`."""
+    return categories.gather(1, winner.flatten(1).long()).view(winner.shape)
+
+
+def _count(planes: Tensor) -> Tensor:
+    return planes.flatten(1).sum(1)
