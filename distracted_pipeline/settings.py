@@ -40,6 +40,8 @@ class Settings:
         backbone: Hugging Face id or local folder of the image classifier that variants build on.
         segmenter: Hugging Face id or local folder of a segmentation model, or `folder:PATH` for masks
             that exist already (PATH relative to the data root).
+        segmenter_size: Side in pixels of the square images that the model is fed, or their shorter side; None leaves it
+            to the model.
         variants_file: The user's own variant catalogue, merged over the shipped one.
         baseline: Variant that others are compared with, unless they name a control of their own.
         replicates: Trainings of every variant on each fold; None leaves it to the variants.
@@ -53,6 +55,7 @@ class Settings:
     data: Path
     backbone: str = DEFAULT_BACKBONE
     segmenter: str = DEFAULT_SEGMENTER
+    segmenter_size: int | None = None
     variants_file: Path | None = None
     baseline: str = DEFAULT_BASELINE
     replicates: int | None = None
@@ -154,6 +157,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         data=root,
         backbone=_model(env.get("DISTRACTED_BACKBONE", "") or DEFAULT_BACKBONE, root),
         segmenter=_model(env.get("DISTRACTED_SEGMENTER", "") or DEFAULT_SEGMENTER, root),
+        segmenter_size=_count("DISTRACTED_SEGMENTER_SIZE", env),
         variants_file=_file(variants, root) if variants else None,
         baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
         replicates=_count("DISTRACTED_REPLICATES", env),

@@ -5,6 +5,7 @@ Belongs here: whatever names a segmenter or changes its masks. Loading one is `l
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.fingerprints import file_digest
+from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.segmenter import Thresholds
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 
@@ -23,6 +25,9 @@ CATEGORIES = "categories"
 """Key under which the identity, and `about.json` beside the masks, say what the ids stand for."""
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+WORDS = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
+"""Files that decide how a model is told its task, where it has to be."""
+
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 
 
@@ -52,15 +57,22 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     common: dict[str, Any] = {"stage": CODE_VERSION, CATEGORIES: named_categories(settings.dataset)}
     if masks_are_given(settings):
         return common | {"maps": _listing_hash(maps_folder(settings))}
-    identity = common | {"thresholds": asdict(Thresholds())}
     folder = Path(settings.segmenter)
-    if not folder.is_dir():
-        return identity | {"model": settings.segmenter, "revision": hub_revision(settings.segmenter)}
+    local = folder.is_dir()
+    folder = folder if local else _hub_folder(settings.segmenter)
+    family = FAMILIES.get(_kind(folder))
+    identity = common | {"thresholds": asdict(family.reading.thresholds if family else Thresholds())}
+    if settings.segmenter_size is not None:
+        identity["size"] = settings.segmenter_size
+    if not local:
+        return identity | {"model": settings.segmenter, "revision": folder.name}
     weights = sorted(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern))
     configs = [folder / "config.json", folder / "preprocessor_config.json"]
     absent = [path.name for path in configs if not path.is_file()] + ([] if weights else ["model.safetensors"])
     if absent:
         raise model_missing(settings.segmenter, f"the folder lacks {' and '.join(absent)}")
+    if family and family.task:
+        configs += [path for name in WORDS if (path := folder / name).is_file()]
     return identity | {
         "weights": {path.name: file_digest(path) for path in weights},
         "configuration": [file_digest(path) for path in configs],
@@ -109,6 +121,11 @@ def _listing_hash(folder: Path) -> str:
 
 def hub_revision(model: str) -> str:
     """Return the commit of the model in the local Hugging Face cache, fetching its config if there is none."""
+    return _hub_folder(model).name
+
+
+def _hub_folder(model: str) -> Path:
+    """Return the folder of a hub model's config in the local Hugging Face cache, fetched if there is none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -118,4 +135,11 @@ def hub_revision(model: str) -> str:
             path = hf_hub_download(model, "config.json")
     except (OSError, HFValidationError) as error:
         raise model_missing(model, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-    return Path(path).parent.name
+    return Path(path).parent
+
+
+def _kind(folder: Path) -> str:
+    """Return what kind of model a folder holds; whoever loads it says what is wrong with its configuration."""
+    with suppress(OSError, ValueError):
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    return ""

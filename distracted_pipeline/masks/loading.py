@@ -29,4 +29,5 @@ def load_segmenter(settings: Settings, device: str = "auto", precision: str = "a
     from distracted_pipeline.masks.models import load_model
 
     revision = None if Path(settings.segmenter).is_dir() else hub_revision(settings.segmenter)
-    return load_model(settings.segmenter, revision, fingerprint, categories, device, precision)
+    size = settings.segmenter_size
+    return load_model(settings.segmenter, revision, fingerprint, categories, device, precision, size)

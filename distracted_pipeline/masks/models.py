@@ -6,6 +6,7 @@ Belongs here: loading, devices, precision, the forward pass. What becomes of the
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -16,7 +17,11 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForSemanticSegmentation,
     AutoModelForUniversalSegmentation,
+    AutoTokenizer,
+    OneFormerProcessor,
 )
+from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.image_utils import SizeDict
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
 )
@@ -26,6 +31,7 @@ from distracted_pipeline.dataset import Category
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
+from distracted_pipeline.masks.families import FAMILIES, Reading
 from distracted_pipeline.masks.identity import model_missing
 from distracted_pipeline.masks.labels import category_table
 from distracted_pipeline.masks.postprocess import (
@@ -35,12 +41,8 @@ from distracted_pipeline.masks.postprocess import (
     semantic_map,
 )
 from distracted_pipeline.masks.preprocess import Preprocessor
-from distracted_pipeline.masks.segmenter import Thresholds
 from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
-
-WORKING_SIZES: dict[str, tuple[int, int] | None] = {"mask2former": (384, 384), "maskformer": None}
-"""Universal models whose panoptic post-processing is `postprocess`, and the size it upsamples logits to first."""
 
 CPU_BATCH = 4
 LARGEST_BATCH = 64
@@ -83,17 +85,18 @@ class ModelSegmenter:
         categories: Sequence[Category],
         device: str = "auto",
         precision: str = "auto",
+        task: torch.Tensor | None = None,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.table, self.categories_missing = category_table(model.config.id2label, name, categories)
-        self.thresholds = Thresholds()
-        self.preprocess = Preprocessor(processor)
+        self.family = FAMILIES.get(model.config.model_type)
+        self.preprocess = Preprocessor(processor, self._content if self.family and self.family.padded else None)
         self.on_device = self.device.type != "cpu"
-        self.universal = model.config.model_type not in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
-        self.working_size = WORKING_SIZES.get(model.config.model_type)
+        self.input_size = processor.size
+        self.task = task if task is None else task.to(self.device)
         self.model = model.to(self.device).eval()
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
@@ -130,12 +133,14 @@ class ModelSegmenter:
             route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
             assert route  # `prepare` asked
             pixels = route(pixels)
+        task = {} if self.task is None else {"task_inputs": self.task.expand(len(pixels), -1)}
         with self._autocast():
-            output = self.model(pixel_values=pixels)
+            output = self.model(pixel_values=pixels, **task)
         if self.on_device:
             return self._maps(output, [item.size for item in prepared])
-        if self.universal:
-            return confident_queries(output.class_queries_logits, output.masks_queries_logits, self.thresholds)
+        if self.family:
+            thresholds = self.family.reading.thresholds
+            return confident_queries(output.class_queries_logits, output.masks_queries_logits, thresholds)
         return list(output.logits.float().cpu())
 
     @torch.inference_mode()
@@ -144,7 +149,7 @@ class ModelSegmenter:
         if isinstance(raw, np.ndarray):
             return raw
         if isinstance(raw, Queries):
-            return panoptic_map(raw, self.table, size, self.thresholds, self.working_size)
+            return panoptic_map(raw, self.table, size, self._reading(size))
         return semantic_map(raw, self.table, size)
 
     def batch_size(self, prepared: Prepared) -> int:
@@ -165,15 +170,27 @@ class ModelSegmenter:
         twin.precision = "fp32"
         return twin
 
+    def _reading(self, size: tuple[int, int]) -> Reading:
+        """Return how the queries of an image of this size are read."""
+        assert self.family
+        if not self.family.padded:
+            return self.family.reading
+        shortest, longest = self.input_size.shortest_edge, self.input_size.longest_edge
+        return replace(self.family.reading, working_size=(shortest, longest or shortest), content=self._content(*size))
+
+    def _content(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of an image in an input that is padded."""
+        return get_size_with_aspect_ratio((height, width), self.input_size.shortest_edge, self.input_size.longest_edge)
+
     def _maps(self, output: Any, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         """Return the class maps, made on the device: images of one size together, and only bytes leave it."""
         table = torch.from_numpy(self.table).to(self.device)
         maps: list[np.ndarray] = [np.zeros(0)] * len(sizes)
         for size in dict.fromkeys(sizes):
             of_size = [i for i, other in enumerate(sizes) if other == size]
-            if self.universal:
+            if self.family:
                 classes, masks = output.class_queries_logits[of_size], output.masks_queries_logits[of_size]
-                made = panoptic_maps(classes, masks, table, size, self.thresholds, self.working_size)
+                made = panoptic_maps(classes, masks, table, size, self._reading(size))
             else:
                 made = semantic_maps(output.logits[of_size], table, size)
             for i, one in zip(of_size, made.cpu().numpy(), strict=True):
@@ -201,7 +218,13 @@ class ModelSegmenter:
 
 
 def load_model(
-    name: str, revision: str | None, fingerprint: str, categories: Sequence[Category], device: str, precision: str
+    name: str,
+    revision: str | None,
+    fingerprint: str,
+    categories: Sequence[Category],
+    device: str,
+    precision: str,
+    size: int | None = None,
 ) -> ModelSegmenter:
     """Return a universal or semantic segmentation model with its processor.
 
@@ -212,26 +235,31 @@ def load_model(
         categories: The data set's.
         device: As in `RunOptions`.
         precision: As in `RunOptions`.
+        size: Side of square inputs, shorter side of others, in pixels; None is what the model's processor says.
 
     Raises:
-        DistractedError: Files are missing, or this kind of model does not segment.
+        DistractedError: Files are missing, this kind of model does not segment, or it cannot take inputs of that size.
     """
     where: dict[str, Any] = {} if revision is None else {"revision": revision}
     try:
         config = AutoConfig.from_pretrained(name, **where)
         kind = config.model_type
+        family = FAMILIES.get(kind)
         if kind in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES:
             loader: Any = AutoModelForSemanticSegmentation
-        elif kind in WORKING_SIZES:
+        elif family:
             loader = AutoModelForUniversalSegmentation
         else:
-            kinds = ", ".join([*WORKING_SIZES, *MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES])
+            kinds = ", ".join([*FAMILIES, *MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES])
             raise DistractedError(
                 f"DISTRACTED_SEGMENTER names {name}, a {kind} model; the kinds that can be used are {kinds}. "
                 f"Name another one, then type: {DOCTOR}"
             )
         with quiet_transformers():
-            processor = AutoImageProcessor.from_pretrained(name, backend="pil", **where)
+            # OneFormer's processor would fetch the class names of its training texts, which nobody needs here.
+            names = {"class_info_file": None} if family and family.task else {}
+            processor = AutoImageProcessor.from_pretrained(name, backend="pil", **names, **where)
+            task = _task(name, where, processor, config, family.task) if family and family.task else None
             # Checkpoints name their own dtype; here the precision option decides, so weights are read as float32.
             model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **where)
     except (OSError, ValueError, KeyError) as error:
@@ -242,4 +270,39 @@ def load_model(
             "they would be random. Copy the model's folder again (a hub model: delete it from the Hugging Face cache), "
             f"then type: {DOCTOR}"
         )
-    return ModelSegmenter(model, processor, name, fingerprint, categories, device, precision)
+    padded = bool(family and family.padded)
+    if padded and not processor.do_pad:
+        raise DistractedError(
+            f"{name} is an {kind} model for semantic segmentation: its processor does not pad images to a square, but "
+            "cuts them into patches. Name one for panoptic segmentation in DISTRACTED_SEGMENTER, then type: "
+            f"{DOCTOR}"
+        )
+    if size is not None:
+        processor.size = _resized(processor, size, name, fixed=padded)
+    return ModelSegmenter(model, processor, name, fingerprint, categories, device, precision, task)
+
+
+def _task(name: str, where: dict[str, Any], processor: Any, config: Any, task: str) -> torch.Tensor:
+    """Return the tokens `[1, length]` by which a model is told its task."""
+    tokenizer = AutoTokenizer.from_pretrained(name, **where)
+    words = OneFormerProcessor(processor, tokenizer, task_seq_length=config.task_seq_len)
+    image = np.zeros((64, 64, 3), np.uint8)
+    return words(images=image, task_inputs=[task], do_resize=False, return_tensors="pt")["task_inputs"]
+
+
+def _resized(processor: Any, size: int, name: str, fixed: bool) -> SizeDict:
+    """Return the size that a processor is to make of images: `size` for the side it says, the other in proportion."""
+    now = processor.size
+    if fixed or getattr(processor, "do_center_crop", None) or not (now.shortest_edge or (now.height and now.width)):
+        raise DistractedError(
+            f"DISTRACTED_SEGMENTER_SIZE is {size}, but {name} takes images of its own size only ({_text(now)}). Unset "
+            f"it, or name a model of another size in DISTRACTED_SEGMENTER; then type: {DOCTOR}"
+        )
+    if now.shortest_edge:
+        longest = now.longest_edge and round(now.longest_edge * size / now.shortest_edge)
+        return SizeDict(shortest_edge=size, longest_edge=longest)
+    return SizeDict(height=size, width=size)
+
+
+def _text(size: SizeDict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in dict(size).items() if value)

@@ -2,8 +2,8 @@
 
 Belongs here: the arithmetic, on tensors and arrays. Loading and running models is `models`.
 
-The reference for universal models is transformers' `post_process_panoptic_segmentation` followed by a
-remap of its segments. The class map here is bit-identical to it wherever the reference is right: with
+The reference for universal models is their `post_process_panoptic_segmentation` in transformers followed by
+a remap of its segments. The class map here is bit-identical to it wherever the reference is right: with
 fused labels its segment counter restarts and two classes can share an id
 (https://github.com/huggingface/transformers/issues/23461); taking the class of the winning query
 itself cannot collide. It is an order of magnitude cheaper because unconfident queries are dropped
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distracted_pipeline.masks.families import Reading
 from distracted_pipeline.masks.segmenter import Thresholds
 
 _VECTORISED_PERIMETER = 128
@@ -71,8 +72,7 @@ def panoptic_map(
     queries: Queries,
     table: np.ndarray,
     size: tuple[int, int],
-    thresholds: Thresholds,
-    working_size: tuple[int, int] | None,
+    reading: Reading,
 ) -> np.ndarray:
     """Return the category of every pixel of one image as uint8 `[H, W]`.
 
@@ -80,23 +80,24 @@ def panoptic_map(
         queries: The confident queries, in the model's order (ties go to the first).
         table: Category of every label id, uint8 (`labels.category_table`).
         size: Height and width of the image.
-        thresholds: Only `mask` and `overlap` are used.
-        working_size: Size to which the logits are upsampled before the sigmoid; None leaves them as they are.
+        reading: That of the model's kind.
     """
     result = np.zeros(size, np.uint8)
     count = len(queries.scores)
     if not count:
         return result
-    sources: Iterable[Tensor] = queries.masks.sigmoid()
-    if working_size is not None:
-        sources = (logits.sigmoid_() for logits in _upsampled_one_by_one(queries.masks, working_size))
+    thresholds = reading.thresholds
     own: list[int] = []
+    owned: list[np.ndarray] = []
     at_least = np.empty(size, np.bool_)
 
     def weighted() -> Iterator[np.ndarray]:
-        for plane, score in zip(_upsampled(sources, count, size), queries.scores, strict=True):
+        for plane, score in zip(_probabilities(queries.masks, size, reading), queries.scores, strict=True):
+            if reading.own_only:
+                owned.append(plane.numpy() >= thresholds.mask)
             values = plane.mul_(score).numpy()
-            own.append(int(np.count_nonzero(np.greater_equal(values, thresholds.mask, out=at_least))))
+            mine = owned[-1] if owned else np.greater_equal(values, thresholds.mask, out=at_least)
+            own.append(int(np.count_nonzero(mine)))
             yield values
 
     winner = _winner(weighted(), count, size)
@@ -106,8 +107,23 @@ def panoptic_map(
         won = winner == k
         # float32, as the reference divides two integer tensors
         if float(np.float32(np.count_nonzero(won)) / np.float32(own[k])) > thresholds.overlap:
-            result |= won.view(np.uint8) * table[label]
+            kept = won & owned[k] if owned else won
+            result |= kept.view(np.uint8) * table[label]
     return result
+
+
+def _probabilities(masks: Tensor, size: tuple[int, int], reading: Reading) -> Iterable[Tensor]:
+    """Return each query's probabilities at the image's size, `[H, W]`, one after the other in the same memory."""
+    sources: Iterable[Tensor] = masks
+    if reading.working_size is not None:
+        sources = _upsampled_one_by_one(masks, reading.working_size)
+    if reading.content is not None:
+        height, width = reading.content
+        sources = (plane[:height, :width] for plane in sources)
+    if reading.sigmoid_last:
+        return (plane.sigmoid_() for plane in _upsampled(sources, len(masks), size, reading.antialias))
+    sources = masks.sigmoid() if sources is masks else (plane.sigmoid_() for plane in sources)
+    return _upsampled(sources, len(masks), size, reading.antialias)
 
 
 def semantic_map(logits: Tensor, table: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -154,12 +170,14 @@ def _winner(planes: Iterable[np.ndarray], count: int, size: tuple[int, int]) -> 
     return winner
 
 
-def _upsampled(channels: Iterable[Tensor], count: int, size: tuple[int, int]) -> Iterable[Tensor]:
+def _upsampled(
+    channels: Iterable[Tensor], count: int, size: tuple[int, int], antialias: bool = False
+) -> Iterable[Tensor]:
     """Return `count` channels `[h, w]` upsampled, rounded exactly as upsampling all of them at once rounds."""
     if _at_once(count, size):
-        together = torch.stack([channel.clone() for channel in channels])
-        return functional.interpolate(together[None], size=size, mode="bilinear", align_corners=False)[0]
-    return _upsampled_one_by_one(channels, size)
+        together = torch.stack([channel.clone() for channel in channels])[None]
+        return functional.interpolate(together, size=size, mode="bilinear", align_corners=False, antialias=antialias)[0]
+    return _upsampled_one_by_one(channels, size, antialias)
 
 
 def _at_once(count: int, size: tuple[int, int]) -> bool:
@@ -170,9 +188,13 @@ def _at_once(count: int, size: tuple[int, int]) -> bool:
     return count == 3 or sum(size) <= _VECTORISED_PERIMETER
 
 
-def _upsampled_one_by_one(channels: Iterable[Tensor], size: tuple[int, int]) -> Iterator[Tensor]:
+def _upsampled_one_by_one(
+    channels: Iterable[Tensor], size: tuple[int, int], antialias: bool = False
+) -> Iterator[Tensor]:
     """Yield each channel upsampled, all in the same memory: fresh pages would cost more than the arithmetic."""
     buffer = torch.empty((1, 1, *size))
+    aten = torch.ops.aten
+    upsample = aten._upsample_bilinear2d_aa.out if antialias else aten.upsample_bilinear2d.out
     for channel in channels:
-        torch.ops.aten.upsample_bilinear2d.out(channel[None, None], size, False, None, None, out=buffer)
+        upsample(channel[None, None], size, False, None, None, out=buffer)
         yield buffer[0, 0]

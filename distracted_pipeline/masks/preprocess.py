@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from distracted_pipeline.masks.resize import resize_like_pil
 
@@ -24,10 +25,13 @@ class Preprocessor:
     Args:
         processor: A Hugging Face image processor of the PIL backend, which is the reference: torchvision's
             resize differs from it.
+        content: Tells to which height and width an image is resized before black fills the input on the right and
+            below; None where images fill it.
     """
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, content: Callable[[int, int], tuple[int, int]] | None = None) -> None:
         self._processor = processor
+        self._content = content
         self._table: np.ndarray | None = None
         self._routes: dict[tuple[int, int], Callable[[np.ndarray], Tensor]] = {}
         self._device_routes: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
@@ -55,12 +59,13 @@ class Preprocessor:
         probe = _noise(height, width)
         reference = self(probe)
         assert self._table is not None  # filled with the first route
-        size = (int(reference.shape[1]), int(reference.shape[2]))
+        size, whole = self._sizes(height, width, reference)
+        black = (0, whole[1] - size[1], 0, whole[0] - size[0])
         table = torch.from_numpy(self._table).to(device)
         for height_first in (False, True):
 
             def route(images: Tensor, first: bool = height_first) -> Tensor:
-                planes = resize_like_pil(images, size, height_first=first)
+                planes = functional.pad(resize_like_pil(images, size, height_first=first), black)
                 return torch.stack([table[c][planes[:, c].long()] for c in range(3)], 1)
 
             if torch.equal(route(torch.from_numpy(probe[None]).to(device))[0].cpu(), reference):
@@ -74,19 +79,29 @@ class Preprocessor:
             ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
             values = self._pixels(ramp, do_resize=False, do_center_crop=False)[:, :16, :16]
             self._table = np.ascontiguousarray(values.reshape(3, 256))
-        new_height, new_width = reference.shape[1:]
+        size, whole = self._sizes(height, width, reference)
         resample = int(getattr(self._processor, "resample", None) or 0)
 
         def short(image: np.ndarray) -> Tensor:
-            return self._resize_and_look_up(image, new_height, new_width, resample)
+            return self._resize_and_look_up(image, size, whole, resample)
 
         return short if torch.equal(short(probe), reference) else self._reference
 
-    def _resize_and_look_up(self, image: np.ndarray, height: int, width: int, resample: int) -> Tensor:
+    def _sizes(self, height: int, width: int, reference: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the size that an image has in the input, and the input's."""
+        whole = (int(reference.shape[1]), int(reference.shape[2]))
+        size = self._content(height, width) if self._content else whole
+        return (min(size[0], whole[0]), min(size[1], whole[1])), whole
+
+    def _resize_and_look_up(
+        self, image: np.ndarray, size: tuple[int, int], whole: tuple[int, int], resample: int
+    ) -> Tensor:
         assert self._table is not None  # filled before any route is tried
-        if image.shape[:2] != (height, width):
-            image = np.asarray(Image.fromarray(image).resize((width, height), resample))
-        values = np.empty((3, height, width), np.float32)
+        if image.shape[:2] != size:
+            image = np.asarray(Image.fromarray(image).resize(size[::-1], resample))
+        if size != whole:
+            image = np.pad(image, ((0, whole[0] - size[0]), (0, whole[1] - size[1]), (0, 0)))
+        values = np.empty((3, *whole), np.float32)
         for channel in range(3):
             np.take(self._table[channel], image[:, :, channel], out=values[channel], mode="clip")
         return torch.from_numpy(values)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distracted_pipeline.masks.families import Reading
 from distracted_pipeline.masks.postprocess import contenders, sure_queries
-from distracted_pipeline.masks.segmenter import Thresholds
 
 
 def panoptic_maps(
@@ -20,21 +20,20 @@ def panoptic_maps(
     mask_logits: Tensor,
     table: Tensor,
     size: tuple[int, int],
-    thresholds: Thresholds,
-    working_size: tuple[int, int] | None,
+    reading: Reading,
 ) -> Tensor:
     """Return the category of every pixel of images of one size as uint8 `[B, H, W]`, on the device of the logits.
 
-    The queries of all images are compared one rank at a time, so memory does not grow with their number.
+    The queries of all images are compared one rank at a time, so memory hardly grows with their number.
 
     Args:
         class_logits: `[B, Q, L + 1]`; the last label is "no object".
         mask_logits: `[B, Q, h, w]`.
         table: Category of every label id, uint8, on the same device.
         size: Height and width of the images.
-        thresholds: When a query counts.
-        working_size: As in `postprocess.panoptic_map`.
+        reading: That of the model's kind.
     """
+    thresholds = reading.thresholds
     scores, labels, keep = sure_queries(class_logits, thresholds)
     most = max(int(keep.sum(1).max()), 1)
     # The sure queries of every image come first, in the model's order; the others weigh nothing and belong nowhere.
@@ -43,20 +42,23 @@ def panoptic_maps(
     categories = (table[labels.masked_fill(~keep, 0)] * keep).gather(1, queries)
     images = torch.arange(len(queries), device=queries.device)
     own: list[Tensor] = []
+    owned: list[Tensor] = []
 
     def weighted() -> Iterator[Tensor]:
         for rank in range(most):
-            planes = mask_logits[images, queries[:, rank]].float()
-            if working_size is not None:
-                planes = _resized(planes, working_size)
-            planes = _resized(planes.sigmoid_(), size).mul_(weights[:, rank, None, None])
-            own.append(_count(planes >= thresholds.mask))
+            planes = _probabilities(mask_logits[images, queries[:, rank]].float(), size, reading)
+            if reading.own_only:
+                owned.append(planes >= thresholds.mask)
+            planes *= weights[:, rank, None, None]
+            own.append(_count(owned[-1] if owned else planes >= thresholds.mask))
             yield planes
 
     winner = _winner(weighted())
-    owned = torch.stack(own, 1)
-    won = torch.stack([_count(winner == rank) for rank in range(most)], 1)
-    return _looked_up(winner, categories * ((owned > 0) & (won / owned > thresholds.overlap)))
+    claims, won = torch.stack(own, 1), torch.stack([_count(winner == rank) for rank in range(most)], 1)
+    maps = _looked_up(winner, categories * ((claims > 0) & (won / claims > thresholds.overlap)))
+    for rank, mine in enumerate(owned):
+        maps.masked_fill_((winner == rank) & ~mine, 0)
+    return maps
 
 
 def semantic_maps(logits: Tensor, table: Tensor, size: tuple[int, int]) -> Tensor:
@@ -73,8 +75,20 @@ def semantic_maps(logits: Tensor, table: Tensor, size: tuple[int, int]) -> Tenso
     return _looked_up(winner, table[classes].expand(len(logits), -1))
 
 
-def _resized(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(planes[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+def _probabilities(planes: Tensor, size: tuple[int, int], reading: Reading) -> Tensor:
+    """Return mask logits `[B, h, w]` as probabilities `[B, H, W]`."""
+    if reading.working_size is not None:
+        planes = _resized(planes, reading.working_size)
+    if reading.content is not None:
+        planes = planes[:, : reading.content[0], : reading.content[1]]
+    if reading.sigmoid_last:
+        return _resized(planes, size).sigmoid_()
+    return _resized(planes.sigmoid_(), size, reading.antialias)
+
+
+def _resized(planes: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:
+    planes = planes[:, None]
+    return functional.interpolate(planes, size=size, mode="bilinear", align_corners=False, antialias=antialias)[:, 0]
 
 
 def _winner(ranks: Iterable[Tensor]) -> Tensor:

@@ -30,6 +30,7 @@ from transformers.models.mask2former.image_processing_pil_mask2former import Mas
 
 from distracted_pipeline.images.decode import decode_rgb
 from distracted_pipeline.masks.cache import Mask, MaskCache
+from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map
 from distracted_pipeline.masks.preprocess import Preprocessor
 from distracted_pipeline.masks.rle import encode
@@ -113,7 +114,7 @@ class Ours:
 
     def finish(self, output: Any) -> np.ndarray:
         (queries,) = confident_queries(output.class_queries_logits, output.masks_queries_logits, Thresholds())
-        return panoptic_map(queries, TABLE, SIZE, Thresholds(), (384, 384))
+        return panoptic_map(queries, TABLE, SIZE, FAMILIES["mask2former"].reading)
 
     def store(self, mask: np.ndarray, name: str) -> None:
         runs, values, areas = encode(mask, CATEGORIES)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
+from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map, semantic_map
 from distracted_pipeline.masks.segmenter import Thresholds
 from distracted_pipeline_tests.masks.reference import panoptic_reference, scene
@@ -18,7 +19,7 @@ TABLE = np.array([1, 0, 5, 2, 0, 4, 6, 3], np.uint8)
 
 def ours(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int], maskformer: bool = False) -> np.ndarray:
     (queries,) = confident_queries(class_logits[None], mask_logits[None], Thresholds())
-    return panoptic_map(queries, TABLE, size, Thresholds(), None if maskformer else (384, 384))
+    return panoptic_map(queries, TABLE, size, FAMILIES["maskformer" if maskformer else "mask2former"].reading)
 
 
 sizes = st.sampled_from([(48, 64), (61, 67), (64, 65), (96, 128), (123, 77), (480, 640)])
@@ -120,7 +121,7 @@ def test_batches_give_what_single_images_give() -> None:
     together = confident_queries(*(torch.stack(part) for part in zip(*scenes, strict=True)), Thresholds())
     for (classes, masks), queries in zip(scenes, together, strict=True):
         alone = ours(classes, masks, (96, 128))
-        np.testing.assert_array_equal(panoptic_map(queries, TABLE, (96, 128), Thresholds(), (384, 384)), alone)
+        np.testing.assert_array_equal(panoptic_map(queries, TABLE, (96, 128), FAMILIES["mask2former"].reading), alone)
 
 
 @settings(max_examples=25, deadline=None)

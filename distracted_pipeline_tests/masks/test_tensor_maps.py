@@ -1,5 +1,6 @@
 """Class maps as tensors, on the CPU: those of the exact path, image by image, but for ties that rounding decides."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,30 +8,32 @@ import pytest
 import torch
 from torch import Tensor
 
+from distracted_pipeline.masks.families import FAMILIES, Reading
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map, semantic_map
-from distracted_pipeline.masks.segmenter import Thresholds
 from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline_tests.masks.reference import scene
 from distracted_pipeline_tests.masks.test_postprocess import TABLE
 
 SIZES = [(48, 64), (61, 67), (123, 77), (480, 640)]
+MASK2FORMER, MASKFORMER, ONEFORMER = (FAMILIES[kind].reading for kind in ("mask2former", "maskformer", "oneformer"))
+EOMT = replace(FAMILIES["eomt"].reading, working_size=(96, 96), content=(70, 96))
 
 
-def exact(classes: Tensor, masks: Tensor, size: tuple[int, int], working: tuple[int, int] | None) -> np.ndarray:
-    queries = confident_queries(classes, masks, Thresholds())
-    return np.stack([panoptic_map(image, TABLE, size, Thresholds(), working) for image in queries])
+def exact(classes: Tensor, masks: Tensor, size: tuple[int, int], reading: Reading) -> np.ndarray:
+    queries = confident_queries(classes, masks, reading.thresholds)
+    return np.stack([panoptic_map(image, TABLE, size, reading) for image in queries])
 
 
-def as_tensors(classes: Tensor, masks: Tensor, size: tuple[int, int], working: tuple[int, int] | None) -> np.ndarray:
-    return panoptic_maps(classes, masks, torch.from_numpy(TABLE), size, Thresholds(), working).numpy()
+def as_tensors(classes: Tensor, masks: Tensor, size: tuple[int, int], reading: Reading) -> np.ndarray:
+    return panoptic_maps(classes, masks, torch.from_numpy(TABLE), size, reading).numpy()
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("working", [(384, 384), None])
-def test_a_batch_gets_the_maps_of_its_images(size: tuple[int, int], working: tuple[int, int] | None) -> None:
+@pytest.mark.parametrize("reading", [MASK2FORMER, MASKFORMER, ONEFORMER, EOMT])
+def test_a_batch_gets_the_maps_of_its_images(size: tuple[int, int], reading: Reading) -> None:
     scenes = [scene(seed, queries=20, confident=sure, labels=8) for seed, sure in enumerate((5, 0, 12, 1))]
     batch = [torch.stack(part) for part in zip(*scenes, strict=True)]
-    expected, found = exact(*batch, size, working), as_tensors(*batch, size, working)
+    expected, found = exact(*batch, size, reading), as_tensors(*batch, size, reading)
     assert found.dtype == np.uint8
     assert (found == expected).mean() >= 0.9999
     assert len(np.unique(expected[0])) > 2
@@ -39,7 +42,7 @@ def test_a_batch_gets_the_maps_of_its_images(size: tuple[int, int], working: tup
 
 def test_no_image_with_anything_is_a_batch_of_empty_maps() -> None:
     classes, masks = scene(0, queries=20, confident=0, labels=8)
-    assert not as_tensors(classes[None], masks[None], (48, 64), (384, 384)).any()
+    assert not as_tensors(classes[None], masks[None], (48, 64), MASK2FORMER).any()
 
 
 def test_equal_queries_and_covered_ones_are_treated_as_on_the_cpu() -> None:
@@ -51,8 +54,8 @@ def test_equal_queries_and_covered_ones_are_treated_as_on_the_cpu() -> None:
     masks[0, 0, :, :3] = masks[0, 2, :, :3] = 5  # equal: the first has it, the second has nothing left
     masks[0, 3] = 4  # claims all and wins less than 80% of it
     masks[0, 4, :, 6:] = 9
-    found = as_tensors(classes, masks, (80, 80), (384, 384))
-    np.testing.assert_array_equal(found, exact(classes, masks, (80, 80), (384, 384)))
+    found = as_tensors(classes, masks, (80, 80), MASK2FORMER)
+    np.testing.assert_array_equal(found, exact(classes, masks, (80, 80), MASK2FORMER))
     assert set(np.unique(found)) == {0, TABLE[0], TABLE[7]}
 
 
@@ -62,7 +65,9 @@ def test_more_than_256_queries_keep_their_labels() -> None:
     for query in range(300):
         classes[0, query, query % 8] = 20
         masks[0, query, :, query] = 30
-    np.testing.assert_array_equal(as_tensors(classes, masks, (130, 600), None), exact(classes, masks, (130, 600), None))
+    np.testing.assert_array_equal(
+        as_tensors(classes, masks, (65, 300), MASKFORMER), exact(classes, masks, (65, 300), MASKFORMER)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
