@@ -26,9 +26,9 @@ from distracted_pipeline.checks import Check
 )
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Static site: what each technique did to the accuracy of each class, with the evidence; needs no network."""
+    from distracted_pipeline.addresses import report_url
     from distracted_pipeline.reports.build import build_report
     from distracted_pipeline.reports.publish import log_summary
-    from distracted_pipeline.reports.site import report_url
     from distracted_pipeline.training.tracking import run_url
 
     with asset_step(context) as settings:
@@ -39,7 +39,7 @@ def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         metadata={
             "verdict": result.verdict,
             "path": dg.MetadataValue.path(result.path),
-            "url": dg.MetadataValue.url(report_url(result.report_id)),
+            "url": dg.MetadataValue.url(report_url(settings.data, result.report_id)),
             "mlflow": dg.MetadataValue.url(run_url(settings, run)) if run else "the store did not answer",
             "leaderboard": dg.MetadataValue.md(result.table),
             "pages": result.pages,

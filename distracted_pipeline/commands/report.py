@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from distracted_pipeline.addresses import ports_of
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.common import current_settings, data_option, format_option, scope_option
 from distracted_pipeline.errors import DistractedError
@@ -62,12 +63,14 @@ def report_open() -> None:
 
 @report.command("serve")
 @click.option("--port", default=8000, show_default=True)
+@click.option("--beside-ui", is_flag=True, hidden=True)
 @data_option
-def report_serve(port: int) -> None:
+def report_serve(port: int, beside_ui: bool) -> None:
     """Serve the reports on this machine only."""
     from distracted_pipeline.reports.serve import serve
 
-    serve(current_settings().reports, port=port, log=click.echo)
+    settings = current_settings()
+    serve(settings.reports, port=port, ports=ports_of(settings.data) if beside_ui else None, log=click.echo)
 
 
 def _latest_report(settings: Settings) -> Path:

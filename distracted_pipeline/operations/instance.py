@@ -9,12 +9,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 from dotenv import dotenv_values
 
 from distracted_pipeline.files import locked
 from distracted_pipeline.operations.service_errors import explained
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 DEFAULT_HOME = "data/dagster_home"
 TEMPLATE = Path(__file__).with_name("dagster.yaml")
@@ -36,7 +39,7 @@ def prepare_home(home: Path) -> None:
 
 
 @contextmanager
-def open_instance(home: Path | None = None) -> Iterator[dg.DagsterInstance]:
+def open_instance(home: Path | None = None) -> "Iterator[dg.DagsterInstance]":
     """Yield the persistent instance.
 
     Opening is serialised by a lock file: two processes that create the SQLite schema of a fresh home
@@ -45,6 +48,8 @@ def open_instance(home: Path | None = None) -> Iterator[dg.DagsterInstance]:
     Raises:
         DistractedError: The database that `dagster.yaml` names does not answer, or the file is wrong.
     """
+    import dagster as dg  # here, so that the parent of the servers (`distracted ui`) does without
+
     home = home or dagster_home()
     prepare_home(home)
     with locked(home / "open.lock", what=f"Dagster's home {home}"), explained(home):

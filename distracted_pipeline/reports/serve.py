@@ -2,8 +2,10 @@
 
 What is in the folder is `build`'s business. Nothing is listed, nothing is written, nothing outside the
 folder is reachable, symbolic links included. While there is no report, a page says so and waits for it.
+Beside Dagster and MLflow, links to their runs lead to the ports that these have now, whenever a page was written.
 """
 
+import re
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,11 +13,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from distracted_pipeline.addresses import HOST, Ports, local
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.progress import Log
 from distracted_pipeline.reports.folders import LATEST
-
-HOST = "127.0.0.1"
 
 _NO_REPORT = b"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -27,21 +28,25 @@ Type <code>distracted run</code> in a terminal if nothing runs; this page looks 
 </body></html>
 """
 
+_RUN_LINK = re.compile(rf'href="http://{re.escape(HOST)}:\d+(?P<path>/runs/|/#/)'.encode())
+"""A link to a run: Dagster's paths begin with `/runs/`, MLflow's with `/#/`."""
+
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 
 
-def serve(reports: Path, *, port: int, log: Log = print) -> None:
+def serve(reports: Path, *, port: int, ports: Ports | None = None, log: Log = print) -> None:
     """Serve a folder of reports until Ctrl-C.
 
     Args:
         reports: `<data root>/reports`; `/` leads to its latest report.
         port: On the loopback address; 0 takes any free one.
+        ports: Those of Dagster and MLflow where they run beside it.
         log: Receives the address.
 
     Raises:
         DistractedError: The port is taken.
     """
-    with make_server(reports, port) as server:
+    with make_server(reports, port, ports) as server:
         log(f"report: http://{HOST}:{server.server_address[1]}/{LATEST}/  (Ctrl-C ends it)")
         try:
             server.serve_forever()
@@ -49,13 +54,13 @@ def serve(reports: Path, *, port: int, log: Log = print) -> None:
             log("stopped")
 
 
-def make_server(reports: Path, port: int) -> ThreadingHTTPServer:
+def make_server(reports: Path, port: int, ports: Ports | None = None) -> ThreadingHTTPServer:
     """Return a server that is bound but does not serve yet.
 
     Raises:
         DistractedError: The port is taken.
     """
-    handler = partial(_Handler, directory=str(reports.resolve()))
+    handler = partial(_Handler, directory=str(reports.resolve()), ports=ports)
     try:
         return ThreadingHTTPServer((HOST, port), handler)
     except OSError as error:
@@ -69,6 +74,10 @@ class _Handler(SimpleHTTPRequestHandler):
 
     server_version = "distracted-report"
     sys_version = ""
+
+    def __init__(self, *args: Any, ports: Ports | None = None, **kwargs: Any) -> None:
+        self._ports = ports
+        super().__init__(*args, **kwargs)
 
     def send_head(self) -> Any:
         """Refuse what lies outside the folder or asks for a foreign host name; else as the base class."""
@@ -95,7 +104,10 @@ class _Handler(SimpleHTTPRequestHandler):
         if hidden:
             return self._refuse(HTTPStatus.NOT_FOUND)
         if target == (root / LATEST).resolve() and not (target / "index.html").is_file():
-            return self._waiting()
+            return self._page(_NO_REPORT)
+        page = target / "index.html" if target.is_dir() and self.path.endswith("/") else target
+        if self._ports and page.suffix == ".html" and page.is_file():
+            return self._page(_RUN_LINK.sub(self._link, page.read_bytes()))
         return super().send_head()
 
     def list_directory(self, path: Any) -> None:
@@ -111,13 +123,18 @@ class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet: the terminal belongs to the person."""
 
-    def _waiting(self) -> BytesIO:
-        """Answer with a page that asks again until there is a report."""
+    def _link(self, found: re.Match[bytes]) -> bytes:
+        assert self._ports is not None
+        path = found["path"].decode()
+        port = self._ports.dagster if path == "/runs/" else self._ports.mlflow
+        return f'href="{local(port)}{path}'.encode()
+
+    def _page(self, text: bytes) -> BytesIO:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(_NO_REPORT)))
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        return BytesIO(_NO_REPORT)
+        return BytesIO(text)
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.send_error(status)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 
@@ -17,10 +16,6 @@ from distracted_pipeline.reports.pictures import Pictures
 from distracted_pipeline.reports.report_data import Image, ReportData
 from distracted_pipeline.reports.selection import Selection
 from distracted_pipeline.reports.verdict import headline
-
-DAGSTER = "http://127.0.0.1:3000"
-SERVED = "http://127.0.0.1:3002"
-"""Where `distracted ui` shows Dagster and the reports, if it was started on its default ports."""
 
 
 class Pair(NamedTuple):
@@ -161,16 +156,6 @@ class Site:
         places = [self.pictures.frames.get(img), self.pictures.masks.get(img)]
         places += [self.pictures.cams.get((variant, img, target)) for target in ("predicted", "true")]
         return [place for place in places if place]
-
-
-def dagster_run_url(run: str) -> str:
-    """Return where `distracted ui` shows a Dagster run."""
-    return f"{DAGSTER}/runs/{quote(run, safe='')}"
-
-
-def report_url(report_id: str) -> str:
-    """Return where `distracted ui` shows a report."""
-    return f"{SERVED}/{quote(report_id, safe='')}/index.html"
 
 
 def variant_url(name: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from distracted_pipeline.addresses import local, ports_of
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
 from distracted_pipeline.progress import Log
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT = "distracted"
-
-LOCAL_SERVER = "http://127.0.0.1:3001"
-"""Where `distracted ui` shows MLflow, if it was started on its default ports."""
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -205,7 +203,8 @@ def shown(uri: str, text: str = "") -> str:
 
 def run_url(settings: Settings, run: str) -> str:
     """Return where the tracking server in force, or `distracted ui`, shows a run."""
-    server = shown(settings.mlflow_uri).rstrip("/") if settings.mlflow_uri.startswith("http") else LOCAL_SERVER
+    served = settings.mlflow_uri.startswith("http")
+    server = shown(settings.mlflow_uri).rstrip("/") if served else local(ports_of(settings.data).mlflow)
     return f"{server}/#/runs/{quote(run, safe='')}"
 
 

@@ -8,17 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distracted_pipeline.cli import ui
 from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
-from distracted_pipeline.reports import site as addresses
 from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.selection import SUSPECTS, select
 from distracted_pipeline.reports.verdict import class_rows, compared, headline, leaderboard, verdict_line
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training.tracking import LOCAL_SERVER, run_url
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet, write_fold
@@ -311,10 +308,3 @@ def test_the_report_grows_with_the_variants(small: Settings) -> None:
         assert result.variants == variants[:count]
         assert ("Nothing can be compared yet" in result.verdict) == (count == 1)
         assert text(result.path).count("This report is partial") == 1
-
-
-def test_addresses_are_those_that_the_servers_start_on() -> None:
-    (port,) = (option.default for option in ui.params if option.name == "port")
-    assert [f"http://127.0.0.1:{port + i}" for i in range(3)] == [addresses.DAGSTER, LOCAL_SERVER, addresses.SERVED]
-    remote = Settings(data=Path("/nowhere"), mlflow="https://user:secret@tracking.example/")
-    assert run_url(remote, "a/b") == "https://tracking.example/#/runs/a%2Fb"

@@ -1,4 +1,5 @@
 import http.client
+import re
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distracted_pipeline.addresses import Ports
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.reports.serve import make_server, serve
 
@@ -53,6 +55,26 @@ def test_before_the_first_report_a_page_says_so_and_then_gives_way(port: int, tm
     assert get(port, "/latest/data.html")[0] == 404
     latest.symlink_to("2026-01-01-abc", target_is_directory=True)
     assert get(port, "/latest/")[:2] == (200, b"the report")
+
+
+def test_beside_the_ui_links_to_runs_lead_to_the_ports_that_it_has_now(tmp_path: Path) -> None:
+    page = tmp_path / "latest" / "index.html"
+    page.parent.mkdir()
+    elsewhere = '<a href="https://tracking.example/#/runs/abc">elsewhere</a> http://127.0.0.1:3000/runs/ in a text'
+    page.write_text(
+        f'<a href="http://127.0.0.1:3000/runs/abc">Dagster</a> <a href="http://127.0.0.1:3001/#/runs/def">MLflow</a>{elsewhere}'
+    )
+    with make_server(tmp_path, 0, Ports.from_first(13000)) as server:
+        thread = threading.Thread(target=lambda: [server.handle_request() for _ in range(2)])
+        thread.start()
+        for path in ("/latest/", "/latest/index.html"):
+            body = get(server.server_address[1], path)[1].decode()
+            assert re.findall(r'href="(.*?)"', body) == [
+                "http://127.0.0.1:13000/runs/abc", "http://127.0.0.1:13001/#/runs/def",
+                "https://tracking.example/#/runs/abc",
+            ]  # fmt: skip
+            assert body.endswith(elsewhere)
+        thread.join()
 
 
 def test_the_page_before_the_first_report_needs_no_folder_of_reports(tmp_path: Path) -> None:

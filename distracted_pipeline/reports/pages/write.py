@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from distracted_pipeline.addresses import dagster_run_url
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.evaluation import comparison
 from distracted_pipeline.evaluation.statistics import DRAWS
@@ -22,7 +23,7 @@ from distracted_pipeline.reports.data_card import masks_from
 from distracted_pipeline.reports.noise import trained_once, trainings_said
 from distracted_pipeline.reports.pages import class_page, compare, data, image, images, index, noise, summary, variant
 from distracted_pipeline.reports.report_data import ReportData
-from distracted_pipeline.reports.site import Site, dagster_run_url, image_url, noise_url, variant_url
+from distracted_pipeline.reports.site import Site, image_url, noise_url, variant_url
 from distracted_pipeline.reports.verdict import kind, lacking, mark, reference_words, tally, why_not_comparable
 from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.testability import ALPHA, needed_drivers
@@ -116,7 +117,7 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         trained_once=trained_once(report),
         class_url=site.class_url,
         image_url=image_url,
-        dagster_run_url=dagster_run_url,
+        dagster_run_url=partial(dagster_run_url, report.settings.data),
         mlflow_run_url=partial(run_url, report.settings),
         called=site.called,
         tally=partial(tally, report),
