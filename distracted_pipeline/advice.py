@@ -1,4 +1,7 @@
-"""The commands that messages tell people to type, each written once."""
+"""What messages tell people to type, each written once: commands, and names that were nearly right."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 RUN = "distracted run"
 """Makes everything that is missing or out of date."""
@@ -18,6 +21,12 @@ def materialize(asset: str, partition: str = "") -> str:
     """
     chosen = f' --partition "{partition}"' if partition else ""
     return f"dagster asset materialize --select {asset}{chosen}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean masks_fused?` where a name is close to one there is, else nothing."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def materialize_fold(asset: str, variant: str, fold: str) -> str:

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from distracted_pipeline.operations.run import RunSummary
 
 
+_WORKFLOW = {
+    "Begin": ("demo", "fetch", "doctor", "setup"),
+    "Run": ("run", "train", "variants", "masks", "sync"),
+    "Look": ("ui", "report", "compare", "plan", "predict"),
+}
+"""Commands in the order in which a person needs them."""
+
+
 class _Group(click.Group):
     """Shows an error that a person can mend as one message, and treats Ctrl-C as an ordinary end."""
 
@@ -38,6 +46,11 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("\nStopped. What was finished is kept; the same command goes on from there.", err=True)
             ctx.exit(130)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _WORKFLOW.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(200)) for name in names])
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -156,11 +169,18 @@ def _conclude(settings: Settings, summary: "RunSummary") -> None:
 @click.option("--hours", is_flag=True, help="Also time ten images and say how long the rest will take here.")
 @data_option
 def doctor(hours: bool) -> None:
-    """Say what is there, what is missing, and what to type next."""
-    from distracted_pipeline.operations.doctor import examine
+    """Say what is there, what is missing, and what to type next; exit with 1 where nothing can run."""
+    from distracted_pipeline.operations.doctor import examine, next_command
 
     settings = current_settings()
-    click.echo(examine(settings))
+    click.echo(f"data root: {settings.data}")
+    findings = []
+    for finding in examine(settings):
+        click.echo("\n".join(finding.lines()))
+        findings.append(finding)
+    click.echo(f"next: {next_command(findings)}")
+    if any(finding.state == "missing" for finding in findings):
+        sys.exit(1)
     if hours:
         from distracted_pipeline.operations.estimate import estimate, in_words
 

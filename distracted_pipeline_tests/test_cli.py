@@ -6,7 +6,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distracted_pipeline.assets.partitions import variant_fold_partitions
-from distracted_pipeline.cli import main
+from distracted_pipeline.cli import _WORKFLOW, main
+from distracted_pipeline.commands.report import _coloured
+from distracted_pipeline.operations import doctor
+from distracted_pipeline.settings import Settings
 
 
 def typed(*words: str) -> Result:
@@ -26,6 +29,61 @@ def test_an_unknown_fold_is_refused_with_the_choices() -> None:
     said = typed("run", "--fold", "9")
     assert said.exit_code == 2
     assert "'original', '0', '1', '2', '3', '4'" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("run", "--variant", "masks_fussed"), "masks_fused"),
+        (("run", "--fold", "orignal"), "original"),
+        (("predict", ".", "--variant", "top_onyl"), "top_only"),
+        (("variants", "show", "linear_prob"), "linear_probe"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_asked_about(
+    words: tuple[str, ...], meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTRACTED_DATA", str(tmp_path))
+    assert f"Did you mean {meant}?" in typed(*words).stderr
+
+
+def test_help_shows_every_command_once_in_the_order_of_the_work() -> None:
+    names = [name for group in _WORKFLOW.values() for name in group]
+    assert sorted(names) == sorted(main.commands)
+    said = typed("--help").stdout
+    places = [said.index(f"\n  {name} ") for name in names]
+    assert places == sorted(places)
+
+
+def test_the_doctor_names_a_missing_data_folder_and_ends_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTRACTED_DATA", str(tmp_path / "none"))
+    said = typed("doctor")
+    assert said.exit_code == 1
+    assert f"there is no folder {tmp_path / 'none'}" in said.stdout
+    assert said.stdout.splitlines()[-1].startswith("next: put Kaggle's zip or its tree")
+
+
+def test_the_doctor_says_what_is_known_at_once_before_torch_is_loaded(settings: Settings) -> None:
+    for finding, topic in zip(doctor.examine(settings), ("tools", "disk", "images", "backbone"), strict=False):
+        assert finding.topic == topic
+
+
+def test_raw_data_that_is_not_read_in_yet_is_no_failure_but_the_next_step(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTRACTED_DATA", str(settings.data))
+    said = typed("doctor")
+    assert said.exit_code == 0
+    assert said.stdout.splitlines()[-1] == "next: distracted run"
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("improved", "32"), ("worsened", "31"), ("undetermined", "2")])
+def test_verdicts_are_coloured_at_the_end_of_their_row_only(verdict: str, code: str) -> None:
+    assert _coloured(f"c0 improved posture  .57  {verdict}\nc1  -") == (
+        f"c0 improved posture  .57  \x1b[{code}m{verdict}\x1b[0m\nc1  -"
+    )
 
 
 def test_the_former_partition_key_is_understood_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:

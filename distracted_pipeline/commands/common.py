@@ -4,11 +4,15 @@ Does not belong here: commands themselves.
 """
 
 import os
+import shutil
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
 from distracted_pipeline.settings import Settings, load_settings
 
@@ -17,7 +21,10 @@ class _Fold(click.Choice[str]):
     """A fold by its name; the one that it had in earlier versions is understood, with a note."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        fold = super().convert(canonical_fold(value), param, ctx)
+        try:
+            fold = super().convert(canonical_fold(value), param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message}{did_you_mean(str(value), FOLDS)}", param, ctx)
         if fold != value:
             click.echo(f"note: fold {value} is called {fold} now", err=True)
         return fold
@@ -65,6 +72,16 @@ def current_settings() -> Settings:
     for note in settings.notes:
         click.echo(f"note: {note}", err=True)
     return settings
+
+
+def width() -> int:
+    """Return how many columns the terminal has; 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def wrapped(lines: Iterable[str]) -> str:
+    """Return paragraphs, each from a line of its own, no wider than the terminal nor than is good to read."""
+    return "\n".join(textwrap.fill(line, min(width(), 100), break_on_hyphens=False) for line in lines)
 
 
 def short(path: Path) -> str:

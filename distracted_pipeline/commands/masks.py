@@ -22,7 +22,7 @@ def masks_show(img: str, out: Path | None) -> None:
 
     target = out or Path(f"{Path(img).stem}.overlay.png")
     show(current_settings(), img).save(target)
-    click.echo(target)
+    click.echo(f"wrote {target.resolve()}")
 
 
 @masks.command("sheet")
@@ -33,7 +33,7 @@ def masks_sheet(out: Path) -> None:
     from distracted_pipeline.masks.overlays import sheet
 
     sheet(current_settings()).save(out)
-    click.echo(out)
+    click.echo(f"wrote {out.resolve()}")
 
 
 @masks.command("export")

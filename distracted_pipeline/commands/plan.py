@@ -2,7 +2,14 @@
 
 import click
 
-from distracted_pipeline.commands.common import current_settings, data_option, format_option, scope_option
+from distracted_pipeline.commands.common import (
+    current_settings,
+    data_option,
+    format_option,
+    scope_option,
+    width,
+    wrapped,
+)
 
 
 @click.command()
@@ -54,6 +61,6 @@ def plan(
         return
     labels = [dataset.class_label(k) for k in range(len(dataset.class_ids))]
     head, cells, legend = planned.plan_text(found, scope, labels)
-    click.echo("\n".join(head))
-    click.echo("\n" + (tables.as_text(cells) if style == "table" else tables.as_markdown(cells)) + "\n")
-    click.echo("\n".join(legend))
+    click.echo(wrapped(head))
+    click.echo("\n" + (tables.as_text(cells, width()) if style == "table" else tables.as_markdown(cells)) + "\n")
+    click.echo(wrapped(legend))

@@ -56,11 +56,14 @@ def sync() -> None:
 
 
 def _table(result: "FilePredictions", dataset: Dataset, top: int) -> str:
-    width = max((len(name) for name in result.imgs), default=0)
-    lines = []
+    width = max((len(name) for name in ("image", *result.imgs)), default=0)
+    head = (
+        f"the {top} likeliest classes, with probabilities" if top > 1 else "the likeliest class, with its probability"
+    )
+    lines = [f"{'image':{width}}  {head}\n"] if result.imgs else []
     for name, row in zip(result.imgs, result.probabilities, strict=True):
         best = (-row).argsort(kind="stable")[:top]
-        shares = "  ".join(f"{dataset.class_label(k)} {row[k]:.3f}" for k in best)
+        shares = "   ".join(f"{dataset.class_label(k)} {row[k]:.3f}" for k in best)
         lines.append(f"{name:{width}}  {shares}\n")
     return "".join(lines)
 

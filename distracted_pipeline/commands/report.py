@@ -1,12 +1,21 @@
 """`distracted report …` and `distracted compare`: what came out, in the browser and in the terminal."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from distracted_pipeline.addresses import ports_of
 from distracted_pipeline.advice import RUN
-from distracted_pipeline.commands.common import current_settings, data_option, format_option, scope_option
+from distracted_pipeline.commands.common import (
+    current_settings,
+    data_option,
+    format_option,
+    scope_option,
+    width,
+    wrapped,
+)
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
 
@@ -31,8 +40,8 @@ def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
     found = evaluation.read_compared(current_settings(), a, b, scope)
     if style in ("csv", "json"):
         frames = {"classes": evaluation.classes, "confusions": evaluation.confusions, "drivers": evaluation.by_driver}
-        table = frames[show](found)
-        click.echo(table.to_csv(index=False).rstrip() if style == "csv" else table.to_json(orient="records", indent=2))
+        frame = frames[show](found)
+        click.echo(frame.to_csv(index=False).rstrip() if style == "csv" else frame.to_json(orient="records", indent=2))
         for line in found.missing:
             click.echo(f"missing: {line}", err=True)
         return
@@ -42,9 +51,10 @@ def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
         "drivers": evaluation.driver_text,
     }
     cells, legend = texts[show](found)
-    click.echo("\n".join(evaluation.verdict_lines(found)))
-    click.echo("\n" + (evaluation.as_text(cells) if style == "table" else evaluation.as_markdown(cells)) + "\n")
-    click.echo("\n".join([*legend, *(f"missing: {line}" for line in found.missing)]))
+    table = _coloured(evaluation.as_text(cells, width())) if style == "table" else evaluation.as_markdown(cells)
+    click.echo(wrapped(evaluation.verdict_lines(found)))
+    click.echo(f"\n{table}\n")
+    click.echo(wrapped([*legend, *(f"missing: {line}" for line in found.missing)]))
 
 
 @click.group()
@@ -71,6 +81,13 @@ def report_serve(port: int, beside_ui: bool) -> None:
 
     settings = current_settings()
     serve(settings.reports, port=port, ports=ports_of(settings.data) if beside_ui else None, log=click.echo)
+
+
+def _coloured(table: str) -> str:
+    """Return a table whose last column, the verdict, is coloured; without colours where there is no terminal."""
+    looks: dict[str, dict[str, Any]] = {"improved": {"fg": "green"}, "worsened": {"fg": "red"}}
+    looks |= {key: {"dim": True} for key in ("undetermined", "not testable")}
+    return re.sub(rf"({'|'.join(looks)})$", lambda found: click.style(found[0], **looks[found[0]]), table, flags=re.M)
 
 
 def _latest_report(settings: Settings) -> Path:

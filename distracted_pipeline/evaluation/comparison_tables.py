@@ -5,12 +5,11 @@ their layout is decided here.
 """
 
 import math
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, did_you_mean
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation import statistics as st
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 Cells = list[list[str]]
 
 _TOP_CONFUSIONS = 15
+_SHORTEST_WORDS = 8
 _CLASS_COLUMNS = (
     "class_id", "name", "n", "drivers", "recall_a", "recall_b", "delta", "delta_low", "delta_high",
     "p", "p_holm", "verdict", "obstacle",
@@ -83,7 +83,8 @@ def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) 
         if name not in known[scope]:
             raise DistractedError(
                 f"variant {name!r} has no {scope} predictions in {settings.evaluation / CONFUSION_FILE} "
-                f"(those with: {', '.join(known[scope]) or 'none'}). Run `{RUN}`, or choose another."
+                f"(those with: {', '.join(known[scope]) or 'none'}).{did_you_mean(name, known[scope])} "
+                f"Type `{RUN}`, or choose another."
             )
     trained_b, trained_a = (confusion.trainings(name, scope) for name in (b, a))
     change = difference(trained_b, trained_a, confusion.folds[scope], st.swap_signs(confusion.drivers))
@@ -145,7 +146,7 @@ def verdict_lines(compared: Compared) -> list[str]:
     p = "" if math.isnan(change.macro_p) else f", p {_p(change.macro_p)}"
     return [
         f"{compared.b} against {compared.a}: {sentence(change.verdicts, change.obstacles)}",
-        f"macro recall {before:.3f} -> {before + delta:.3f} ({delta:+.3f}{p}) "
+        f"macro recall {_bare(f'{before:.3f}')} -> {_bare(f'{before + delta:.3f}')} ({_bare(f'{delta:+.3f}')}{p}) "
         f"on {change.macro_drivers} drivers, {round(counts.sum()):,} images",
         f"counted on {SCOPES[compared.scope].words}; trainings of each fold: {trained}",
     ]
@@ -160,7 +161,7 @@ def recipe_line(compared: Compared) -> str:
 
 def class_text(compared: Compared) -> tuple[Cells, list[str]]:
     """Return header and rows of the classes, and what their columns mean."""
-    cells = [["class", "n", "A", "B", "B - A", "95% interval", "p (Holm)", "verdict"]]
+    cells = [["class", "n", "A", "B", "B - A", "95% interval", "p", "verdict"]]
     for row in classes(compared).to_dict("records"):
         cells.append(
             [
@@ -172,13 +173,13 @@ def class_text(compared: Compared) -> tuple[Cells, list[str]]:
             ]
         )
     return cells, [
-        f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted.",
-        "Recall is averaged over trainings; interval and p are for other drivers and other trainings.",
-        "What decides is p, corrected (Holm) for the classes of these two variants alone: the report asks",
-        "about all variants, and corrects for all. An interval is the t interval of one class alone, - where",
-        "nothing varied and with one training only. undetermined: these drivers and trainings cannot tell,",
+        f"A = {compared.a}, B = {compared.b}: recall of each class, on the drivers that both predicted. "
+        "Recall is averaged over trainings; interval and p are for other drivers and other trainings. "
+        "What decides is p, corrected (Holm) for the classes of these two variants alone: the report asks "
+        "about all variants, and corrects for all. An interval is the t interval of one class alone, - where "
+        "nothing varied and with one training only. undetermined: these drivers and trainings cannot tell, "
         "not that nothing changed.",
-        *textwrap.wrap(recipe_line(compared), 100),
+        recipe_line(compared),
     ]
 
 
@@ -190,8 +191,8 @@ def confusion_text(compared: Compared) -> tuple[Cells, list[str]]:
         images = f"{row['n']:,.1f}".removesuffix(".0")
         cells.append([*named, images, *_change(row, "baseline_share", "share", "delta_share")])
     return cells, [
-        f"A = {compared.a}, B = {compared.b}: share of the true class's images that are taken for the other;",
-        f"the {_TOP_CONFUSIONS} commonest of either, averaged over trainings. Intervals are for other drivers",
+        f"A = {compared.a}, B = {compared.b}: share of the true class's images that are taken for the other; "
+        f"the {_TOP_CONFUSIONS} commonest of either, averaged over trainings. Intervals are for other drivers "
         "and other trainings, not adjusted for the many pairs.",
     ]
 
@@ -203,16 +204,27 @@ def driver_text(compared: Compared) -> tuple[Cells, list[str]]:
     for driver, values in zip(table.index, table.to_numpy(), strict=True):
         cells.append([str(driver), *(_signed(v) for v in values), _signed(st.mean_present(values))])
     return cells, [
-        f"Recall of {compared.b} minus recall of {compared.a}. Differences between drivers are not tested: drivers of",
+        f"Recall of {compared.b} minus recall of {compared.a}. Differences between drivers are not tested: drivers of "
         "one fold share a training, and one that went better looks like a variant that suits them.",
     ]
 
 
-def as_text(cells: Cells) -> str:
-    """Return a header and rows in aligned columns; words to the left, numbers (and a word for one) to the right."""
+def as_text(cells: Cells, width: int | None = None) -> str:
+    """Return a header and rows in aligned columns; words to the left, numbers (and a word for one) to the right.
+
+    Args:
+        cells: The header, then the rows.
+        width: Of the terminal; where the columns are wider together, the widest words are cut until they fit.
+    """
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     columns = [[row[i] for row in cells[1:]] for i in range(len(widths))]
     words = [any(cell[:1].isalpha() for cell in column) and not any(map(_number, column)) for column in columns]
+    while width and sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max((size, i) for i, size in enumerate(widths) if words[i] or not i)
+        if widest[0] <= _SHORTEST_WORDS:
+            break
+        widths[widest[1]] -= 1
+    cells = [[_cut(cell, size) for cell, size in zip(row, widths, strict=True)] for row in cells]
     lines = [
         "  ".join(
             cell.ljust(width) if word else cell.rjust(width)
@@ -235,7 +247,7 @@ def _frame(kind: type, found: Iterable[Any]) -> "pd.DataFrame":
 
 def _change(row: dict[Any, Any], before: str, after: str, delta: str) -> list[str]:
     low, high = row["delta_low"], row["delta_high"]
-    interval = "-" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+    interval = "-" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
     return [_plain(row[before]), _plain(row[after]), _signed(row[delta]), interval]
 
 
@@ -244,14 +256,26 @@ def _number(cell: str) -> bool:
 
 
 def _plain(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return "-" if math.isnan(value) else _bare(f"{value:.2f}")
 
 
 def _signed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:+.2f}"
+    if math.isnan(value):
+        return "-"
+    text = _bare(f"{value:+.2f}")
+    return ".00" if text in ("+.00", "-.00") else text
+
+
+def _bare(number: str) -> str:
+    """Return a number without the zero before its point, as reports write it."""
+    return number.replace("0.", ".", 1) if number.lstrip("+-").startswith("0.") else number
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def _p(value: float) -> str:
     if math.isnan(value):
         return "-"
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return "<.001" if value < 0.001 else _bare(f"{value:.3f}")

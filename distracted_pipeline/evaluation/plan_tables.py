@@ -4,7 +4,6 @@ The power of a study and its formulas are `planning`; the noises it starts from 
 verdicts. What a report makes of a study belongs to `reports`.
 """
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -281,8 +280,7 @@ def plan_text(found: Study, scope: str, labels: Sequence[str]) -> tuple[list[str
         f"that is seen {found.often} as it is. All of it is an estimate from this very study."
     )
     rows = [[labels[k], *cells(found, k)] for k in range(len(labels))]
-    said = [line for one in sentences(found, labels) for line in textwrap.wrap(one, 100, break_on_hyphens=False)]
-    return head, [header, *rows], [*textwrap.wrap(legend, 100, break_on_hyphens=False), "", *said]
+    return head, [header, *rows], [legend, "", *sentences(found, labels)]
 
 
 def frame(found: Study, names: Sequence[str]) -> "pd.DataFrame":

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries
 from distracted_pipeline.images.archive import SEPARATOR
@@ -279,9 +279,10 @@ def _only_writer(cache: MaskCache, subject: str, log: Log) -> Iterator[None]:
 def _rows(manifest: pa.Table, subject: str) -> pa.Table:
     rows = of_subject(manifest, subject)
     if not rows.num_rows:
+        subjects = sorted(set(manifest["subject"].to_pylist()))
         raise DistractedError(
-            f"the manifest has no usable image of subject {subject!r}. Its subjects: "
-            f"{', '.join(sorted(set(manifest['subject'].to_pylist()))[:40])}. "
+            f"the manifest has no usable image of subject {subject!r}.{did_you_mean(subject, subjects)} Its subjects: "
+            f"{', '.join(subjects[:40])}. "
             f"After changing the data, type: {RUN}"
         )
     return rows

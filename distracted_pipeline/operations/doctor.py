@@ -6,7 +6,7 @@ Looks only; nothing here creates, downloads or repairs.
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,8 +23,8 @@ PACKAGES = ("dagster", "torch", "torchvision", "transformers", "mlflow", "pyarro
 FREE_GIB_WANTED = 12.0
 """For masks, taps, checkpoints and reports of State Farm's full data, with room to spare."""
 
-State = Literal["ok", "missing", "note"]
-_MARKS: dict[State, str] = {"ok": "[ok]     ", "missing": "[missing]", "note": "[note]   "}
+State = Literal["ok", "missing", "to do", "note"]
+_MARKS: dict[State, str] = {"ok": "[ok]     ", "missing": "[missing]", "to do": "[to do]  ", "note": "[note]   "}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Finding:
     """One line of the examination.
 
     Attributes:
-        state: Whether it is fine, stops the pipeline, or is only worth knowing.
+        state: Whether it is fine, stops everything, is made by the next run, or is only worth knowing.
         topic: What was looked at.
         words: What was found.
         remedy: What to type or place, where something is missing.
@@ -43,57 +43,38 @@ class Finding:
     words: str
     remedy: str = ""
 
-
-def examine(settings: Settings) -> str:
-    """Return the whole examination as text; its last line is the next command."""
-    about_data = [*_data(settings), *_weights(settings), *_progress(settings)]
-    findings = [*_tools(), *_machine(settings), *_services(), *about_data]
-    lines = [f"data root: {settings.data}"]
-    for finding in findings:
-        lines.append(f"{_MARKS[finding.state]} {finding.topic:<14} {finding.words}")
-        if finding.remedy:
-            lines.append(f"{'':<25}-> {finding.remedy}")
-    lines.append(f"next: {_next(findings)}")
-    return "\n".join(lines)
+    def lines(self) -> list[str]:
+        """Return what the terminal shows."""
+        said = [f"{_MARKS[self.state]} {self.topic:<14} {self.words}"]
+        return [*said, f"{'':<25}-> {self.remedy}"] if self.remedy else said
 
 
-def _next(findings: list[Finding]) -> str:
-    for finding in findings:
-        if finding.state == "missing":
-            return finding.remedy
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield findings as they are known, the quick ones first."""
+    for part in (_tools, _disk, _data, _weights, _torch, _services, _progress):
+        yield from part(settings)
+
+
+def next_command(findings: Sequence[Finding]) -> str:
+    """Return what to type or place next: what stops everything comes first."""
+    for state in ("missing", "to do"):
+        for finding in findings:
+            if finding.state == state:
+                return finding.remedy
     return "distracted ui"
 
 
-def _tools() -> Iterator[Finding]:
-    versions = {}
+def _tools(_settings: Settings) -> Iterator[Finding]:
+    versions = []
     for name in PACKAGES:
         try:
-            versions[name] = metadata.version(name)
+            versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             yield Finding("missing", name, "not installed", "pip install -c constraints.txt -e .")
-    words = ", ".join(f"{name} {version}" for name, version in versions.items())
-    yield Finding("ok", "tools", f"Python {platform.python_version()}, {words}")
-    try:
-        import torchvision  # noqa: F401  (a torchvision built for another torch fails here, with "nms does not exist")
-    except (ImportError, RuntimeError) as error:
-        yield Finding(
-            "missing",
-            "torchvision",
-            f"{versions.get('torchvision')} does not fit torch {versions.get('torch')}: {str(error).splitlines()[0]}",
-            "pip install -c constraints.txt --force-reinstall torch torchvision",
-        )
+    yield Finding("ok", "tools", ", ".join([f"Python {platform.python_version()}", *versions]))
 
 
-def _machine(settings: Settings) -> Iterator[Finding]:
-    import psutil
-    import torch
-
-    cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
-    if torch.cuda.is_available():
-        device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
-    else:
-        device = "no GPU (everything runs; masks with the default segmenter take seconds per image)"
-    yield Finding("ok", "device", f"{device}; {cores} cores, {memory:.0f} GiB memory")
+def _disk(settings: Settings) -> Iterator[Finding]:
     anchor = next(p for p in (settings.data, *settings.data.parents) if p.exists())
     free = shutil.disk_usage(anchor).free / 2**30
     enough = free >= FREE_GIB_WANTED
@@ -104,7 +85,27 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _services() -> Iterator[Finding]:
+def _torch(_settings: Settings) -> Iterator[Finding]:
+    """Load torch, which takes seconds, and say what it computes on."""
+    try:
+        import torch
+        import torchvision  # noqa: F401  (one that was built for another torch fails here: "nms does not exist")
+    except (ImportError, OSError, RuntimeError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        remedy = "pip install -c constraints.txt --force-reinstall torch torchvision"
+        yield Finding("missing", "torch", f"torch and torchvision do not load, or do not fit: {why}", remedy)
+        return
+    import psutil
+
+    cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
+    if torch.cuda.is_available():
+        device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    else:
+        device = "no GPU (everything runs; masks with the default segmenter take seconds per image)"
+    yield Finding("ok", "device", f"{device}; {cores} cores, {memory:.0f} GiB memory")
+
+
+def _services(_settings: Settings) -> Iterator[Finding]:
     """Look at the executor and at the database and cluster of `dagster.yaml`; on one machine with SQLite, silent."""
     from distracted_pipeline.operations.executors import DEFAULT, executor_from_environment
     from distracted_pipeline.operations.instance import dagster_home
@@ -142,13 +143,14 @@ def _data(settings: Settings) -> Iterator[Finding]:
         if bad:
             yield Finding("note", "", f"{bad} unusable; {settings.data / 'images_problems.json'} says which and why")
     elif has_data(settings.data):
-        yield Finding("missing", "images", f"raw data is there, not yet read in ({expected})", RUN)
+        yield Finding("to do", "images", f"raw data is there, not yet read in ({expected})", RUN)
     else:
         remedy = (
             f"put Kaggle's zip or its tree (imgs/, driver_imgs_list.csv) into {settings.data} (other data: "
             "docs/datasets.md), or type: distracted demo"
         )
-        yield Finding("missing", "images", f"no data yet ({expected})", remedy)
+        where = f"{settings.data} holds no data" if settings.data.is_dir() else f"there is no folder {settings.data}"
+        yield Finding("missing", "images", f"{where} ({expected})", remedy)
 
 
 def _in_full(dataset: Dataset) -> str:
@@ -219,14 +221,14 @@ def _progress(settings: Settings) -> Iterator[Finding]:
     ):
         complete = have >= want
         yield Finding(
-            "ok" if complete else "missing",
+            "ok" if complete else "to do",
             topic,
             f"{have} of {want} {unit}",
             "" if complete else f"{RUN}   (hours: {DOCTOR} --hours)",
         )
     page = settings.reports / "latest" / "index.html"
     yield Finding(
-        "ok" if page.exists() else "missing",
+        "ok" if page.exists() else "to do",
         "report",
         str(page) if page.exists() else "none yet",
         "" if page.exists() else RUN,

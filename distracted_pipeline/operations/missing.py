@@ -7,6 +7,7 @@ its inputs as they are now is for its room to say, and no time of change is look
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import Settings
@@ -86,7 +87,9 @@ def chosen_variants(settings: Settings, names: Sequence[str]) -> dict[str, Varia
     catalogue = load_catalogue(settings)
     unknown = [name for name in names if name not in catalogue]
     if unknown:
-        raise DistractedError(f"no variant {', '.join(unknown)}: choose from {', '.join(catalogue)}.")
+        raise DistractedError(
+            f"no variant {', '.join(unknown)}.{did_you_mean(unknown[0], catalogue)} Choose from {', '.join(catalogue)}."
+        )
     if settings.baseline not in catalogue and not (settings.predictions / settings.baseline).is_dir():
         raise DistractedError(
             f"DISTRACTED_BASELINE is {settings.baseline!r}, which is no variant. Set it to one of "
@@ -104,5 +107,7 @@ def chosen_folds(names: Sequence[str]) -> tuple[str, ...]:
     wanted = [canonical_fold(name) for name in names]
     unknown = [name for name in wanted if name not in FOLDS]
     if unknown:
-        raise DistractedError(f"no fold {', '.join(unknown)}: choose from {', '.join(FOLDS)}.")
+        raise DistractedError(
+            f"no fold {', '.join(unknown)}.{did_you_mean(unknown[0], FOLDS)} Choose from {', '.join(FOLDS)}."
+        )
     return tuple(fold for fold in FOLDS if not wanted or fold in wanted)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.features.taps import PIXELS
@@ -145,7 +145,10 @@ def load_variant(settings: Settings, variant: str, fold: str | None, device: str
         DistractedError: There is no such variant, or it is not trained.
     """
     if not (settings.models / variant).is_dir() and variant not in (known := load_catalogue(settings)):
-        raise DistractedError(f"there is no variant {variant!r}. Choose from {', '.join(known)}, or {CHAMPION}.")
+        raise DistractedError(
+            f"there is no variant {variant!r}.{did_you_mean(variant, [*known, CHAMPION])} "
+            f"Choose from {', '.join(known)}, or {CHAMPION}."
+        )
     used = fold or usable_fold(settings, variant)
     trained = load_trained(settings, variant, used, device)
     module = classifier_of(settings, trained)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.kinds import KINDS, Kind, objection
@@ -177,7 +178,7 @@ def variant_named(settings: Settings, name: str) -> VariantConfig:
     catalogue = load_catalogue(settings)
     if name not in catalogue:
         raise DistractedError(
-            f"there is no variant {name!r}. Variants: {', '.join(catalogue)}. "
+            f"there is no variant {name!r}.{did_you_mean(name, catalogue)} Variants: {', '.join(catalogue)}. "
             "Add it to the file that DISTRACTED_VARIANTS names."
         )
     return catalogue[name]

@@ -11,8 +11,11 @@ from click.testing import CliRunner, Result
 from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.comparison_tables import (
+    _signed,
     as_markdown,
+    as_text,
     by_driver,
+    class_text,
     compare,
     confusions,
     read_compared,
@@ -83,6 +86,7 @@ def asked(root: Settings, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DISTRACTED_DATA", str(root.data))
     monkeypatch.setenv("DISTRACTED_VARIANTS", str(root.variants_file))
     monkeypatch.setenv("DISTRACTED_BASELINE", "base")
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(root.data)
 
     def ask(*options: str) -> Result:
@@ -99,8 +103,8 @@ def test_the_table_says_what_changed_what_it_rests_on_and_what_is_missing(asked)
     assert lines[1].endswith("on 10 drivers, 300 images")
     assert lines[2] == "counted on out-of-fold predictions over all drivers; trainings of each fold: 3 and 3"
     (two,) = (line for line in lines if line.startswith("c2 talking on the phone - right"))
-    assert two.split()[-9:-5] == ["30", "0.10", "1.00", "+0.90"]
-    assert two.split()[-5:-2] == ["+0.66", "to", "+1.00"]
+    assert two.split()[-9:-5] == ["30", ".10", "1.00", "+.90"]
+    assert two.split()[-5:-2] == ["+.66", "to", "+1.00"]
     assert "nothing else differs" in lines
     assert two.endswith("improved")
     assert any(line.startswith("c7 reaching behind") and line.endswith("worsened") for line in lines)
@@ -162,3 +166,17 @@ def test_an_unknown_variant_is_refused_in_one_line(asked) -> None:
     result = CliRunner().invoke(main, ["compare", "base", "nope"])
     assert result.exit_code == 1
     assert "variant 'nope' has no oof predictions" in result.output
+
+
+def test_a_table_fits_the_terminal_and_no_difference_is_minus_nothing(root: Settings) -> None:
+    predict(root, "base", wrong={2: 0})
+    predict(root, "other", wrong={5: 6})
+    class_accuracy(root, log=silent)
+    cells, _ = class_text(read_compared(root, "base", "other"))
+    assert max(map(len, as_text(cells).splitlines())) > 80
+    shown = as_text(cells, 80).splitlines()
+    assert max(map(len, shown)) <= 80
+    assert shown[3].startswith("c2 talking on the ph")
+    assert "…" in shown[3]
+    assert shown[3].split()[-1] == cells[3][-1]
+    assert [_signed(x) for x in (-0.004, 0.004, -0.006, 1.0, float("nan"))] == [".00", ".00", "-.01", "+1.00", "-"]

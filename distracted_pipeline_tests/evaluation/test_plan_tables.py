@@ -52,6 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def typed(settings: Settings, monkeypatch: pytest.MonkeyPatch, *options: str) -> Result:
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("DISTRACTED_DATA", str(settings.data))
     monkeypatch.setenv("DISTRACTED_VARIANTS", str(settings.variants_file))
     monkeypatch.setenv("DISTRACTED_BASELINE", "base")

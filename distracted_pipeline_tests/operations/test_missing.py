@@ -22,9 +22,9 @@ def test_all_variants_and_folds_are_chosen_where_none_is_named(settings: Setting
 
 
 def test_an_unknown_variant_or_fold_is_refused_with_the_choices(settings: Settings) -> None:
-    with pytest.raises(DistractedError, match=r"no variant top_onyl: choose from .*top_only"):
+    with pytest.raises(DistractedError, match=r"no variant top_onyl\. Did you mean top_only\? Choose from .*top_only"):
         chosen_variants(settings, ["top_onyl"])
-    with pytest.raises(DistractedError, match="no fold 9: choose from original, 0"):
+    with pytest.raises(DistractedError, match=r"no fold 9\. Choose from original, 0"):
         chosen_folds(["9"])
 
 

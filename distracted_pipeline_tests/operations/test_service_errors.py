@@ -17,6 +17,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import doctor
 from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline.operations.service_errors import check_services, explain, explained
+from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.operations.kubernetes_api import kubernetes_api
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -160,7 +161,7 @@ def test_a_bug_stays_a_bug(tmp_path: Path) -> None:
 def test_the_doctor_tells_what_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("DISTRACTED_EXECUTOR", "dask")
-    (finding,) = doctor._services()
+    (finding,) = doctor._services(Settings(data=tmp_path))
     assert finding.state == "missing"
     assert "DISTRACTED_EXECUTOR=dask: no such executor" in finding.words
     assert "distracted doctor" in finding.remedy

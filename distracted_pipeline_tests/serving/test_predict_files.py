@@ -101,12 +101,12 @@ def test_bad_files_are_listed_and_the_others_predicted(crowned: Settings, frames
 def test_formats_and_top(crowned: Settings, frames: Path) -> None:
     one = frames / "frame_3.jpg"
     table = typed(crowned, one, "--variant", "linear_probe", "--top", "2").stdout
-    assert table.startswith("frame_3.jpg  c")
+    assert table.startswith("image        the 2 likeliest classes, with probabilities\nframe_3.jpg  c")
     assert len(table.split()) > 4
     loaded = json.loads(typed(crowned, one, "--variant", "linear_probe", "--format", "json").stdout)
     assert loaded[0]["img"] == "frame_3.jpg"
     assert max(loaded[0]["probabilities"], key=loaded[0]["probabilities"].get) == loaded[0]["class"]
-    assert table.split()[1] == loaded[0]["class"]
+    assert table.splitlines()[1].split()[1] == loaded[0]["class"]
 
 
 def test_frames_of_drivers_that_trained_the_model_are_no_evidence(crowned: Settings, frames: Path) -> None:
