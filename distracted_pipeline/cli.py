@@ -115,11 +115,20 @@ def fetch() -> None:
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="Device, precision and batch size by op: YAML."
 )
 @click.option("--verify", is_flag=True, help="First read and hash every image anew, whatever its size and time say.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    help="Processes that run steps; default: one for each GPU, else one.",
+)
+@click.option("--per-gpu", type=click.IntRange(1), default=1, help="Processes that share a GPU; small trainings gain.")
 @data_option
-def run(variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None, verify: bool) -> None:
-    """Make everything that is missing or out of date, in one process; stop it and run it again as you like."""
+def run(
+    variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None, verify: bool, workers: int, per_gpu: int
+) -> None:
+    """Make everything that is missing or out of date; stop it and run it again as you like."""
     settings = current_settings()
-    _conclude(settings, _run(settings, variants, folds, config, verify))
+    _conclude(settings, _run(settings, variants, folds, config, verify, workers, per_gpu))
 
 
 def _run(
@@ -128,6 +137,8 @@ def _run(
     folds: tuple[str, ...] = (),
     config: Path | None = None,
     verify: bool = False,
+    workers: int = 0,
+    per_gpu: int = 1,
 ) -> "RunSummary":
     from distracted_pipeline.assets.compute import read_op_config
     from distracted_pipeline.operations.run import run_missing
@@ -139,6 +150,8 @@ def _run(
         folds=folds,
         config=read_op_config(config) if config else None,
         verify=verify,
+        workers=workers,
+        per_gpu=per_gpu,
         log=click.echo,
     )
     click.echo()

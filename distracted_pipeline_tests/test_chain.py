@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -145,9 +146,9 @@ def changeable(
     monkeypatch.setenv("DISTRACTED_DATA", str(root))
     monkeypatch.setenv("DAGSTER_HOME", str(home))
 
-    def run(*folds: str) -> list[str]:
+    def run(*folds: str, workers: int = 0) -> list[str]:
         said: list[str] = []
-        summary = run_missing(load_settings(), folds=folds, log=said.append)
+        summary = run_missing(load_settings(), folds=folds, workers=workers, log=said.append)
         assert not summary.failed
         return [line.partition("  (")[0] for line in said]
 
@@ -188,6 +189,25 @@ def test_other_masks_make_every_gradcam_anew_and_train_only_what_reads_them(
         *("class_accuracy", "gradcam top_only", "gradcam masks_fused", "report", "champion"),
     ]
     assert run("0") == NOTHING
+
+
+def test_two_processes_make_what_one_made(changeable: tuple[Path, Callable[..., list[str]]]) -> None:
+    root, run = changeable
+    lost = [root / "predictions" / variant / "0.parquet" for variant in ("top_only", "masks_fused")]
+    before = [pq.read_table(path).to_pandas() for path in lost]
+    for path, folder in zip(lost, ("top_only", "masks_fused"), strict=True):
+        path.unlink()
+        shutil.rmtree(root / "models" / folder / "0" / "1")
+    assert run(workers=2) == [
+        "images",
+        "2 processes run the steps side by side",
+        "masks",
+        *("top_only fold 0", "masks_fused fold 0"),
+        *("class_accuracy", "gradcam top_only", "gradcam masks_fused", "report", "champion"),
+    ]
+    for path, expected in zip(lost, before, strict=True):
+        pd.testing.assert_frame_equal(pq.read_table(path).to_pandas(), expected, atol=1e-4)
+    assert run() == NOTHING
 
 
 def test_another_baseline_makes_tables_report_and_champion_anew(

@@ -1,8 +1,9 @@
 """One process, one GPU: a lease per physical GPU of this machine, held until the process ends.
 
 Dagster assigns no device to steps on one machine, so two steps at once would share GPU 0. Each GPU has a lock
-file; the process that holds it uses that GPU alone. The kernel releases the lock however that process ends, kill -9
-included. On Ray and Kubernetes the scheduler chooses the devices that a process sees; the lease is taken among those.
+file; the process that holds it uses that GPU alone, unless `distracted run --per-gpu` shares it out: then there is a
+lock for each share. The kernel releases the lock however that process ends, kill -9 included. On Ray and Kubernetes the
+scheduler chooses the devices that a process sees; the lease is taken among those.
 Does not belong here: how many GPUs an op wants (`compute`), what is done with one (`distracted_pipeline.devices`).
 """
 
@@ -20,6 +21,9 @@ from distracted_pipeline.progress import INTERVAL_S, Log
 
 FOLDER_VARIABLE = "DISTRACTED_GPU_LEASES"
 """Folder of the lock files; name one that all users share where several people use the machine's GPUs."""
+
+PER_GPU = "DISTRACTED_PER_GPU"
+"""How many processes may hold a lease of the same GPU; `distracted run --per-gpu` sets it for those it starts."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL_S = 0.5
@@ -123,11 +127,13 @@ def _wait_for_one(gpus: list[str], log: Log) -> str:
 
 
 def _try(folder: Path, gpu: str) -> bool:
-    # A MIG device is named MIG-GPU-<uuid>/1/0.
-    lock = FileLock(folder / f"gpu-{gpu.replace('/', '-')}.lock", timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return False
-    _held[gpu] = lock
-    return True
+    name = f"gpu-{gpu.replace('/', '-')}"  # a MIG device is named MIG-GPU-<uuid>/1/0
+    for share in range(int(os.environ.get(PER_GPU) or 1)):
+        lock = FileLock(folder / (f"{name}.{share}.lock" if share else f"{name}.lock"), timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        _held[gpu] = lock
+        return True
+    return False

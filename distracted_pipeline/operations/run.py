@@ -1,22 +1,20 @@
-"""`distracted run`: everything that is missing, in one process, on the persistent Dagster instance.
+"""`distracted run`: everything that is missing, in one process or in a few, on the persistent Dagster instance.
 
 `missing` decides on disk what there is to do, so this goes on from a run that was killed, or from one in another
-instance. One process, because every Dagster process pays for its imports again, and because all steps share loaded
-models and memory-mapped taps.
+instance. Few processes, because every Dagster process pays for its imports again, and because the steps of one share
+loaded models and memory-mapped taps.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
-
-from distracted_pipeline.assets import graph
 from distracted_pipeline.assets.compute import OpConfig
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.operations.console import plain_console
 from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline.operations.missing import (
     MASKS,
@@ -28,13 +26,16 @@ from distracted_pipeline.operations.missing import (
     train_steps,
     unsupported,
 )
+from distracted_pipeline.operations.step_runner import StepRunner, run_images
+from distracted_pipeline.operations.workers import Item, Outcome, Workers, default_workers
 from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings
 
 REPORT_EVERY_S = 600.0
 """While variants train, the report is made anew this often, as soon as two of them can be compared."""
 
-_CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
+Crew = Callable[[Iterable[Item]], Iterator[Outcome]]
+"""Whoever runs the steps: this process, or several others."""
 
 
 @dataclass
@@ -63,6 +64,8 @@ def run_missing(
     folds: Sequence[str] = (),
     config: OpConfig | None = None,
     verify: bool = False,
+    workers: int = 0,
+    per_gpu: int = 1,
     log: Log = print,
 ) -> RunSummary:
     """Materialise every asset partition that is missing or stale on disk, in the order of the graph.
@@ -76,6 +79,8 @@ def run_missing(
         folds: Folds to train; all if empty.
         config: Run config by op (`compute.read_op_config`); every op's defaults if None.
         verify: Have `images` read and hash every image anew.
+        workers: Processes that run the steps; 0 is one for each share of a visible GPU, or this process alone.
+        per_gpu: How many processes share a GPU.
         log: Receives a line per step.
 
     Raises:
@@ -88,26 +93,32 @@ def run_missing(
         ops["images"] = {"config": {"verify": True}}
     summary = RunSummary()
     with open_instance() as instance:
-        images_job = graph.images_only(loggers={"console": plain_console}).resolve_implicit_global_asset_job_def()
         log("images")
-        reason = _execute(images_job, Step(("images",), "images"), instance, settings, ops)
+        reason = run_images(instance, settings, ops)
         if reason:
             raise DistractedError(reason)
         # Loaded only now: the partitions are read from what ingest has just written.
-        defs = graph.definitions(loggers={"console": plain_console})
-        unknown = sorted(set(ops) - {key.to_user_string() for key in defs.resolve_all_asset_keys()})
+        steps = StepRunner(instance, settings, ops)
+        unknown = sorted(set(ops) - steps.ops)
         if unknown:
             raise DistractedError(f"--config: no op is called {', '.join(unknown)}. See the files in configs/.")
         if not variants:
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
-        runner = _Runner(defs, instance, settings, ops, summary, log)
-        runner.run([MASKS])
-        runner.run(feature_steps(settings))
-        trainings = list(train_steps(settings, entries, wanted_folds))
-        _settle_tracking(settings, bool(trainings), log)
-        runner.run(trainings, meanwhile=lambda: report_steps(settings, entries))
-        runner.run(report_steps(settings, entries))
+        count = workers or default_workers(per_gpu)
+        with ExitStack() as stack:
+            crew: Crew = partial(_in_this_process, steps)
+            if count > 1:
+                log(f"{count} processes run the steps side by side")
+                crew = stack.enter_context(Workers(count, ops, per_gpu, log)).run
+            runner = _Runner(crew, settings, summary, log)
+            runner.run([MASKS])
+            runner.run(feature_steps(settings))
+            trainings = list(train_steps(settings, entries, wanted_folds))
+            _settle_tracking(settings, bool(trainings), log)
+            runner.run(trainings, meanwhile=lambda: report_steps(settings, entries))
+            for _, group in groupby(list(report_steps(settings, entries)), lambda step: step.assets):
+                runner.run(group)  # each asset needs the one before
     summary.seconds = time.monotonic() - start
     page = settings.reports / "latest" / "index.html"
     summary.report = page if page.exists() else None
@@ -116,59 +127,39 @@ def run_missing(
 
 @dataclass
 class _Runner:
-    """Runs steps one after the other and counts; one bad step does not stop the others."""
+    """Has steps run and counts; one bad step does not stop the others."""
 
-    defs: dg.Definitions
-    instance: dg.DagsterInstance
+    crew: Crew
     settings: Settings
-    config: OpConfig
     summary: RunSummary
     log: Log
 
     def run(self, chosen: Iterable[Step], meanwhile: Callable[[], Iterable[Step]] | None = None) -> None:
         """Run steps; every ten minutes those of `meanwhile` too, once two variants have predicted."""
-        steps = list(chosen)
+        for step, reason in self.crew(self._items(list(chosen), meanwhile)):
+            if reason:
+                self.summary.failed[step.label] = reason
+            else:
+                self.summary.done += 1
+
+    def _items(self, steps: list[Step], meanwhile: Callable[[], Iterable[Step]] | None) -> Iterator[Item]:
         start = reported = time.monotonic()
         for number, step in enumerate(steps):
             left = (time.monotonic() - start) / number * (len(steps) - number) if number else 0.0
             about = f", about {duration(left)} left" if number else ""
             self.log(f"{step.label}  ({number + 1} of {len(steps)}{about})" if len(steps) > 1 else step.label)
-            self._run(step)
+            yield (step,)
             if meanwhile and time.monotonic() - reported > REPORT_EVERY_S and number + 1 < len(steps):
                 if len(list(self.settings.predictions.glob("*/"))) > 1:
-                    self.run(meanwhile())
+                    between = tuple(meanwhile())
+                    self.log(", ".join(step.label for step in between))
+                    yield between
                 reported = time.monotonic()
 
-    def _run(self, step: Step) -> None:
-        job = self.defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(name) for name in step.assets])
-        if job is None:
-            raise DistractedError(f"{', '.join(step.assets)} share no partitions; run `dagster definitions validate`.")
-        reason = _execute(job, step, self.instance, self.settings, self.config)
-        if reason:
-            self.summary.failed[step.label] = reason
-        else:
-            self.summary.done += 1
 
-
-def _execute(
-    job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, settings: Settings, config: OpConfig
-) -> str | None:
-    """Run one step; return why it failed, or None."""
-    try:
-        job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(name) for name in step.assets],
-            partition_key=step.partition,
-            run_config={**_CONSOLE, "ops": {name: config[name] for name in step.assets if name in config}},
-            tags={"distracted/data": str(settings.data)},
-        )
-    except dg.DagsterExecutionInterruptedError as error:
-        raise KeyboardInterrupt from error
-    except dg.Failure as failure:
-        return failure.description or "failed without a reason"
-    except Exception as error:
-        return f"{type(error).__name__}: {error} (`distracted ui` shows the traceback in the run's log)"
-    return None
+def _in_this_process(runner: StepRunner, items: Iterable[Item]) -> Iterator[Outcome]:
+    for step in chain.from_iterable(items):
+        yield step, runner.run(step)
 
 
 def _settle_tracking(settings: Settings, training: bool, log: Log) -> None:

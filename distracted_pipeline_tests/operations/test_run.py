@@ -1,5 +1,7 @@
-"""The one-process run: when the report grows meanwhile, and how images are told to be read anew."""
+"""The run: when the report grows meanwhile, and how images are told to be read anew."""
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import dagster as dg
@@ -7,7 +9,9 @@ import pytest
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import run as room
+from distracted_pipeline.operations import step_runner
 from distracted_pipeline.operations.missing import Step
+from distracted_pipeline.operations.workers import Item, Outcome
 from distracted_pipeline.settings import Settings
 
 
@@ -20,8 +24,13 @@ def test_the_report_grows_while_variants_train_once_two_can_be_compared(
     clock = iter(range(0, 100_000, 700))
     monkeypatch.setattr(room.time, "monotonic", lambda: float(next(clock)))
     ran: list[str] = []
-    runner = room._Runner(None, None, settings, {}, room.RunSummary(), lambda line: None)  # type: ignore[arg-type]
-    monkeypatch.setattr(runner, "_run", lambda step: ran.append(step.label))
+
+    def crew(items: Iterable[Item]) -> Iterator[Outcome]:
+        for step in chain.from_iterable(items):
+            ran.append(step.label)
+            yield step, None
+
+    runner = room._Runner(crew, settings, room.RunSummary(), lambda line: None)
     trainings = [Step(("trained_model",), f"training {number}") for number in range(4)]
     runner.run(trainings, meanwhile=lambda: [Step(("report",), "report")])
     assert ran.count("report") == reports
@@ -40,7 +49,7 @@ def test_images_are_told_whether_to_read_everything_anew(
         return "the images cannot be read"
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(room, "_execute", execute)
+    monkeypatch.setattr(step_runner, "execute", execute)
     monkeypatch.setattr(room, "open_instance", dg.DagsterInstance.ephemeral)
     with pytest.raises(DistractedError, match="the images cannot be read"):
         room.run_missing(Settings(data=tmp_path), verify=verify, log=lambda line: None)

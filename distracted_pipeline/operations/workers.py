@@ -1,0 +1,177 @@
+"""Several processes that run steps side by side, each with a GPU of its own, or a share of one.
+
+Belongs here: starting them, handing out steps, and what happens when one is killed. What a step does is `step_runner`;
+which steps there are and in which order is `missing` and `run`. A process holds the lease of its GPU until it ends
+(`assets.lease`), so the one that hands out the steps runs none that needs a GPU.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from distracted_pipeline.assets import lease
+from distracted_pipeline.operations.missing import Step
+from distracted_pipeline.progress import Log
+
+if TYPE_CHECKING:
+    from distracted_pipeline.assets.compute import OpConfig
+
+THREADS = "OMP_NUM_THREADS"
+"""How many threads torch computes with, unless a person says otherwise: the cores, shared out."""
+
+_ATTEMPTS = 2
+_PATIENCE_S = 2.0
+
+Item = tuple[Step, ...]
+"""Steps that one process runs in this order."""
+
+Outcome = tuple[Step, str | None]
+"""A step, and why it failed; None where it did not."""
+
+
+def default_workers(per_gpu: int = 1) -> int:
+    """Return how many processes `distracted run` uses by itself: one for each share of a visible GPU, at least one."""
+    return max(1, len(lease.visible_gpus()) * per_gpu)
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: "Connection[object, object]"
+    item: Item = ()
+    done: int = 0
+    attempt: int = 1
+
+    @property
+    def busy(self) -> bool:
+        return self.done < len(self.item)
+
+    def begin(self, item: Item, attempt: int = 1) -> None:
+        self.item, self.done, self.attempt = item, 0, attempt
+        self.pipe.send(item)
+
+
+class Workers:
+    """Processes that run steps. Leave the `with` block and they are gone, whatever they were doing.
+
+    Args:
+        count: How many.
+        config: Run config by op.
+        per_gpu: How many of them share a GPU.
+        log: Hears of a process that was killed.
+        serve: What such a process does.
+    """
+
+    def __init__(
+        self, count: int, config: "OpConfig", per_gpu: int, log: Log, *, serve: Callable[..., None] | None = None
+    ) -> None:
+        self._serve = serve or serve_steps
+        self._count = count
+        self._config = config
+        self._per_gpu = per_gpu
+        self._log = log
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_PATIENCE_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def run(self, items: Iterable[Item]) -> Iterator[Outcome]:
+        """Yield the outcome of each step as it comes; an item is asked for once there is a process to run it.
+
+        A process that ends in the middle of a step is replaced, and the step begins again, once.
+        """
+        waiting = iter(items)
+        self._hand_out(waiting)
+        while any(worker.busy for worker in self._workers):
+            busy = {worker.pipe: worker for worker in self._workers if worker.busy}
+            outcomes: list[Outcome] = []
+            for pipe in connection.wait(list(busy)):
+                worker = busy[pipe]  # type: ignore[index]
+                try:
+                    reason = worker.pipe.recv()
+                except (EOFError, OSError):
+                    outcomes += self._replace(worker)
+                    continue
+                outcomes.append((worker.item[worker.done], None if reason is None else str(reason)))
+                worker.done += 1
+            self._hand_out(waiting)
+            yield from outcomes
+
+    def _hand_out(self, waiting: Iterator[Item]) -> None:
+        for at in range(self._count):
+            if at < len(self._workers) and self._workers[at].busy:
+                continue
+            item = next(waiting, None)
+            if item is None:
+                return
+            if at == len(self._workers):
+                self._workers.append(self._start())
+            self._workers[at].begin(item)
+
+    def _start(self) -> _Worker:
+        spawn = get_context("spawn")  # a forked process could not use CUDA
+        ours, theirs = spawn.Pipe()
+        variables = {THREADS: str(max(1, (os.cpu_count() or 1) // self._count)), lease.PER_GPU: str(self._per_gpu)}
+        process = spawn.Process(target=self._serve, args=(theirs, self._config, variables))
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _replace(self, worker: _Worker) -> list[Outcome]:
+        """Put a new process in the place of one that ended, and have it begin the step again that this one was at."""
+        worker.process.join()
+        worker.pipe.close()
+        step, rest, attempt = worker.item[worker.done], worker.item[worker.done :], worker.attempt
+        how = f"its process ended with exit code {worker.process.exitcode}"
+        fresh = self._start()
+        self._workers[self._workers.index(worker)] = fresh
+        if attempt < _ATTEMPTS:
+            self._log(f"{step.label}: {how}; it begins again where it was saved")
+            fresh.begin(rest, attempt + 1)
+            return []
+        if rest[1:]:
+            fresh.begin(rest[1:])
+        return [(step, f"{how}, {_ATTEMPTS} times. Is there too little memory for this many workers (--workers)?")]
+
+
+def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variables: dict[str, str]) -> None:
+    """Run steps as they come, until there will be no more: what a worker process does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)  # before anything loads torch
+    from distracted_pipeline.operations.instance import open_instance
+    from distracted_pipeline.operations.step_runner import StepRunner
+    from distracted_pipeline.settings import load_settings
+
+    try:
+        with open_instance() as instance:
+            runner = StepRunner(instance, load_settings(), config)
+            while True:
+                item: Item = pipe.recv()  # type: ignore[assignment]
+                for step in item:
+                    pipe.send(runner.run(step))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # whoever would read what comes of the step is gone; it goes on from what is saved

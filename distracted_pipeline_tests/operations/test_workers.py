@@ -1,0 +1,87 @@
+"""Several processes run steps: each step once, in the order asked for, and a killed process costs one of them."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.assets import lease
+from distracted_pipeline.operations.missing import Step
+from distracted_pipeline.operations.workers import THREADS, Workers, default_workers
+
+
+def serve_notes(pipe, config: Mapping[str, str], variables: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    """Write a file for each step, with what the process was told; the label says what else happens."""
+    try:
+        while True:
+            for step in pipe.recv():
+                note = Path(config["folder"]) / f"{step.label.split()[0]}-{time.monotonic_ns()}"
+                note.write_text(f"{os.getpid()} {variables}")
+                killed = len(list(note.parent.glob(f"{step.label.split()[0]}-*")))
+                if "killed" in step.label and killed <= int(step.label[-1]):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if "long" in step.label:
+                    time.sleep(600)
+                pipe.send("it failed" if "fails" in step.label else None)
+    except EOFError:
+        return
+
+
+def steps(*labels: str) -> list[tuple[Step, ...]]:
+    return [(Step(("trained_model",), label),) for label in labels]
+
+
+def notes(folder: Path, label: str) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob(f"{label}-*"))]
+
+
+def test_two_processes_share_the_steps_and_one_that_fails_costs_no_other(tmp_path: Path) -> None:
+    with Workers(2, {"folder": str(tmp_path)}, 3, print, serve=serve_notes) as workers:  # type: ignore[dict-item]
+        items = [*steps("a", "b", "c fails", "d"), (*steps("e")[0], *steps("f")[0])]
+        outcomes = {step.label: reason for step, reason in workers.run(items)}
+        assert not list(workers.run([]))
+    assert outcomes == {"a": None, "b": None, "c fails": "it failed", "d": None, "e": None, "f": None}
+    told = [text for label in "abcdef" for text in notes(tmp_path, label)]
+    assert len(told) == 6
+    assert len({text.split()[0] for text in told}) == 2
+    assert notes(tmp_path, "e")[0].split()[0] == notes(tmp_path, "f")[0].split()[0]  # an item stays together
+    assert all(f"'{lease.PER_GPU}': '3'" in text for text in told)
+    assert all(THREADS in text for text in told)
+
+
+def test_a_killed_process_is_replaced_and_its_step_begins_again_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Workers(1, {"folder": str(tmp_path)}, 1, said.append, serve=serve_notes) as workers:  # type: ignore[dict-item]
+        outcomes = [
+            (step.label, reason) for step, reason in workers.run(steps("once killed 1", "twice killed 2", "after"))
+        ]
+    assert [label for label, _ in outcomes] == ["once killed 1", "twice killed 2", "after"]
+    assert outcomes[0][1] is None
+    assert outcomes[1][1] is not None
+    assert "exit code -9, 2 times" in outcomes[1][1]
+    assert outcomes[2][1] is None
+    assert [line.partition(":")[0] for line in said] == ["once killed 1", "twice killed 2"]
+
+
+def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Workers(1, {"folder": str(tmp_path)}, 1, print, serve=serve_notes) as workers,  # type: ignore[dict-item]
+    ):
+        for _ in workers.run(steps("a", "b long")):
+            while not notes(tmp_path, "b"):
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(notes(tmp_path, "b")[0].split()[0]), 0)
+
+
+def test_there_is_a_process_for_each_share_of_a_gpu_and_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(lease.VISIBLE, "")
+    assert default_workers() == default_workers(per_gpu=3) == 1
+    monkeypatch.setenv(lease.VISIBLE, "0,1")
+    assert default_workers() == 2
+    assert default_workers(per_gpu=3) == 6
