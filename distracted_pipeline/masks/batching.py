@@ -3,7 +3,9 @@
 Belongs here: threads, batches, memory. What is missing and where results go is `fill`; nothing here
 touches the cache.
 
-    decode threads -> batches on the device (calling thread) -> post-processing threads -> results
+    decode threads -> batches (calling thread) -> device thread -> post-processing threads -> results
+
+One batch is collected while the one before it is on the device.
 
 Every queue is bounded, so memory does not grow with the number of images.
 """
@@ -130,8 +132,8 @@ def segment_images(
     finally:
         decoders.shutdown(cancel_futures=True)
         finishers.shutdown(cancel_futures=True)
-        if torch_threads is not None:
-            sys.modules["torch"].set_num_threads(torch_threads)
+        batches.close()
+        _set_torch_threads(torch_threads)
 
 
 class _Batches:
@@ -142,6 +144,9 @@ class _Batches:
         self._clock = clock
         self._pieces = Pieces(options.batch_size, options.log, remedy=SMALLER_SEGMENTER)
         self._waiting: dict[Any, list[_Prepared]] = {}
+        self._running: deque[Future[list[tuple[_Prepared, Any]]]] = deque()
+        # Decoders leave torch with one thread, for whoever has not asked for more.
+        self._device = ThreadPoolExecutor(1, "device", _set_torch_threads, (_torch_threads(),))
 
     @property
     def size(self) -> int:
@@ -163,10 +168,22 @@ class _Batches:
         """Yield the results of all incomplete batches."""
         while self._waiting:
             yield from self._run(self._waiting.popitem()[1])
+        while self._running:
+            yield from self._running.popleft().result()
+
+    def close(self) -> None:
+        """End the device thread."""
+        self._device.shutdown(cancel_futures=True)
 
     def _run(self, items: list[_Prepared]) -> Iterator[tuple[_Prepared, Any]]:
+        """Hand a batch to the device; yield the results of those before it but one."""
+        self._running.append(self._device.submit(self._pass, items))
+        while len(self._running) > 1:
+            yield from self._running.popleft().result()
+
+    def _pass(self, items: list[_Prepared]) -> list[tuple[_Prepared, Any]]:
         raws = self._pieces.over(len(items), lambda part: self._forward(items[part]))
-        yield from zip(items, chain.from_iterable(raws), strict=True)
+        return list(zip(items, chain.from_iterable(raws), strict=True))
 
     def _forward(self, batch: list[_Prepared]) -> list[Any]:
         with self._clock.model():
@@ -211,8 +228,12 @@ def _torch_threads() -> int | None:
     return None if torch is None else torch.get_num_threads()
 
 
+def _set_torch_threads(count: int | None) -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and count is not None:
+        torch.set_num_threads(count)
+
+
 def _one_torch_thread() -> None:
     """Keep torch from starting threads of its own in each of ours; the setting counts for the calling thread only."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(1)
+    _set_torch_threads(1)

@@ -89,7 +89,7 @@ def test_interrupted_run_keeps_finished_shards_and_repeats_none_of_them(
     frames: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fill, "SHARD_IMAGES", 8)
-    monkeypatch.setattr(batching, "_cores", lambda: 2)
+    monkeypatch.setattr(batching, "cores", lambda: 2)
 
     class Interrupted(Bright):
         def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:

@@ -1,0 +1,178 @@
+"""How fast images are made ready for a network that takes no time, with one worker and with two.
+
+    python -m distracted_pipeline_tests.benchmarks.bench_feeder
+
+The pipeline's own feeders, over 640x480 JPEGs on disk: `features` reads, hashes, decodes and resizes into batches;
+`masks` reads, hashes, decodes, resizes and normalises as Mask2Former wants it. The model is instant.
+
+Other work on the machine must not decide the outcome, so the time in which a worker was ready to run and had no core
+is taken off (Linux counts it for every thread); what is left of the time is work, and waiting for the other worker. The
+rate by the clock is printed beside. The two take turns, and figures are medians over the rounds.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import click
+import numpy as np
+import torch
+from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
+
+from distracted_pipeline.demo.models import build_tiny_efficientnet
+from distracted_pipeline.features.taps import PIXELS, TapStore, _rows
+from distracted_pipeline.images import feeder
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.ingest import ingest
+from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.masks import batching
+from distracted_pipeline.masks.preprocess import Preprocessor
+from distracted_pipeline.masks.stage_timer import StageClock
+from distracted_pipeline.memory import Pieces
+from distracted_pipeline.options import RunOptions
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.benchmarks.bench_masks import jpeg
+from distracted_pipeline_tests.conftest import write_kaggle_tree
+
+BAR = 1.8
+BATCH = 32
+SIDE = 300
+QUIET = RunOptions("cpu", batch_size=BATCH, log=lambda line: None)
+
+
+class Instant:
+    """A segmenter whose model takes no time and finds nothing."""
+
+    name = fingerprint = "instant"
+
+    def __init__(self) -> None:
+        self.preprocess = Preprocessor(Mask2FormerImageProcessorPil(size={"height": 384, "width": 384}))
+        self.nothing = np.zeros((480, 640), np.uint8)
+
+    def segment(self, images: Any, names: Any) -> list[np.ndarray]:
+        return [self.nothing for _ in images]
+
+    def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
+        return self.preprocess(image)
+
+    def forward(self, prepared: Any) -> list[None]:
+        return [None] * len(prepared)
+
+    def finish(self, raw: None, size: tuple[int, int]) -> np.ndarray:
+        return self.nothing
+
+    def batch_size(self, prepared: Any) -> int:
+        return BATCH
+
+
+def features(settings: Settings, workers: int) -> Iterator[int]:
+    """Yield how many images came, batch by batch."""
+    store = TapStore(settings)
+    rows = _rows(read_manifest(settings), "p002")
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(feeder, "cores", lambda: workers))
+        passed = store._passed(
+            store.folder("p002"), rows, (PIXELS,), torch.device("cpu"), "fp32", Pieces(BATCH, QUIET.log)
+        )
+        for each in stack.enter_context(closing(passed)):
+            yield len(each.values[PIXELS])
+
+
+def masks(settings: Settings, workers: int) -> Iterator[int]:
+    """Yield 1 for every image."""
+    rows = _rows(read_manifest(settings), "p002").to_pylist()
+    wanted = [batching.Wanted(row["img"], row["path"], row["sha256"]) for row in rows]
+    with patch.object(batching, "cores", lambda: 2 * workers), ImageReader(settings.data) as reader:
+        for _ in batching.segment_images(wanted, reader, Instant(), 6, QUIET, StageClock()):
+            yield 1
+
+
+class Queued(threading.Thread):
+    """Adds up how long the feeder's threads were ready to run and had no core."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(daemon=True)
+        self.names = names
+        self.seen: dict[int, tuple[float, float]] = {}
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.02):
+            self.look()
+
+    def look(self) -> None:
+        for thread in threading.enumerate():
+            path = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+            if thread.name.startswith(self.names) and path.is_file():
+                busy, queued, _ = path.read_text().split()
+                self.seen[thread.native_id or 0] = int(busy) / 1e9, int(queued) / 1e9
+
+    def stop(self, workers: int) -> float:
+        """Return the seconds that a worker waited for a core, on average."""
+        self.done.set()
+        self.join()
+        return sum(queued for _, queued in self.seen.values()) / workers
+
+
+def rate(feed: Callable[[], Iterator[int]], names: tuple[str, ...], workers: int) -> tuple[float, float]:
+    """Return images per second on cores of their own, and by the clock."""
+    watch = Queued(names)
+    watch.start()
+    started, images = time.perf_counter(), 0
+    for count in feed():
+        images += count
+        watch.look()
+    seconds = time.perf_counter() - started
+    waited = watch.stop(workers)
+    return images / max(seconds - waited, 1e-9), images / seconds
+
+
+@click.command()
+@click.option("--images", default=160, show_default=True, help="Frames of a round.")
+@click.option("--rounds", default=9, show_default=True, help="Rounds of each side.")
+def main(images: int, rounds: int) -> None:
+    """Print images per second with one worker and with two, and the bar."""
+    torch.set_num_threads(1)
+    below = []
+    with TemporaryDirectory() as folder:
+        root = write_kaggle_tree(Path(folder) / "data", drivers=("p002",), frames=-(-images // 10), test_frames=0)
+        for seed, path in enumerate(sorted((root / "imgs" / "train").rglob("*.jpg"))):
+            path.write_bytes(jpeg(seed))
+        backbone = build_tiny_efficientnet(Path(folder) / "backbone", image_size=SIDE)
+        settings = Settings(data=root, backbone=str(backbone))
+        ingest(settings, log=QUIET.log)
+        click.echo(f"images/s ready for an instant network, {images} frames 640x480, medians of {rounds} rounds")
+        click.echo(f"{'':12}{'1 worker':>12}{'2 workers':>12}{'ratio':>9}   lowest, highest   (by the clock)")
+        for name, feed, threads in (("features", features, ("feed",)), ("masks", masks, ("decode",))):
+            found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+            for _ in range(rounds):
+                for workers, rates in found.items():
+                    rates.append(rate(partial(feed, settings, workers), threads, workers))
+            (one, one_clock), (two, two_clock) = (np.median(rates, axis=0) for rates in found.values())
+            ratios = sorted(more / less for (less, _), (more, _) in zip(*found.values(), strict=True))
+            ratio = statistics.median(ratios)
+            click.echo(
+                f"{name:12}{one:12,.0f}{two:12,.0f}{ratio:8.2f}x   {ratios[0]:.2f} to {ratios[-1]:.2f}   "
+                f"({one_clock:,.0f} and {two_clock:,.0f}: {two_clock / one_clock:.2f}x)"
+            )
+            if ratio < BAR:
+                below.append(name)
+        click.echo(f"bar: {BAR}x")
+    if below:
+        raise SystemExit(f"below the bar: {', '.join(below)}")
+
+
+if __name__ == "__main__":
+    main()
