@@ -5,6 +5,7 @@ are random but variance preserving, and its batch norms are calibrated on proced
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,20 @@ CONFIGURATION: dict[str, Any] = {
 
 
 def build_tiny_efficientnet(folder: Path, seed: int = 0, **overrides: Any) -> Path:
+    """Write a tiny `build_efficientnet`; `overrides` differ from `CONFIGURATION`, e.g. `image_size`."""
+    return build_efficientnet(folder, CONFIGURATION | overrides, seed)
+
+
+def build_efficientnet(
+    folder: Path, configuration: dict[str, Any], seed: int = 0, pictures: Sequence[np.ndarray] = ()
+) -> Path:
     """Write a Hugging Face folder with an untrained, calibrated EfficientNet and its processor.
 
     Args:
         folder: Where to; replaced as a whole if it exists, so that it is never half written.
+        configuration: Of `EfficientNetConfig`, in what differs from its defaults.
         seed: Of weights and calibration pictures; the same seed gives the same files.
-        overrides: Entries of `EfficientNetConfig` that differ from `CONFIGURATION`, e.g. `image_size`.
+        pictures: What it is calibrated on, uint8 `[side, side, 3]` each; 64 drawn ones unless given.
 
     Returns:
         The folder.
@@ -48,14 +57,14 @@ def build_tiny_efficientnet(folder: Path, seed: int = 0, **overrides: Any) -> Pa
 
     from distracted_pipeline.huggingface import quiet_transformers
 
-    config = EfficientNetConfig(**(CONFIGURATION | overrides))
+    config = EfficientNetConfig(**configuration)
     side = int(config.image_size)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = EfficientNetForImageClassification(config)
         _spread_weights(model)
-        pictures = np.stack([picture(side, [seed, number]) for number in range(64)])
-        _calibrate(model, torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        seen = np.stack(pictures or [picture(side, [seed, number]) for number in range(64)])
+        _calibrate(model, torch.from_numpy(seen).permute(0, 3, 1, 2).float() / 127.5 - 1)
     processor = EfficientNetImageProcessor(
         size={"height": side, "width": side},
         resample=Image.Resampling.BILINEAR,
@@ -119,7 +128,9 @@ def _calibrate(model: Any, pixels: Any) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative: one batch gives exactly its statistics
-    model.train()
+    model.eval()
+    for norm in norms:
+        norm.train()  # and nothing else: no block is dropped
     with torch.no_grad():
         model(pixels)
     for norm, momentum in zip(norms, usual, strict=True):
