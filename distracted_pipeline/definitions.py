@@ -2,6 +2,7 @@
 
 from distracted_pipeline.assets.graph import definitions
 from distracted_pipeline.operations.console import plain_console
+from distracted_pipeline.operations.everything import everything
 from distracted_pipeline.operations.executors import executor_from_environment
 
-defs = definitions(executor=executor_from_environment(), loggers={"console": plain_console})
+defs = definitions(jobs=[everything], executor=executor_from_environment(), loggers={"console": plain_console})

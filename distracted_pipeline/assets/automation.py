@@ -18,6 +18,9 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.settings import Settings, load_settings
 
+ASKED_BY = "distracted/asked_by"
+"""Tag of runs that nobody started in the UI: who or what did."""
+
 DEFAULT_CRON = "0 2 * * *"
 _settings = load_settings()
 
@@ -73,7 +76,7 @@ fill_masks_nightly = dg.AutomationConditionSensorDefinition(
     default_status=_status,
     description="Once a night, one backfill of the mask partitions that are missing or failed. "
     "Off until DISTRACTED_NIGHTLY holds a cron line, or until switched on here.",
-    run_tags={"distracted/asked_by": "nightly"},
+    run_tags={ASKED_BY: "nightly"},
 )
 
 
@@ -96,7 +99,7 @@ def raw_data_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
         return dg.SkipReason(f"raw data in {settings.data} is as it was")
     if context.cursor is None and settings.manifest.exists():
         return dg.SensorResult(skip_reason="remembered what is there; a change from now on is read in", cursor=seen)
-    request = dg.RunRequest(run_key=f"{settings.data}:{seen}", tags={"distracted/data": str(settings.data)})
+    request = dg.RunRequest(run_key=seen, tags={ASKED_BY: "raw_data_changed"})
     return dg.SensorResult(run_requests=[request], cursor=seen)
 
 

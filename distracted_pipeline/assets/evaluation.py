@@ -6,7 +6,7 @@ Belongs here: what Dagster needs to know. Predicting is `evaluation.predict`, th
 import dagster as dg
 
 from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
-from distracted_pipeline.assets.metadata import OWNERS, check_result, class_accuracy_metadata, version_of_files
+from distracted_pipeline.assets.metadata import check_result, class_accuracy_metadata, version_of_files
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.checks import Check
@@ -19,7 +19,6 @@ _GROUP = "evaluation"
     deps=["trained_model"],
     group_name=_GROUP,
     kinds={"pytorch", "parquet"},
-    owners=OWNERS,
     code_version="2",
     **TRAIN.options(),
     check_specs=[
@@ -48,7 +47,6 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
 @dg.asset(
     group_name=_GROUP,
     kinds={"python", "parquet"},
-    owners=OWNERS,
     code_version="4",
     **LIGHT.options(),
     deps=[dg.AssetDep("predictions", partition_mapping=dg.AllPartitionMapping())],

@@ -6,7 +6,7 @@ Belongs here: what Dagster needs to know. Which images are explained, and how, i
 import dagster as dg
 
 from distracted_pipeline.assets.compute import TRAIN, ScoringConfig
-from distracted_pipeline.assets.metadata import OWNERS, check_result, gradcam_metadata, version_of_files
+from distracted_pipeline.assets.metadata import check_result, gradcam_metadata, version_of_files
 from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.checks import Check
@@ -18,7 +18,6 @@ MOST_ZERO = 0.1
 @dg.asset(
     group_name="evaluation",
     kinds={"pytorch", "parquet"},
-    owners=OWNERS,
     code_version="4",
     **TRAIN.options(),
     partitions_def=variant_partitions,

@@ -6,17 +6,16 @@ Belongs here: what Dagster needs to know. Which taps there are is `features.plan
 import dagster as dg
 
 from distracted_pipeline.assets.compute import TRAIN, DeviceConfig
-from distracted_pipeline.assets.metadata import OWNERS, bullets, version
+from distracted_pipeline.assets.metadata import bullets, version
 from distracted_pipeline.assets.partitions import driver_partitions
 from distracted_pipeline.assets.step import asset_step
 
 
 @dg.asset(
     partitions_def=driver_partitions,
-    deps=["images"],
-    group_name="features",
+    deps=["images", "backbone"],
+    group_name="training",
     kinds={"pytorch", "huggingface"},
-    owners=OWNERS,
     code_version="1",
     **TRAIN.options(),
 )

@@ -6,7 +6,8 @@ Belongs here: what Dagster needs to know. Reading the data is `images.ingest`, w
 import dagster as dg
 
 from distracted_pipeline.assets.compute import INGEST, ImagesConfig
-from distracted_pipeline.assets.metadata import OWNERS, check_result, images_metadata
+from distracted_pipeline.assets.metadata import check_result, images_metadata
+from distracted_pipeline.assets.sources import DATA
 from distracted_pipeline.assets.step import asset_step
 
 CHECKS = (
@@ -24,9 +25,9 @@ CHECKS = (
 
 
 @dg.asset(
-    group_name="images",
+    group_name=DATA,
+    deps=["raw_data"],
     kinds={"python", "parquet"},
-    owners=OWNERS,
     code_version="1",
     check_specs=CHECKS,
     **INGEST.options(),

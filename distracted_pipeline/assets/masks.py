@@ -9,7 +9,7 @@ import dagster as dg
 
 from distracted_pipeline.assets.automation import nightly_fill
 from distracted_pipeline.assets.compute import SEGMENT, DeviceConfig
-from distracted_pipeline.assets.metadata import DATA_VERSION_TAG, OWNERS, check_result, fill_metadata, masks_metadata
+from distracted_pipeline.assets.metadata import DATA_VERSION_TAG, check_result, fill_metadata, masks_metadata
 from distracted_pipeline.assets.partitions import subject_partitions
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.errors import DistractedError
@@ -26,7 +26,6 @@ CHECKS = {
 _COMMON: dict[str, Any] = {
     "group_name": "masks",
     "kinds": {"pytorch", "huggingface", "parquet"},
-    "owners": OWNERS,
     "code_version": "1",
     **SEGMENT.options(),
 }
@@ -34,7 +33,7 @@ _COMMON: dict[str, Any] = {
 
 @dg.asset(
     partitions_def=subject_partitions,
-    deps=["images"],
+    deps=["images", "segmenter"],
     automation_condition=nightly_fill(),
     check_specs=[dg.AssetCheckSpec("complete", asset="subject_masks", description=CHECKS["complete"])],
     **_COMMON,

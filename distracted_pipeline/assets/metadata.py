@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from distracted_pipeline.masks.fill import FillResult
     from distracted_pipeline.training.train import TrainResult
 
-OWNERS: Final = ["team:distracted"]
-
 DATA_VERSION_TAG: Final = "dagster/data_version"
 """Carries the content fingerprint of a materialisation that an op logs for another asset."""
 

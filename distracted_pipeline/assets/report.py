@@ -6,15 +6,14 @@ Belongs here: what Dagster needs to know. What pages say and how they are built 
 import dagster as dg
 
 from distracted_pipeline.assets.compute import LIGHT
-from distracted_pipeline.assets.metadata import OWNERS, bullets, check_result
+from distracted_pipeline.assets.metadata import bullets, check_result
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.checks import Check
 
 
 @dg.asset(
-    group_name="reports",
+    group_name="evaluation",
     kinds={"html", "jinja"},
-    owners=OWNERS,
     code_version="1",
     **LIGHT.options(),
     deps=["class_accuracy", dg.AssetDep("gradcam", partition_mapping=dg.AllPartitionMapping())],

@@ -7,7 +7,7 @@ import dagster as dg
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
-from distracted_pipeline.assets.metadata import OWNERS, check_result, version, version_of_files
+from distracted_pipeline.assets.metadata import check_result, version, version_of_files
 from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.checks import Check
@@ -17,7 +17,6 @@ from distracted_pipeline.scopes import ORIGINAL_FOLD
 @dg.asset(
     group_name="evaluation",
     kinds={"pytorch", "mlflow"},
-    owners=OWNERS,
     code_version="1",
     **LIGHT.options(),
     deps=["class_accuracy"],
@@ -45,9 +44,8 @@ def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 @dg.asset(
     partitions_def=variant_partitions,
     deps=[dg.AssetDep("trained_model", partition_mapping=FOLDS_OF_VARIANT)],
-    group_name="training",
+    group_name="submission",
     kinds={"csv"},
-    owners=OWNERS,
     code_version="1",
     **TRAIN.options(),
 )

@@ -6,7 +6,7 @@ Belongs here: what Dagster needs to know. The order of things in a training is `
 import dagster as dg
 
 from distracted_pipeline.assets.compute import TRAIN, DeviceConfig
-from distracted_pipeline.assets.metadata import OWNERS, check_result, training_metadata
+from distracted_pipeline.assets.metadata import check_result, training_metadata
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.assets.step import asset_step
 
@@ -18,7 +18,6 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
     deps=["images", "masks", _EVERY_SUBJECT],
     group_name="training",
     kinds={"pytorch", "mlflow"},
-    owners=OWNERS,
     code_version="1",
     **TRAIN.options(),
     check_specs=[

@@ -12,6 +12,9 @@ MODULE_VARIABLE = "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME"
 
 MODULE = "distracted_pipeline.definitions"
 
+CODE_LOCATION = "distracted_pipeline"
+"""Name of the code location, as in workspace.yaml, pyproject.toml and what `distracted ui` starts."""
+
 WARNINGS = "ignore:Function:FutureWarning:click.core"
 """Python's own filter against one line: Dagster calls `asset materialize` and `dev` superseded at every start."""
 

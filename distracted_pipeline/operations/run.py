@@ -27,6 +27,7 @@ from distracted_pipeline.operations.missing import (
     unsupported,
 )
 from distracted_pipeline.operations.step_runner import StepRunner, run_images
+from distracted_pipeline.operations.timeline import show_in_timeline
 from distracted_pipeline.operations.workers import Item, Outcome, Workers, default_workers
 from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings
@@ -93,12 +94,13 @@ def run_missing(
         ops["images"] = {"config": {"verify": True}}
     summary = RunSummary()
     with open_instance() as instance:
+        show_in_timeline(instance)
         log("images")
-        reason = run_images(instance, settings, ops)
+        reason = run_images(instance, ops)
         if reason:
             raise DistractedError(reason)
         # Loaded only now: the partitions are read from what ingest has just written.
-        steps = StepRunner(instance, settings, ops)
+        steps = StepRunner(instance, ops)
         unknown = sorted(set(ops) - steps.ops)
         if unknown:
             raise DistractedError(f"--config: no op is called {', '.join(unknown)}. See the files in configs/.")

@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from distracted_pipeline.addresses import HOST, Ports, local, remember_ports
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.operations.activation import MODULE, WARNINGS
+from distracted_pipeline.files import write_text
+from distracted_pipeline.operations.activation import CODE_LOCATION, MODULE, WARNINGS
 from distracted_pipeline.operations.instance import dagster_home, prepare_home
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
@@ -90,7 +92,7 @@ def _commands(settings: Settings, ports: Ports) -> dict[str, tuple[int, list[str
     """Return port and command of each server; MLflow's only where the store is the data root's own."""
     python = sys.executable
     dagster = [
-        *(python, "-m", "dagster", "dev", "-m", MODULE, "--log-level", "warning"),
+        *(python, "-m", "dagster", "dev", "-w", str(_workspace()), "--log-level", "warning"),
         *("-h", HOST, "-p", str(ports.dagster)),
     ]
     mlflow = [
@@ -104,6 +106,14 @@ def _commands(settings: Settings, ports: Ports) -> dict[str, tuple[int, list[str
     if settings.mlflow:
         del commands["MLflow"]
     return commands
+
+
+def _workspace() -> Path:
+    """Write the file that gives Dagster the code under the name that the history knows, and return it."""
+    path = dagster_home() / "workspace.yaml"
+    module = f"{{module_name: {MODULE}, location_name: {CODE_LOCATION}}}"
+    write_text(path, f"# Written by `distracted ui`.\nload_from:\n  - python_module: {module}\n")
+    return path
 
 
 def _start(

@@ -13,7 +13,7 @@ from distracted_pipeline.assets.compute import OpConfig
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.console import plain_console
 from distracted_pipeline.operations.missing import Step
-from distracted_pipeline.settings import Settings
+from distracted_pipeline.operations.timeline import RUN_TAGS
 
 _LOGGERS: dict[str, Any] = {"console": plain_console}
 _CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
@@ -22,16 +22,16 @@ _CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 class StepRunner:
     """Runs steps of the whole graph, whose partitions are read from files now, once `images` has written them.
 
+    The data root is that of the environment, where the assets read it.
+
     Args:
         instance: Keeps the history.
-        settings: The data root in force; the same must be in the environment, for the assets read it there.
         config: Run config by op.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, settings: Settings, config: OpConfig) -> None:
+    def __init__(self, instance: dg.DagsterInstance, config: OpConfig) -> None:
         self._defs = graph.definitions(loggers=_LOGGERS)
         self._instance = instance
-        self._settings = settings
         self._config = config
 
     @property
@@ -48,18 +48,16 @@ class StepRunner:
         job = self._defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(name) for name in step.assets])
         if job is None:
             raise DistractedError(f"{', '.join(step.assets)} share no partitions; run `dagster definitions validate`.")
-        return execute(job, step, self._instance, self._settings, self._config)
+        return execute(job, step, self._instance, self._config)
 
 
-def run_images(instance: dg.DagsterInstance, settings: Settings, config: OpConfig) -> str | None:
+def run_images(instance: dg.DagsterInstance, config: OpConfig) -> str | None:
     """Run `images`, which needs no partitions and writes the file that the others' are read from."""
     job = graph.images_only(loggers=_LOGGERS).resolve_implicit_global_asset_job_def()
-    return execute(job, Step(("images",), "images"), instance, settings, config)
+    return execute(job, Step(("images",), "images"), instance, config)
 
 
-def execute(
-    job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, settings: Settings, config: OpConfig
-) -> str | None:
+def execute(job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, config: OpConfig) -> str | None:
     """Run one step of a job; return why it failed, or None."""
     try:
         job.execute_in_process(
@@ -67,7 +65,7 @@ def execute(
             asset_selection=[dg.AssetKey(name) for name in step.assets],
             partition_key=step.partition,
             run_config={**_CONSOLE, "ops": {name: config[name] for name in step.assets if name in config}},
-            tags={"distracted/data": str(settings.data)},
+            tags=RUN_TAGS,
         )
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error

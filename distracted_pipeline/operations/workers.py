@@ -157,11 +157,12 @@ def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variable
         os.environ.setdefault(name, value)  # before anything loads torch
     from distracted_pipeline.operations.instance import open_instance
     from distracted_pipeline.operations.step_runner import StepRunner
-    from distracted_pipeline.settings import load_settings
+    from distracted_pipeline.operations.timeline import show_in_timeline
 
     try:
         with open_instance() as instance:
-            runner = StepRunner(instance, load_settings(), config)
+            show_in_timeline(instance)
+            runner = StepRunner(instance, config)
             while True:
                 item: Item = pipe.recv()  # type: ignore[assignment]
                 for step in item:

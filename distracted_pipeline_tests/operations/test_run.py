@@ -44,7 +44,7 @@ def test_images_are_told_whether_to_read_everything_anew(
 ) -> None:
     told: list[object] = []
 
-    def execute(job: object, step: Step, instance: object, settings: Settings, config: dict[str, object]) -> str:
+    def execute(job: object, step: Step, instance: object, config: dict[str, object]) -> str:
         told.append((step.label, config))
         return "the images cannot be read"
 

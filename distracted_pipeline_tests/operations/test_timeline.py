@@ -1,0 +1,34 @@
+"""Runs of `distracted run` are in the UI's timeline, and say nothing of this machine."""
+
+import dagster as dg
+
+from distracted_pipeline.operations.timeline import CODE_LOCATION, RUN_TAGS, show_in_timeline
+
+
+@dg.asset
+def small() -> None: ...
+
+
+def test_a_run_of_the_terminal_names_the_code_location_that_the_ui_loads() -> None:
+    job = dg.Definitions([small]).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        show_in_timeline(instance)
+        job.execute_in_process(instance=instance, tags=RUN_TAGS)
+        (run,) = instance.get_runs()
+    origin = run.remote_job_origin
+    assert origin is not None, "the timeline leaves out runs without one"
+    assert origin.location_name == CODE_LOCATION
+    assert (origin.repository_origin.repository_name, origin.job_name) == ("__repository__", "__ASSET_JOB")
+    assert run.tags["distracted/asked_by"] == "distracted run"
+    assert run.tags["dagster/max_retries"] == "0", "the daemon leaves it to the next `distracted run`"
+
+
+def test_the_repository_names_the_code_location_the_same_everywhere() -> None:
+    from pathlib import Path
+
+    import yaml
+
+    root = Path(__file__).parents[2]
+    (entry,) = yaml.safe_load((root / "workspace.yaml").read_text())["load_from"]
+    assert entry["python_module"]["location_name"] == CODE_LOCATION
+    assert f'code_location_name = "{CODE_LOCATION}"' in (root / "pyproject.toml").read_text()
