@@ -100,7 +100,7 @@ def masks_metadata(settings: Settings, subjects: Sequence[str]) -> tuple[dict[st
         ),
         "overlays": dg.MetadataValue.md(as_markdown(previews(settings, cache, rows), summary.categories)),
         **({"precision": str(precision)} if precision else {}),  # maps that were given have none
-        **({"agreement_with_fp32": agreement.text()} if agreement else {}),
+        **({"agreement_with_fp32": f"{agreement.text()}. {agreement.warning(cache.root)}"} if agreement else {}),
     }
     return metadata, checks(summary), cache.content(subjects)
 

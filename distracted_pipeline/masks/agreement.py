@@ -1,16 +1,18 @@
 """How much reduced precision changes the masks: some images once more in fp32.
 
-Belongs here: the comparison, and its record beside the cache. Which precision a device takes is `devices`.
+Belongs here: the comparison, which precision to choose where it shows too much, and its record beside the cache. Which
+precision a device takes by itself is `devices`.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.files import write_json
 from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
@@ -18,17 +20,23 @@ from distracted_pipeline.masks.segmenter import Segmenter
 IMAGES = 16
 """Enough to tell how many pixels agree, and a matter of seconds."""
 
+GOOD = 0.9
+"""IoU with fp32 below which a category's masks are another result, rather than the same one rounded."""
+
+FINER = {"bf16": "fp16"}
+"""Precisions as fast as another, with more digits and a smaller range."""
+
 AGREEMENT = "agreement.json"
 
 
 @runtime_checkable
 class Reducible(Segmenter, Protocol):
-    """A segmenter with a precision, and a twin in full precision."""
+    """A segmenter with a precision, and twins in others."""
 
     precision: str
 
-    def in_fp32(self) -> Segmenter:
-        """Return the twin."""
+    def in_precision(self, precision: str) -> "Reducible":
+        """Return the twin in a precision."""
         ...
 
 
@@ -41,17 +49,34 @@ class Agreement:
         images: How many were compared.
         pixels: Share of pixels with the same category.
         iou: Category -> intersection over union; None where neither side has the category.
+        better: The precision to choose where a category falls below `GOOD`; empty where none does.
     """
 
     precision: str
     images: int
     pixels: float
     iou: dict[str, float | None]
+    better: str = ""
+
+    @property
+    def low(self) -> list[str]:
+        """Categories below `GOOD`."""
+        return [name for name, value in self.iou.items() if value is not None and value < GOOD]
 
     def text(self) -> str:
         """Return a line for people."""
         each = ", ".join(f"{name} {value:.4f}" for name, value in self.iou.items() if value is not None)
         return f"{self.precision} against fp32 on {self.images} images: {self.pixels:.3%} of pixels agree; IoU {each}"
+
+    def warning(self, root: Path) -> str:
+        """Return what to do about masks in `root` that agree too little; empty where all agree."""
+        if not self.low:
+            return ""
+        return (
+            f"{self.precision} makes other masks of {', '.join(self.low)} than fp32 does (IoU below {GOOD}); "
+            f"{self.better} is the precision to choose. Write `precision: {self.better}` for masks and subject_masks "
+            f"into configs/gpu.yaml, delete {root}, then type: {RUN} --config configs/gpu.yaml"
+        )
 
 
 def compare(
@@ -68,13 +93,22 @@ def compare(
 def measure(
     segmenter: Reducible, images: Sequence[np.ndarray], names: Sequence[str], categories: Sequence[str]
 ) -> Agreement:
-    """Return the agreement on some images, one at a time: fp32 takes more memory than the batch size allows for."""
-    full = segmenter.in_fp32()
-    pairs = [
-        (segmenter.segment([image], [name])[0], full.segment([image], [name])[0])
-        for image, name in zip(images, names, strict=True)
-    ]
-    return compare([pair[0] for pair in pairs], [pair[1] for pair in pairs], segmenter.precision, categories)
+    """Return the agreement on some images, one at a time: fp32 takes more memory than the batch size allows for.
+
+    Where it is low, a finer precision that is as fast is tried too: it is `better` if it agrees, else fp32 is.
+    """
+    full = segmenter.in_precision("fp32")
+
+    def masks(of: Segmenter) -> list[np.ndarray]:
+        return [of.segment([image], [name])[0] for image, name in zip(images, names, strict=True)]
+
+    right = masks(full)
+    found = compare(masks(segmenter), right, segmenter.precision, categories)
+    if not found.low:
+        return found
+    finer = FINER.get(segmenter.precision)
+    good = finer and not compare(masks(segmenter.in_precision(finer)), right, finer, categories).low
+    return replace(found, better=finer if finer and good else "fp32")
 
 
 def record(root: Path, agreement: Agreement) -> None:

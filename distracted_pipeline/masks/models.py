@@ -95,7 +95,7 @@ class ModelSegmenter:
         self.family = FAMILIES.get(model.config.model_type)
         self.preprocess = Preprocessor(processor, self._content if self.family and self.family.padded else None)
         self.on_device = self.device.type != "cpu"
-        self.input_size = processor.size
+        self.input_size: Any = getattr(processor, "size", None)
         self.task = task if task is None else task.to(self.device)
         self.model = model.to(self.device).eval()
 
@@ -164,10 +164,10 @@ class ModelSegmenter:
         fits = 1 + int(((free + idle) * MEMORY_SHARE - one) / max(two - one, 1))
         return 1 << max(min(fits, LARGEST_BATCH).bit_length() - 1, 0)
 
-    def in_fp32(self) -> "ModelSegmenter":
-        """Return the same model without autocast. It shares the weights, which autocast never changes."""
+    def in_precision(self, precision: str) -> "ModelSegmenter":
+        """Return the same model in another precision. It shares the weights, which autocast never changes."""
         twin = copy.copy(self)
-        twin.precision = "fp32"
+        twin.precision = precision
         return twin
 
     def _reading(self, size: tuple[int, int]) -> Reading:
@@ -293,7 +293,8 @@ def _task(name: str, where: dict[str, Any], processor: Any, config: Any, task: s
 def _resized(processor: Any, size: int, name: str, fixed: bool) -> SizeDict:
     """Return the size that a processor is to make of images: `size` for the side it says, the other in proportion."""
     now = processor.size
-    if fixed or getattr(processor, "do_center_crop", None) or not (now.shortest_edge or (now.height and now.width)):
+    sides = now and (now.shortest_edge or (now.height and now.width))
+    if fixed or getattr(processor, "do_center_crop", None) or not sides:
         raise DistractedError(
             f"DISTRACTED_SEGMENTER_SIZE is {size}, but {name} takes images of its own size only ({_text(now)}). Unset "
             f"it, or name a model of another size in DISTRACTED_SEGMENTER; then type: {DOCTOR}"
@@ -305,4 +306,4 @@ def _resized(processor: Any, size: int, name: str, fixed: bool) -> SizeDict:
 
 
 def _text(size: SizeDict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in dict(size).items() if value)
+    return ", ".join(f"{key} {value}" for key, value in dict(size or {}).items() if value)

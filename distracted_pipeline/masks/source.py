@@ -111,3 +111,5 @@ class Source:
             agreement = measure(segmenter, list(images.values()), list(images), names)
             record(root, agreement)
             self.options.log(agreement.text())
+            if warning := agreement.warning(root):
+                self.options.log(f"warning: {warning}")

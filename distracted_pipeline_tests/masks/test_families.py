@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
     AutoModelForUniversalSegmentation,
     AutoTokenizer,
     OneFormerProcessor,
@@ -33,7 +34,7 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.masks.conftest import LABELS
 from distracted_pipeline_tests.masks.reference import scene
-from distracted_pipeline_tests.masks.tiny_models import KINDS, make_sure, save_tiny
+from distracted_pipeline_tests.masks.tiny_models import KINDS, make_sure, save_tiny, save_tiny_semantic
 
 TABLE, _ = category_table(dict(enumerate(LABELS)), "", STATE_FARM.categories)
 SIZES = [(61, 90), (97, 130), (130, 97), (64, 64), (301, 77)]
@@ -105,6 +106,25 @@ def test_a_device_makes_the_masks_of_the_cpu(folders: Any, kind: str) -> None:
     assert segmenter.prepare(images[0], "").pixels.dtype == torch.uint8  # resized, and padded, there
     for ours, mask in zip(segmenter.segment(images, ["", "", ""]), expected, strict=True):
         assert (ours == mask).mean() > 0.9995
+
+
+def test_a_semantic_model_s_masks_are_those_of_transformers_on_the_cpu_and_on_a_device(tmp_path: Path) -> None:
+    folder, images = save_tiny_semantic(tmp_path / "model"), frames((97, 130), (97, 130), (61, 90))
+    segmenter = load(folder)
+    model, processor = AutoModelForSemanticSegmentation.from_pretrained(folder).eval(), processor_of(folder)
+    make_sure(segmenter.model)
+    make_sure(model)
+    expected = []
+    for image in images:
+        with torch.no_grad():
+            outputs = model(**processor(images=[image], return_tensors="pt"))
+        (winner,) = processor.post_process_semantic_segmentation(outputs, target_sizes=[image.shape[:2]])
+        expected.append(TABLE[winner.numpy()])
+        np.testing.assert_array_equal(segmenter.segment([image], [""])[0], expected[-1])
+    assert len(np.unique(np.concatenate([mask.ravel() for mask in expected]))) > 2
+    segmenter.on_device = True
+    for ours, mask in zip(segmenter.segment(images, ["", "", ""]), expected, strict=True):
+        assert (ours == mask).mean() > 0.999
 
 
 def read(kind: str, size: tuple[int, int]) -> Reading:

@@ -1,5 +1,6 @@
 """Reduced precision: its agreement with fp32 is measured, and it never mixes with another in one cache."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.masks.agreement import compare, measure, recorded
+from distracted_pipeline.masks.agreement import compare, measure, record, recorded
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.fill import fill_subject
 from distracted_pipeline.masks.loading import load_segmenter
@@ -33,11 +34,52 @@ def test_agreement_counts_pixels_and_pools_iou_over_images() -> None:
     assert agreement.text() == ("bf16 against fp32 on 2 images: 75.000% of pixels agree; IoU person 0.5000, car 0.6667")
 
 
+class Rounded:
+    """Finds a bottle in the first pixels: in as many of ten as its precision lets it."""
+
+    name, fingerprint = "rounded", "0123456789ab"
+
+    def __init__(self, precision: str, found: dict[str, int]) -> None:
+        self.precision = precision
+        self.found = found
+
+    def in_precision(self, precision: str) -> "Rounded":
+        return Rounded(precision, self.found)
+
+    def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        return [np.array([[2] * self.found[self.precision] + [1] * 20], np.uint8)[:, :20] for _ in images]
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "better"),
+    [
+        ("bf16", {"bf16": 9, "fp16": 10, "fp32": 10}, ""),
+        ("bf16", {"bf16": 8, "fp16": 10, "fp32": 10}, "fp16"),
+        ("bf16", {"bf16": 8, "fp16": 7, "fp32": 10}, "fp32"),
+        ("fp16", {"fp16": 8, "fp32": 10}, "fp32"),
+    ],
+)
+def test_masks_that_agree_too_little_name_the_precision_to_choose(
+    tmp_path: Path, precision: str, found: dict[str, int], better: str
+) -> None:
+    images = [np.zeros((1, 20, 3), np.uint8)] * 2
+    agreement = measure(Rounded(precision, found), images, ["a", "b"], STATE_FARM.category_names)
+    assert agreement.better == better
+    record(tmp_path, agreement)
+    assert recorded(tmp_path) == agreement
+    warning = agreement.warning(tmp_path)
+    if better:
+        for part in ("masks of", "bottle", f"`precision: {better}`", str(tmp_path), "distracted run --config"):
+            assert part in warning
+    else:
+        assert warning == ""
+
+
 def test_fp32_twin_shares_weights_and_gives_fp32_masks(tiny_mask2former: Path, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, segmenter=str(tiny_mask2former))
     half = load_segmenter(settings, precision="bf16")
     assert isinstance(half, ModelSegmenter)
-    twin, full = half.in_fp32(), load_segmenter(settings, precision="fp32")
+    twin, full = half.in_precision("fp32"), load_segmenter(settings, precision="fp32")
     assert twin.model is half.model
     assert (half.precision, twin.precision) == ("bf16", "fp32")
     for ours, expected in zip(twin.segment(frames(3), list("abc")), full.segment(frames(3), list("abc")), strict=True):

@@ -1,4 +1,4 @@
-"""Every kind of universal model with a small configuration and its real processor, and outputs that find something."""
+"""Every kind of universal model and a semantic one, small, with real processors, and outputs that find something."""
 
 import json
 from collections.abc import Callable
@@ -17,11 +17,14 @@ from transformers import (
     MaskFormerForInstanceSegmentation,
     OneFormerConfig,
     OneFormerForUniversalSegmentation,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
     SwinConfig,
 )
 from transformers.models.eomt.image_processing_pil_eomt import EomtImageProcessorPil
 from transformers.models.maskformer.image_processing_pil_maskformer import MaskFormerImageProcessorPil
 from transformers.models.oneformer.image_processing_pil_oneformer import OneFormerImageProcessorPil
+from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 from distracted_pipeline_tests.masks.conftest import LABELS, save_tiny_mask2former
 from distracted_pipeline_tests.masks.reference import scene
@@ -97,10 +100,25 @@ def save_tiny(kind: str, folder: Path) -> Path:
     return folder
 
 
+def save_tiny_semantic(folder: Path) -> Path:
+    """Save a semantic model, a Segformer, with its processor in `folder`; return it."""
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        hidden_sizes=[8, 8, 8, 8], depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=16, **NAMES
+    )
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    SegformerImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
+    return folder
+
+
 def make_sure(model: nn.Module) -> None:
     """Lay a scene under what a model says, so that it finds the same few things whatever its random weights are."""
 
     def lay(module: nn.Module, args: object, output: Any) -> None:
+        if hasattr(output, "logits"):
+            logits = torch.randn(output.logits.shape[1:], generator=torch.Generator().manual_seed(0))
+            output.logits = output.logits.clamp(-2, 2) + logits.cumsum(1).cumsum(2)
+            return
         queries = output.class_queries_logits.shape[1]
         classes, masks = scene(6, queries, confident=7, labels=len(LABELS), size=output.masks_queries_logits.shape[2:])
         output.class_queries_logits = output.class_queries_logits.clamp(-0.5, 0.5) + classes
