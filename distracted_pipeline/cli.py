@@ -21,6 +21,7 @@ from distracted_pipeline.commands.report import compare, report
 from distracted_pipeline.commands.training import train
 from distracted_pipeline.commands.variants import variants
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.operations import stopping
 from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -36,16 +37,17 @@ _WORKFLOW = {
 
 
 class _Group(click.Group):
-    """Shows an error that a person can mend as one message, and treats Ctrl-C as an ordinary end."""
+    """Shows an error that a person can mend as one message, and Ctrl-C, SIGTERM and SIGHUP as an ordinary end."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DistractedError as error:
-            raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo("\nStopped. What was finished is kept; the same command goes on from there.", err=True)
-            ctx.exit(130)
+        with stopping.listening():
+            try:
+                return super().invoke(ctx)
+            except DistractedError as error:
+                raise click.ClickException(str(error)) from error
+            except KeyboardInterrupt:
+                stopping.say_stopped()
+                ctx.exit(stopping.exit_code())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in _WORKFLOW.items():

@@ -5,6 +5,8 @@
 `operations.executors`.
 """
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +21,26 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Log
 
+EXECUTOR = "DISTRACTED_EXECUTOR"
+"""Names who runs the steps; `operations.executors` knows what each name means."""
+
+CLUSTERS = ("ray", "k8s")
+"""Executors whose steps run on other machines."""
+
 GPU_POOL = "gpu"
 """Runs with a GPU op take a slot of it when they are queued; `dagster.yaml` says how many there are."""
+
+
+class _UnlessStopped(dg.RetryPolicy):
+    """Tries again after a failure, but not after an interruption, which on one machine is a person's.
+
+    Dagster takes an interruption for a failure wherever an op has a policy, and asks it nothing but whether it is
+    there. On a cluster an interruption is a machine that goes away, and its step is tried again on another.
+    """
+
+    def __bool__(self) -> bool:
+        interrupted = isinstance(sys.exception(), KeyboardInterrupt | dg.DagsterExecutionInterruptedError)
+        return not interrupted or os.environ.get(EXECUTOR, "").strip() in CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -40,11 +60,11 @@ class Compute:
     def options(self) -> dict[str, Any]:
         """Return the arguments for `@dg.asset(...)`: op tags, and for a GPU op its pool and one retry.
 
-        Bad input is never retried (`step`); a device that hiccups is.
+        Bad input is never retried (`step`), nor what a person stopped; a device that hiccups is.
         """
         if not self.gpus:
             return {"op_tags": self.op_tags()}
-        return {"op_tags": self.op_tags(), "pool": GPU_POOL, "retry_policy": dg.RetryPolicy(max_retries=1, delay=10)}
+        return {"op_tags": self.op_tags(), "pool": GPU_POOL, "retry_policy": _UnlessStopped(max_retries=1, delay=10)}
 
     def op_tags(self) -> dict[str, Any]:
         """Return the tags for `op_tags=` (`tags=` does not reach executors)."""

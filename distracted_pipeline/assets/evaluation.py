@@ -31,10 +31,10 @@ _GROUP = "evaluation"
 )
 def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Probabilities for every image of the drivers that a fold holds out, by each of its trainings."""
-    from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
-
     keys = context.partition_key.keys_by_dimension
     with asset_step(context) as settings:
+        from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
+
         path = predict_fold(settings, keys["variant"], keys["fold"], config.options(context.log.info))
         check = check_predictions(settings, keys["fold"], path)
     return dg.MaterializeResult(
@@ -61,9 +61,9 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
 )
 def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Recall, precision and F1 of each class by variant, and what each changed, for other drivers and trainings."""
-    from distracted_pipeline.evaluation import tables
-
     with asset_step(context) as settings:
+        from distracted_pipeline.evaluation import tables
+
         result = tables.class_accuracy(settings, log=context.log.info)
     missing = "\n".join(result.missing) or "every variant of the catalogue, every fold"
     rejected = "\n".join(result.rejected) or "every prediction file fits the manifest"

@@ -34,9 +34,9 @@ MOST_ZERO = 0.1
 )
 def gradcam(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Grad-CAMs of right and confused predictions, and how much of each falls on which mask category."""
-    from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_variant
-
     with asset_step(context) as settings:
+        from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_variant
+
         result = gradcam_variant(settings, context.partition_key, config.options(context.log.info))
         metadata = gradcam_metadata(settings, result)
     share = metadata["all_zero_share"]

@@ -24,11 +24,11 @@ def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Mate
 
     Shards of unlabelled test images have none: `submission` runs them through the whole network once.
     """
-    from distracted_pipeline.features.plan import fill_subject, wanted_taps
-    from distracted_pipeline.features.taps import TapStore
-
     subject = context.partition_key
     with asset_step(context) as settings:
+        from distracted_pipeline.features.plan import fill_subject, wanted_taps
+        from distracted_pipeline.features.taps import TapStore
+
         filled = fill_subject(settings, subject, config.options(context.log.info))
         taps, _ = wanted_taps(settings)
         held = [TapStore(settings, model).content(subject, names) for model, names in taps.items()]

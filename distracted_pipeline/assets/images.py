@@ -38,11 +38,11 @@ def images(context: dg.AssetExecutionContext, config: ImagesConfig) -> dg.Materi
     Reads the raw data in the data root; what size and time of change show as unchanged is not read again, unless
     `verify` is set. Bad images keep their row.
     """
-    from distracted_pipeline.images import checks
-    from distracted_pipeline.images.ingest import ingest
-    from distracted_pipeline.images.manifest import data_fingerprint
-
     with asset_step(context) as settings:
+        from distracted_pipeline.images import checks
+        from distracted_pipeline.images.ingest import ingest
+        from distracted_pipeline.images.manifest import data_fingerprint
+
         result = ingest(settings, verify=config.verify, log=context.log.info)
     found = [
         checks.check_counts(result.table, settings.dataset),

@@ -43,10 +43,10 @@ def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
 
     Each pixel belongs to one of the data set's mask categories (person, cell phone, cup …), or to none of them.
     """
-    from distracted_pipeline.masks.fill import fill_subject
-
     subject = context.partition_key
     with asset_step(context) as settings:
+        from distracted_pipeline.masks.fill import fill_subject
+
         result = fill_subject(settings, subject, config.options(context.log.info))
         metadata, checks, content = masks_metadata(settings, [subject])
     return dg.MaterializeResult(
@@ -66,10 +66,9 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
 
     What fails does not stop the rest; the run fails at the end and names it.
     """
-    from distracted_pipeline.masks.cache import open_cache
-    from distracted_pipeline.masks.fill import fill_missing
-
     with asset_step(context) as settings:
+        from distracted_pipeline.masks.cache import open_cache
+        from distracted_pipeline.masks.fill import fill_missing
 
         def on_filled(subject: str, result: "FillResult") -> None:
             made, tags = fill_metadata([result]), {DATA_VERSION_TAG: open_cache(settings).content([subject])}

@@ -25,12 +25,12 @@ from distracted_pipeline.checks import Check
 )
 def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Static site: what each technique did to the accuracy of each class, with the evidence; needs no network."""
-    from distracted_pipeline.addresses import report_url
-    from distracted_pipeline.reports.build import build_report
-    from distracted_pipeline.reports.publish import log_summary
-    from distracted_pipeline.training.tracking import run_url
-
     with asset_step(context) as settings:
+        from distracted_pipeline.addresses import report_url
+        from distracted_pipeline.reports.build import build_report
+        from distracted_pipeline.reports.publish import log_summary
+        from distracted_pipeline.training.tracking import run_url
+
         result = build_report(settings, context.log.info)
     run = log_summary(settings, result, log=context.log.warning)
     words = f"absent: {', '.join(result.absent)}" if result.absent else "all variants are in the report"

@@ -28,9 +28,9 @@ from distracted_pipeline.scopes import ORIGINAL_FOLD
 )
 def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The variant that recognises unseen drivers best, in MLflow's registry as `distracted_driver@champion`."""
-    from distracted_pipeline.serving.champion import URI, crown
-
     with asset_step(context) as settings:
+        from distracted_pipeline.serving.champion import URI, crown
+
         best = crown(settings, log=context.log.info)
     registered = best is not None and best.version is not None
     why = f"no variant has predicted enough yet, or MLflow did not answer (the log says which): then `{RUN}`"
@@ -51,9 +51,9 @@ def champion(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 )
 def submission(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Kaggle's CSV for the unlabelled test images, from the variant trained on the original split."""
-    from distracted_pipeline.serving.submission import write_submission
-
     with asset_step(context) as settings:
+        from distracted_pipeline.serving.submission import write_submission
+
         written = write_submission(settings, context.partition_key, config.options(context.log.info))
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(written.path), "images": written.images, "fold": ORIGINAL_FOLD},

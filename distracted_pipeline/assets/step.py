@@ -7,6 +7,7 @@ import dagster as dg
 
 from distracted_pipeline.assets.store import mirrored
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.interrupts import interruptible
 from distracted_pipeline.settings import Settings, load_settings
 
 
@@ -14,12 +15,18 @@ from distracted_pipeline.settings import Settings, load_settings
 def asset_step(context: dg.AssetExecutionContext) -> Iterator[Settings]:
     """Yield the settings; inputs come from the shared store before, outputs go there after the block.
 
+    Import inside the block: there, and only there, Ctrl-C waits until an import has ended (`interrupts`).
+
     Raises:
         dagster.Failure: Instead of a `DistractedError`, without a retry.
     """
     settings = load_settings()
     partition = str(context.partition_key) if context.has_partition_key else None
-    with user_errors_as_failures(), mirrored(settings, context.asset_key.path[-1], partition, log=context.log.info):
+    with (
+        interruptible(),
+        user_errors_as_failures(),
+        mirrored(settings, context.asset_key.path[-1], partition, log=context.log.info),
+    ):
         yield load_settings()  # anew: the store may have brought settings.env and the variants
 
 

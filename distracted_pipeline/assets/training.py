@@ -37,11 +37,11 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
 )
 def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
     """One variant trained on one fold, as often as it has replicates: weights, histories, and runs in MLflow."""
-    from distracted_pipeline.training.checks import check_trained
-    from distracted_pipeline.training.train import train_variant
-
     keys = context.partition_key.keys_by_dimension
     with asset_step(context) as settings:
+        from distracted_pipeline.training.checks import check_trained
+        from distracted_pipeline.training.train import train_variant
+
         options = config.options(context.log.info)
         result = train_variant(settings, keys["variant"], keys["fold"], options, dagster_run_id=context.run.run_id)
         checks = check_trained(settings, result)

@@ -8,19 +8,28 @@ about a cluster that does not answer, `service_errors` says.
 import importlib
 import multiprocessing
 import os
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import InitExecutorContext
 
+from distracted_pipeline.assets.compute import CLUSTERS, EXECUTOR
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.operations import stopping
 from distracted_pipeline.operations.instance import dagster_home
 from distracted_pipeline.operations.service_errors import explained, extra_missing
 
-VARIABLE = "DISTRACTED_EXECUTOR"
+if TYPE_CHECKING:
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
+    from dagster._core.execution.step_dependency_config import StepDependencyConfig
+
+VARIABLE = EXECUTOR
 DEFAULT = "multiprocess"
-CHOICES = ("multiprocess", "in_process", "ray", "k8s")
+CHOICES = ("multiprocess", "in_process", *CLUSTERS)
 MAX_PROCESSES = 2
 """Steps at once on one machine: each may hold a model, and training uses the cores by itself."""
 
@@ -58,9 +67,10 @@ def executor_from_environment() -> dg.ExecutorDefinition:
     """
     name = os.environ.get(VARIABLE, "").strip() or DEFAULT
     if name == "in_process":
-        return dg.in_process_executor
+        return _created_by(dg.in_process_executor, _Stoppable.around(dg.in_process_executor))
     if name == "multiprocess":
-        return dg.multiprocess_executor.configured({"max_concurrent": MAX_PROCESSES, "start_method": _start_method()})
+        several = _created_by(dg.multiprocess_executor, _Stoppable.around(dg.multiprocess_executor))
+        return several.configured({"max_concurrent": MAX_PROCESSES, "start_method": _start_method()})
     if name == "ray":
         # No num_cpus, num_gpus, memory or resources here: they would override, or mix into, what the ops' tags say.
         # The address is the run launcher's, or RAY_API_SERVER_ADDRESS.
@@ -89,6 +99,13 @@ def _of_extra(extra: str, module: str, attribute: str, also: str) -> dg.Executor
         with explained(dagster_home()):
             return theirs.executor_creation_fn(context)  # type: ignore[misc]
 
+    return _created_by(theirs, create)
+
+
+def _created_by(
+    theirs: dg.ExecutorDefinition, create: Callable[[InitExecutorContext], dg.Executor]
+) -> dg.ExecutorDefinition:
+    """Return an executor's definition, its name and options unchanged, that makes the executor in another way."""
     return dg.ExecutorDefinition(
         name=theirs.name,
         config_schema=theirs.config_schema,  # type: ignore[arg-type]
@@ -96,3 +113,37 @@ def _of_extra(extra: str, module: str, attribute: str, also: str) -> dg.Executor
         executor_creation_fn=create,
         description=theirs.description,
     )
+
+
+class _Stoppable(dg.Executor):
+    """An executor of this machine whose run counts as canceled, not as failed, when a signal ends it.
+
+    The `dagster` command that started the run then exits with the signal's code.
+    """
+
+    def __init__(self, theirs: dg.Executor) -> None:
+        self._theirs = theirs
+
+    @classmethod
+    def around(cls, theirs: dg.ExecutorDefinition) -> Callable[[InitExecutorContext], dg.Executor]:
+        return lambda context: cls(theirs.executor_creation_fn(context))  # type: ignore[misc]
+
+    @property
+    def retries(self) -> "RetryMode":
+        return self._theirs.retries
+
+    @property
+    def step_dependency_config(self) -> "StepDependencyConfig":
+        return self._theirs.step_dependency_config
+
+    def execute(
+        self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
+    ) -> Iterator[dg.DagsterEvent]:
+        with stopping.listening(), stopping.executing(plan_context.instance, plan_context.run_id):
+            try:
+                yield from self._theirs.execute(plan_context, execution_plan)
+            except BaseException:
+                if stopping.received():
+                    stopping.request_cancel(plan_context.run_id, plan_context.instance)
+                    stopping.say_stopped()
+                raise

@@ -19,6 +19,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
 from distracted_pipeline.operations.activation import CODE_LOCATION, MODULE, WARNINGS
 from distracted_pipeline.operations.instance import dagster_home, prepare_home
+from distracted_pipeline.operations.stopping import take_your_time
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.tracking import shown
@@ -63,9 +64,7 @@ def serve_all(settings: Settings, *, port: int, log: Log) -> None:
         log(f"MLflow   {shown(settings.mlflow)}   (DISTRACTED_MLFLOW)")
     stopping = threading.Event()
     children = {name: _start(command, settings, stopping)[0] for name, (_, command) in commands.items()}
-    # A shell that starts us in the background turns Ctrl-C off, and `kill` should end the servers too.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    take_your_time()
     try:
         log("Ctrl-C ends all of them; a line says when each answers, Dagster last")
         silent = list(commands)

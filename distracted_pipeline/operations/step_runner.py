@@ -13,6 +13,7 @@ from distracted_pipeline.assets.compute import OpConfig
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.console import plain_console
 from distracted_pipeline.operations.missing import Step
+from distracted_pipeline.operations.stopping import stoppable_run
 from distracted_pipeline.operations.timeline import RUN_TAGS
 
 _LOGGERS: dict[str, Any] = {"console": plain_console}
@@ -60,15 +61,15 @@ def run_images(instance: dg.DagsterInstance, config: OpConfig) -> str | None:
 def execute(job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, config: OpConfig) -> str | None:
     """Run one step of a job; return why it failed, or None."""
     try:
-        job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(name) for name in step.assets],
-            partition_key=step.partition,
-            run_config={**_CONSOLE, "ops": {name: config[name] for name in step.assets if name in config}},
-            tags=RUN_TAGS,
-        )
-    except dg.DagsterExecutionInterruptedError as error:
-        raise KeyboardInterrupt from error
+        with stoppable_run(instance) as run_id:
+            job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(name) for name in step.assets],
+                partition_key=step.partition,
+                run_config={**_CONSOLE, "ops": {name: config[name] for name in step.assets if name in config}},
+                tags=RUN_TAGS,
+                run_id=run_id,
+            )
     except dg.Failure as failure:
         return failure.description or "failed without a reason"
     except Exception as error:

@@ -157,10 +157,11 @@ def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variable
         os.environ.setdefault(name, value)  # before anything loads torch
     from distracted_pipeline.operations.instance import open_instance
     from distracted_pipeline.operations.step_runner import StepRunner
+    from distracted_pipeline.operations.stopping import listening
     from distracted_pipeline.operations.timeline import show_in_timeline
 
     try:
-        with open_instance() as instance:
+        with listening(), open_instance() as instance:
             show_in_timeline(instance)
             runner = StepRunner(instance, config)
             while True:

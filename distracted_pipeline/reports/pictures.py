@@ -121,8 +121,11 @@ def draw_pictures(
                 place = f"pictures/{slug(variant)}/{name}.change.jpg"
                 pictures.changes[variant, image.img] = _save(tinted, site, place)
 
-        for _ in pool.map(draw, images):
-            progress.advance()
+        try:
+            for _ in pool.map(draw, images):
+                progress.advance()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for no picture that is not begun
     _draw_means(report, average, site, pictures)
     return pictures
 

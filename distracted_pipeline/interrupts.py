@@ -1,0 +1,53 @@
+"""Where a signal may become an exception: anywhere but within an import.
+
+PyTorch imports Python modules from C++, and an exception there aborts the process. Which signals end a process, when,
+and with which exit code is `operations.stopping`; here is only their handler.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+AGAIN_S = 0.1
+"""How soon a signal that came within an import is tried again."""
+
+_IMPORT = "<frozen importlib._bootstrap>"
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`, as soon as no import is under way.
+
+    Raises:
+        KeyboardInterrupt: Where the signal came, or a little later.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            again = threading.Timer(AGAIN_S, _send, (number,))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _send(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # wakes the main thread out of a system call, too
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM handled by `interrupt` in the block; beside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
