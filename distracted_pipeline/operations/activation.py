@@ -7,8 +7,8 @@ its module before it reads `.env`; so the variable must be in the shell already.
 import sys
 from pathlib import Path
 
-MODULE_VARIABLE = "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME"
-"""Scopes the module to that one command; DAGSTER_MODULE_NAME would break `dagster dev`."""
+MODULE_VARIABLES = ("DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME", "DAGSTER_CLI_ASSET_LIST_MODULE_NAME")
+"""Each scopes the module to one command, `dagster asset …`; DAGSTER_MODULE_NAME would break `dagster dev`."""
 
 MODULE = "distracted_pipeline.definitions"
 
@@ -46,27 +46,27 @@ def write_exports(home: Path, scripts: Path | None = None) -> list[Path]:
 def _exports(home: Path) -> dict[str, list[str]]:
     return {
         "activate": [
-            f'export {MODULE_VARIABLE}="{MODULE}"',
+            *(f'export {name}="{MODULE}"' for name in MODULE_VARIABLES),
             f'export DAGSTER_HOME="${{DAGSTER_HOME:-{home}}}"',
             f'export PYTHONWARNINGS="${{PYTHONWARNINGS:-{WARNINGS}}}"',
         ],
         "activate.fish": [
-            f'set -gx {MODULE_VARIABLE} "{MODULE}"',
+            *(f'set -gx {name} "{MODULE}"' for name in MODULE_VARIABLES),
             f'set -q DAGSTER_HOME; or set -gx DAGSTER_HOME "{home}"',
             f'set -q PYTHONWARNINGS; or set -gx PYTHONWARNINGS "{WARNINGS}"',
         ],
         "activate.csh": [
-            f'setenv {MODULE_VARIABLE} "{MODULE}"',
+            *(f'setenv {name} "{MODULE}"' for name in MODULE_VARIABLES),
             f'if (! $?DAGSTER_HOME) setenv DAGSTER_HOME "{home}"',
             f'if (! $?PYTHONWARNINGS) setenv PYTHONWARNINGS "{WARNINGS}"',
         ],
         "Activate.ps1": [
-            f'$env:{MODULE_VARIABLE} = "{MODULE}"',
+            *(f'$env:{name} = "{MODULE}"' for name in MODULE_VARIABLES),
             f'if (-not $env:DAGSTER_HOME) {{ $env:DAGSTER_HOME = "{home}" }}',
             f'if (-not $env:PYTHONWARNINGS) {{ $env:PYTHONWARNINGS = "{WARNINGS}" }}',
         ],
         "activate.bat": [
-            f'set "{MODULE_VARIABLE}={MODULE}"',
+            *(f'set "{name}={MODULE}"' for name in MODULE_VARIABLES),
             f'if not defined DAGSTER_HOME set "DAGSTER_HOME={home}"',
             f'if not defined PYTHONWARNINGS set "PYTHONWARNINGS={WARNINGS}"',
         ],

@@ -15,6 +15,7 @@ from typing import Literal
 from distracted_pipeline.advice import DOCTOR, RUN
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.operations.models import is_here
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings, has_data
 
@@ -77,6 +78,10 @@ def _tools(_settings: Settings) -> Iterator[Finding]:
 def _disk(settings: Settings) -> Iterator[Finding]:
     anchor = next(p for p in (settings.data, *settings.data.parents) if p.exists())
     free = shutil.disk_usage(anchor).free / 2**30
+    if not os.access(anchor, os.W_OK):
+        remedy = f"make {anchor} writable, or set DISTRACTED_DATA to a folder that is"
+        yield Finding("missing", "disk", f"{anchor} is read-only: nothing can be made there", remedy)
+        return
     enough = free >= FREE_GIB_WANTED
     yield Finding(
         "ok" if enough else "note",
@@ -175,7 +180,7 @@ def _weights(settings: Settings) -> Iterator[Finding]:
             )
         elif Path(name).is_dir():
             yield Finding("ok", role, f"local folder {name}")
-        elif _in_hub_cache(name):
+        elif is_here(name):
             yield Finding("ok", role, f"{name}, in the Hugging Face cache")
         else:
             yield Finding(
@@ -186,22 +191,8 @@ def _weights(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _is_here(name: str) -> bool:
-    return Path(name.removeprefix(FOLDER_PREFIX)).is_dir() or _in_hub_cache(name)
-
-
-def _in_hub_cache(name: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
-    except HFValidationError:  # a path that does not exist is no valid hub id either
-        return False
-
-
 def _progress(settings: Settings) -> Iterator[Finding]:
-    if not settings.manifest.exists() or not all(_is_here(name) for name in (settings.backbone, settings.segmenter)):
+    if not settings.manifest.exists() or not all(is_here(name) for name in (settings.backbone, settings.segmenter)):
         return  # the models' fingerprints say what is finished, and looking must not download them
     from distracted_pipeline.masks.cache import open_cache
     from distracted_pipeline.training.checkpoint import is_trained

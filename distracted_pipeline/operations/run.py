@@ -7,7 +7,7 @@ loaded models and memory-mapped taps.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, groupby
@@ -26,6 +26,7 @@ from distracted_pipeline.operations.missing import (
     train_steps,
     unsupported,
 )
+from distracted_pipeline.operations.models import require_models
 from distracted_pipeline.operations.step_runner import StepRunner, run_images
 from distracted_pipeline.operations.timeline import show_in_timeline
 from distracted_pipeline.operations.workers import Item, Outcome, Workers, default_workers
@@ -85,15 +86,17 @@ def run_missing(
         log: Receives a line per step.
 
     Raises:
-        DistractedError: The images cannot be read, or a variant, a fold or the baseline is unknown.
+        DistractedError: The images cannot be read, a model is not to be had, or a variant, a fold or the baseline is
+            unknown.
     """
     start = time.monotonic()
     entries, wanted_folds = chosen_variants(settings, variants), chosen_folds(folds)
+    require_models(settings, entries)
     ops = dict(config or {})
     if verify:
         ops["images"] = {"config": {"verify": True}}
     summary = RunSummary()
-    with open_instance() as instance:
+    with open_instance() as instance, _naming_failures(summary):
         show_in_timeline(instance)
         log("images")
         reason = run_images(instance, ops)
@@ -125,6 +128,20 @@ def run_missing(
     page = settings.reports / "latest" / "index.html"
     summary.report = page if page.exists() else None
     return summary
+
+
+@contextmanager
+def _naming_failures(summary: RunSummary) -> Iterator[None]:
+    """Name the steps that failed before in an error that ends the run: they may be its reason.
+
+    Raises:
+        DistractedError: With the reasons of all of them first.
+    """
+    try:
+        yield
+    except DistractedError as error:
+        failed = [f"{label}: {reason}" for label, reason in summary.failed.items()]
+        raise DistractedError("\n".join([*failed, str(error)])) from error
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distracted_pipeline.operations.activation import MODULE, MODULE_VARIABLE, WARNINGS, write_exports
+from distracted_pipeline.operations.activation import MODULE, MODULE_VARIABLES, WARNINGS, write_exports
 
 
 def _scripts(tmp_path: Path) -> Path:
@@ -16,11 +16,12 @@ def _scripts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_shell_that_activates_gets_both_variables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", MODULE_VARIABLES)
+def test_a_shell_that_activates_gets_both_variables(variable: str, tmp_path: Path) -> None:
     home = tmp_path / "my home"
     write_exports(home, _scripts(tmp_path))
     shown = subprocess.run(
-        ["sh", "-c", f'. ./activate; echo "${MODULE_VARIABLE}|$DAGSTER_HOME"'],
+        ["sh", "-c", f'. ./activate; echo "${variable}|$DAGSTER_HOME"'],
         cwd=tmp_path, env={}, text=True, capture_output=True, check=True,
     )  # fmt: skip
     assert shown.stdout == f"{MODULE}|{home}\n"
@@ -75,4 +76,4 @@ def test_running_it_again_replaces_its_own_lines_only(tmp_path: Path) -> None:
     text = (scripts / "activate").read_text()
     assert text.startswith("# made by venv\n")
     assert "first" not in text
-    assert text.count(MODULE_VARIABLE) == 1
+    assert all(text.count(name) == 1 for name in MODULE_VARIABLES)
