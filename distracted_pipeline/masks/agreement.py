@@ -6,6 +6,7 @@ precision a device takes by itself is `devices`.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_json
 from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
@@ -96,13 +98,18 @@ def measure(
     """Return the agreement on some images, one at a time: fp32 takes more memory than the batch size allows for.
 
     Where it is low, a finer precision that is as fast is tried too: it is `better` if it agrees, else fp32 is.
+    Images that the segmenter cannot take are left out; the fill says which.
     """
     full = segmenter.in_precision("fp32")
+    taken, right = [], []
+    for image, name in zip(images, names, strict=True):
+        with suppress(DistractedError):
+            right.append(full.segment([image], [name])[0])
+            taken.append((image, name))
 
     def masks(of: Segmenter) -> list[np.ndarray]:
-        return [of.segment([image], [name])[0] for image, name in zip(images, names, strict=True)]
+        return [of.segment([image], [name])[0] for image, name in taken]
 
-    right = masks(full)
     found = compare(masks(segmenter), right, segmenter.precision, categories)
     if not found.low:
         return found

@@ -12,6 +12,7 @@ Every queue is bounded, so memory does not grow with the number of images.
 
 import hashlib
 import sys
+import traceback
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,9 +28,9 @@ from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.images.feeder import ahead, cores
 from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
-from distracted_pipeline.masks.segmenter import Segmenter, StagedSegmenter
+from distracted_pipeline.masks.segmenter import ORDINARY_SIZE, Segmenter, StagedSegmenter
 from distracted_pipeline.masks.stage_timer import StageClock
-from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
+from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces, is_out_of_memory
 from distracted_pipeline.options import RunOptions
 
 MOST_THREADS = 8
@@ -82,7 +83,7 @@ def segment_images(
         clock: Receives the CPU time of each stage.
 
     Raises:
-        DistractedError: A single image does not fit into the device's memory.
+        DistractedError: Not even one ordinary image fits into the device's memory.
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
     batches = _Batches(stages, options, clock)
@@ -106,7 +107,9 @@ def segment_images(
         except DistractedError as error:
             return Failure(wanted.img, str(error))
 
-    def finish(prepared: _Prepared, raw: Any) -> Mask:
+    def finish(prepared: _Prepared, raw: Any) -> Mask | Failure:
+        if isinstance(raw, Failure):
+            return raw
         with clock.stage("post-process"):
             mask = stages.finish(raw, prepared.size)
         if mask.shape != prepared.size:
@@ -115,7 +118,7 @@ def segment_images(
             runs, values, areas = encode(mask, categories)
         return Mask(prepared.wanted.img, prepared.wanted.sha256[:SOURCE_DIGITS], prepared.size, runs, values, areas)
 
-    finishing: deque[Future[Mask]] = deque()
+    finishing: deque[Future[Mask | Failure]] = deque()
     try:
         for item in ahead(decoders, prepare, images, lambda: 2 * batches.size + 2 * threads):
             if isinstance(item, Failure):
@@ -137,7 +140,10 @@ def segment_images(
 
 
 class _Batches:
-    """Collects images of one shape until a batch is full; halves the batch when memory runs out."""
+    """Collects images of one shape until a batch is full; halves the batch when memory runs out.
+
+    An image that the model cannot take, though it takes an ordinary one, gets a `Failure` in the place of its result.
+    """
 
     def __init__(self, stages: StagedSegmenter, options: RunOptions, clock: StageClock) -> None:
         self._stages = stages
@@ -156,7 +162,13 @@ class _Batches:
     def add(self, item: _Prepared) -> Iterator[tuple[_Prepared, Any]]:
         """Take an image; yield results when that completes a batch."""
         if not self._pieces.size:
-            self._pieces.size = self._pieces.retried(1, lambda: self._stages.batch_size(item.value))
+            try:
+                self._pieces.size = self._stages.batch_size(item.value)
+            except Exception:  # measuring takes the memory of two
+                for raw in self._pieces.retried(1, lambda: self._forward([item])):
+                    self._pieces.size = 0 if isinstance(raw, Failure) else 1
+                    yield item, raw
+                return
         group = self._waiting.setdefault(item.shape, [])
         group.append(item)
         if len(group) >= self.size:
@@ -186,8 +198,34 @@ class _Batches:
         return list(zip(items, chain.from_iterable(raws), strict=True))
 
     def _forward(self, batch: list[_Prepared]) -> list[Any]:
-        with self._clock.model():
-            return self._stages.forward([item.value for item in batch])
+        """Return the raw result of each image, or why the model cannot take it."""
+        try:
+            with self._clock.model():
+                return self._stages.forward([item.value for item in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                return [self._blame(batch[0], error)]
+            if is_out_of_memory(error):
+                raise
+        return [raw for item in batch for raw in self._forward([item])]
+
+    def _blame(self, item: _Prepared, error: Exception) -> Failure:
+        """Return why an image has no mask if it is at fault; raise where the model, or the device, fails any image."""
+        reason = str(error)
+        if not isinstance(error, DistractedError):
+            height, width = item.size
+            reason = f"the model cannot take {width}x{height} pixels ({type(error).__name__}: {_first_line(error)})"
+            traceback.clear_frames(error.__traceback__)  # its frames hold the failed batch's tensors
+            if not self._takes_ordinary(item.wanted.img):
+                raise error
+        return Failure(item.wanted.img, reason)
+
+    def _takes_ordinary(self, img: str) -> bool:
+        try:
+            self._stages.forward([self._stages.prepare(np.zeros((*ORDINARY_SIZE, 3), np.uint8), img)])
+        except Exception:  # then the first error is what has to be told
+            return False
+        return True
 
 
 class _Named(NamedTuple):
@@ -221,6 +259,10 @@ class _Whole:
 
     def batch_size(self, prepared: _Named) -> int:
         return 8
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or "no reason given"
 
 
 def _torch_threads() -> int | None:

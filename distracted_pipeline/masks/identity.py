@@ -21,12 +21,18 @@ from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 CODE_VERSION = "1"
 """Part of every fingerprint: raise it when the same model would give other masks."""
 
+GEOMETRY = "2"
+"""Likewise, for models whose processor pads or crops; other models' masks do not depend on it."""
+
 CATEGORIES = "categories"
 """Key under which the identity, and `about.json` beside the masks, say what the ids stand for."""
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 WORDS = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 """Files that decide how a model is told its task, where it has to be."""
+
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files that may say what happens to pixels; a folder holds one of them, or both."""
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 
@@ -56,7 +62,8 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     """Return what the fingerprint is computed from, in words."""
     common: dict[str, Any] = {"stage": CODE_VERSION, CATEGORIES: named_categories(settings.dataset)}
     if masks_are_given(settings):
-        return common | {"maps": _listing_hash(maps_folder(settings))}
+        folder = maps_folder(settings)
+        return common | {"maps": _listing_hash(folder)} | _whole_names(folder)
     folder = Path(settings.segmenter)
     local = folder.is_dir()
     folder = folder if local else _hub_folder(settings.segmenter)
@@ -65,10 +72,13 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     if settings.segmenter_size is not None:
         identity["size"] = settings.segmenter_size
     if not local:
-        return identity | {"model": settings.segmenter, "revision": folder.name}
+        return identity | {"model": settings.segmenter, "revision": folder.name} | _geometry(folder)
     weights = sorted(path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern))
-    configs = [folder / "config.json", folder / "preprocessor_config.json"]
-    absent = [path.name for path in configs if not path.is_file()] + ([] if weights else ["model.safetensors"])
+    configs = [path for name in ("config.json", *PROCESSORS) if (path := folder / name).is_file()]
+    there = {path.name for path in configs}
+    absent = ["config.json"] if "config.json" not in there else []
+    absent += [] if there & set(PROCESSORS) else [PROCESSORS[0]]
+    absent += [] if weights else ["model.safetensors"]
     if absent:
         raise model_missing(settings.segmenter, f"the folder lacks {' and '.join(absent)}")
     if family and family.task:
@@ -76,6 +86,7 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     return identity | {
         "weights": {path.name: file_digest(path) for path in weights},
         "configuration": [file_digest(path) for path in configs],
+        **_geometry(folder),
     }
 
 
@@ -120,19 +131,22 @@ def _listing_hash(folder: Path) -> str:
 
 
 def hub_revision(model: str) -> str:
-    """Return the commit of the model in the local Hugging Face cache, fetching its config if there is none."""
+    """Return the commit of the model in the local Hugging Face cache, fetching its configuration if there is none."""
     return _hub_folder(model).name
 
 
 def _hub_folder(model: str) -> Path:
-    """Return the folder of a hub model's config in the local Hugging Face cache, fetched if there is none."""
+    """Return the folder of a hub model's configuration and processor, fetched if they are not on this machine."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     try:
         path = try_to_load_from_cache(model, "config.json")
         if not isinstance(path, str):
             path = hf_hub_download(model, "config.json")
+            for name in PROCESSORS:
+                with suppress(EntryNotFoundError):  # a model has one of them
+                    hf_hub_download(model, name)
     except (OSError, HFValidationError) as error:
         raise model_missing(model, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
     return Path(path).parent
@@ -143,3 +157,21 @@ def _kind(folder: Path) -> str:
     with suppress(OSError, ValueError):
         return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
     return ""
+
+
+def _geometry(folder: Path) -> dict[str, str]:
+    """Return what the fingerprint of a model holds because of how its maps are laid back onto frames."""
+    for path in (folder / name for name in PROCESSORS):
+        with suppress(FileNotFoundError, ValueError):  # whoever loads the model says what is wrong with it
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = facts.get("image_processor", facts)
+            if any(facts.get(name) for name in ("do_pad", "pad_size", "do_center_crop")):
+                return {"geometry": GEOMETRY}
+    return {}
+
+
+def _whole_names(folder: Path) -> dict[str, str]:
+    """Return what the fingerprint of given maps holds where an image's whole name chooses between two of them."""
+    names = [path.name for path in folder.iterdir() if path.suffix in (".png", ".npz")]
+    stems = [Path(name.rpartition(".")[0]).stem for name in names]
+    return {"order": "whole name first"} if len(set(stems)) < len(stems) else {}

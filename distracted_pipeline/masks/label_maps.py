@@ -12,9 +12,17 @@ from distracted_pipeline.advice import materialize
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import FOLDER_PREFIX
 
+_ID_MODES = ("L", "P", "1", "I;16", "I")
+"""Of grey and of palette PNGs, whatever their bits."""
+
+_SPREAD = {"1": 255, "L;2": 85, "L;4": 17}
+"""What Pillow multiplies the values of grey PNGs of fewer than 8 bits by."""
+
 
 class GivenMasks:
-    """`<stem>.png`, `<img>.npz` or `<stem>.npz` in one folder, category ids from 0 (none).
+    """`<img>.png`, `<img>.npz`, `<stem>.png` or `<stem>.npz` in one folder, category ids from 0 (none).
+
+    A map that carries the image's whole name comes first: `x.jpg` and `x.jpeg` may lie side by side.
 
     Args:
         folder: Where the maps lie.
@@ -39,7 +47,7 @@ class GivenMasks:
             DistractedError: It is absent, of another size, boolean, or holds other ids.
         """
         stem = Path(name).stem
-        candidates = [self._folder / f"{stem}.png", self._folder / f"{name}.npz", self._folder / f"{stem}.npz"]
+        candidates = [self._folder / f"{start}{end}" for start in (name, stem) for end in (".png", ".npz")]
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise DistractedError(f"no class map for {name}: {self._folder} holds no {stem}.png and no {name}.npz")
@@ -62,7 +70,7 @@ class GivenMasks:
 
 
 def read_map(path: Path, categories: int) -> np.ndarray:
-    """Return a class map file (PNG of mode L or P, or the first array of an NPZ) as uint8 `[H, W]`.
+    """Return a class map file (grey or palette PNG of 1 to 16 bits, or the first array of an NPZ) as uint8 `[H, W]`.
 
     Args:
         path: The file.
@@ -81,9 +89,12 @@ def read_map(path: Path, categories: int) -> np.ndarray:
                 mask = arrays[arrays.files[0]]
         else:
             with Image.open(path) as image:
-                if image.mode not in ("L", "P"):
-                    raise DistractedError(f"{path} has colours (mode {image.mode}); a class map holds ids, mode L or P")
-                mask = np.asarray(image)
+                if image.mode not in _ID_MODES:
+                    raise DistractedError(
+                        f"{path} has colours (mode {image.mode}); a class map holds ids, mode {', '.join(_ID_MODES)}"
+                    )
+                spread = _SPREAD.get(str(image.tile[0].args), 1) if image.format == "PNG" else 1
+                mask = np.asarray(image.convert("L") if image.mode == "1" else image) // spread
     except (OSError, ValueError, IndexError, SyntaxError, BadZipFile) as error:
         raise DistractedError(f"{path} cannot be read as a class map: {error}") from error
     if mask.dtype == np.bool_:

@@ -32,6 +32,7 @@ from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.masks.families import FAMILIES, Reading
+from distracted_pipeline.masks.geometry import Geometry, whole_frame
 from distracted_pipeline.masks.identity import model_missing
 from distracted_pipeline.masks.labels import category_table
 from distracted_pipeline.masks.postprocess import (
@@ -41,6 +42,7 @@ from distracted_pipeline.masks.postprocess import (
     semantic_map,
 )
 from distracted_pipeline.masks.preprocess import Preprocessor
+from distracted_pipeline.masks.segmenter import ORDINARY_SIZE
 from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
 
@@ -145,12 +147,22 @@ class ModelSegmenter:
 
     @torch.inference_mode()
     def finish(self, raw: np.ndarray | Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-        """Return one image's class map, uint8 `[H, W]`."""
+        """Return one image's class map, uint8 `[H, W]`; `none` where the processor hid the image from the model."""
         if isinstance(raw, np.ndarray):
             return raw
         if isinstance(raw, Queries):
-            return panoptic_map(raw, self.table, size, self._reading(size))
-        return semantic_map(raw, self.table, size)
+            return panoptic_map(raw, self.table, size, self._reading(size), self.geometry(*size))
+        return semantic_map(raw, self.table, size, self.geometry(*size))
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Return where images of this size lie in the model's input, less the padding that its kind undoes itself.
+
+        Raises:
+            DistractedError: The processor cannot take them, or does to them what cannot be undone.
+        """
+        if self.family and self.family.padded:
+            return whole_frame(height, width)
+        return self.preprocess.geometry(height, width)
 
     def batch_size(self, prepared: Prepared) -> int:
         """Return the largest power of two that fits the device, judged by the memory that one more image takes."""
@@ -190,9 +202,9 @@ class ModelSegmenter:
             of_size = [i for i, other in enumerate(sizes) if other == size]
             if self.family:
                 classes, masks = output.class_queries_logits[of_size], output.masks_queries_logits[of_size]
-                made = panoptic_maps(classes, masks, table, size, self._reading(size))
+                made = panoptic_maps(classes, masks, table, size, self._reading(size), self.geometry(*size))
             else:
-                made = semantic_maps(output.logits[of_size], table, size)
+                made = semantic_maps(output.logits[of_size], table, size, self.geometry(*size))
             for i, one in zip(of_size, made.cpu().numpy(), strict=True):
                 maps[i] = one
         return maps
@@ -238,7 +250,8 @@ def load_model(
         size: Side of square inputs, shorter side of others, in pixels; None is what the model's processor says.
 
     Raises:
-        DistractedError: Files are missing, this kind of model does not segment, or it cannot take inputs of that size.
+        DistractedError: Files are missing, this kind of model does not segment, it cannot take inputs of that size, or
+            its processor does to frames what cannot be undone.
     """
     where: dict[str, Any] = {} if revision is None else {"revision": revision}
     try:
@@ -279,7 +292,9 @@ def load_model(
         )
     if size is not None:
         processor.size = _resized(processor, size, name, fixed=padded)
-    return ModelSegmenter(model, processor, name, fingerprint, categories, device, precision, task)
+    segmenter = ModelSegmenter(model, processor, name, fingerprint, categories, device, precision, task)
+    segmenter.geometry(*ORDINARY_SIZE)  # a processor that can do nothing right is refused before any frame
+    return segmenter
 
 
 def _task(name: str, where: dict[str, Any], processor: Any, config: Any, task: str) -> torch.Tensor:

@@ -6,7 +6,10 @@ The reference for universal models is their `post_process_panoptic_segmentation`
 a remap of its segments. The class map here is bit-identical to it wherever the reference is right: with
 fused labels its segment counter restarts and two classes can share an id
 (https://github.com/huggingface/transformers/issues/23461); taking the class of the winning query
-itself cannot collide. It is an order of magnitude cheaper because unconfident queries are dropped
+itself cannot collide. Where the processor pads or crops, the reference stretches the map all the same,
+and being right beats being equal (`geometry`).
+
+It is an order of magnitude cheaper because unconfident queries are dropped
 before any upsampling and each of the others is upsampled, compared and forgotten while it is in cache.
 """
 
@@ -19,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distracted_pipeline.masks.families import Reading
+from distracted_pipeline.masks.geometry import Geometry, whole_frame
 from distracted_pipeline.masks.segmenter import Thresholds
 
 _VECTORISED_PERIMETER = 128
@@ -73,6 +77,7 @@ def panoptic_map(
     table: np.ndarray,
     size: tuple[int, int],
     reading: Reading,
+    geometry: Geometry | None = None,
 ) -> np.ndarray:
     """Return the category of every pixel of one image as uint8 `[H, W]`.
 
@@ -81,18 +86,21 @@ def panoptic_map(
         table: Category of every label id, uint8 (`labels.category_table`).
         size: Height and width of the image.
         reading: That of the model's kind.
+        geometry: Where in the model's input the image lies; None: it fills it.
     """
-    result = np.zeros(size, np.uint8)
+    geometry = geometry or whole_frame(*size)
+    seen = geometry.seen_size
+    result = np.zeros(seen, np.uint8)
     count = len(queries.scores)
     if not count:
-        return result
+        return np.zeros(size, np.uint8)
     thresholds = reading.thresholds
     own: list[int] = []
     owned: list[np.ndarray] = []
-    at_least = np.empty(size, np.bool_)
+    at_least = np.empty(seen, np.bool_)
 
     def weighted() -> Iterator[np.ndarray]:
-        for plane, score in zip(_probabilities(queries.masks, size, reading), queries.scores, strict=True):
+        for plane, score in zip(_probabilities(queries.masks, geometry, reading), queries.scores, strict=True):
             if reading.own_only:
                 owned.append(plane.numpy() >= thresholds.mask)
             values = plane.mul_(score).numpy()
@@ -100,7 +108,7 @@ def panoptic_map(
             own.append(int(np.count_nonzero(mine)))
             yield values
 
-    winner = _winner(weighted(), count, size)
+    winner = _winner(weighted(), count, seen)
     for k, label in enumerate(queries.labels.tolist()):
         if not table[label] or not own[k]:
             continue
@@ -109,11 +117,11 @@ def panoptic_map(
         if float(np.float32(np.count_nonzero(won)) / np.float32(own[k])) > thresholds.overlap:
             kept = won & owned[k] if owned else won
             result |= kept.view(np.uint8) * table[label]
-    return result
+    return result if geometry.plain else geometry.on_frame(result)
 
 
-def _probabilities(masks: Tensor, size: tuple[int, int], reading: Reading) -> Iterable[Tensor]:
-    """Return each query's probabilities at the image's size, `[H, W]`, one after the other in the same memory."""
+def _probabilities(masks: Tensor, geometry: Geometry, reading: Reading) -> Iterable[Tensor]:
+    """Return each query's probabilities on what the model saw of the image, one after the other in the same memory."""
     sources: Iterable[Tensor] = masks
     if reading.working_size is not None:
         sources = _upsampled_one_by_one(masks, reading.working_size)
@@ -121,27 +129,32 @@ def _probabilities(masks: Tensor, size: tuple[int, int], reading: Reading) -> It
         height, width = reading.content
         sources = (plane[:height, :width] for plane in sources)
     if reading.sigmoid_last:
-        return (plane.sigmoid_() for plane in _upsampled(sources, len(masks), size, reading.antialias))
+        return (plane.sigmoid_() for plane in _laid(sources, len(masks), geometry, reading.antialias))
     sources = masks.sigmoid() if sources is masks else (plane.sigmoid_() for plane in sources)
-    return _upsampled(sources, len(masks), size, reading.antialias)
+    return _laid(sources, len(masks), geometry, reading.antialias)
 
 
-def semantic_map(logits: Tensor, table: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def semantic_map(
+    logits: Tensor, table: np.ndarray, size: tuple[int, int], geometry: Geometry | None = None
+) -> np.ndarray:
     """Return the category of every pixel from per-class logits: `argmax` of the upsampled logits, remapped.
 
     Args:
         logits: float32 `[L, h, w]` on the CPU.
         table: Category of every label id, uint8.
         size: Height and width of the image.
+        geometry: Where in the model's input the image lies; None: it fills it.
     """
-    classes = list(range(len(logits))) if _at_once(len(logits), size) else contenders(logits[None]).tolist()
-    planes = (plane.numpy() for plane in _upsampled(logits[classes], len(classes), size))
-    winner = _winner(planes, len(classes), size)
-    result = np.zeros(size, np.uint8)
+    geometry = geometry or whole_frame(*size)
+    seen = geometry.seen_size
+    classes = list(range(len(logits))) if _at_once(len(logits), seen) else contenders(logits[None]).tolist()
+    planes = (plane.numpy() for plane in _laid(logits[classes], len(classes), geometry))
+    winner = _winner(planes, len(classes), seen)
+    result = np.zeros(seen, np.uint8)
     for k, label in enumerate(classes):
         if table[label]:
             result |= (winner == k).view(np.uint8) * table[label]
-    return result
+    return result if geometry.plain else geometry.on_frame(result)
 
 
 def contenders(logits: Tensor) -> Tensor:
@@ -168,6 +181,13 @@ def _winner(planes: Iterable[np.ndarray], count: int, size: tuple[int, int]) -> 
         np.maximum(winner, np.multiply(better.view(np.uint8), kind(k), out=claim), out=winner)
         np.maximum(best, plane, out=best)
     return winner
+
+
+def _laid(channels: Iterable[Tensor], count: int, geometry: Geometry, antialias: bool = False) -> Iterable[Tensor]:
+    """Return `count` channels of the model's input on the part of the image that the model saw."""
+    if geometry.plain:
+        return _upsampled(channels, count, geometry.seen_size, antialias)
+    return (geometry.lay(channel) for channel in channels)
 
 
 def _upsampled(

@@ -12,6 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.decode import MAX_PIXELS
+from distracted_pipeline.masks.geometry import Geometry, learn_geometry, whole_frame
 from distracted_pipeline.masks.resize import resize_like_pil
 
 
@@ -20,7 +23,7 @@ class Preprocessor:
 
     Normalising is a look-up in a table that the processor itself fills. For every new image size the
     short way is compared with the processor once; where they differ (cropping, padding, …) the
-    processor does the work.
+    processor does the work, and what it does to a frame's geometry is learnt from it.
 
     Args:
         processor: A Hugging Face image processor of the PIL backend, which is the reference: torchvision's
@@ -35,14 +38,36 @@ class Preprocessor:
         self._table: np.ndarray | None = None
         self._routes: dict[tuple[int, int], Callable[[np.ndarray], Tensor]] = {}
         self._device_routes: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
+        self._geometries: dict[tuple[int, int], Geometry] = {}
 
     def __call__(self, image: np.ndarray) -> Tensor:
-        """Return float32 `[3, h, w]` for uint8 RGB `[H, W, 3]`."""
+        """Return float32 `[3, h, w]` for uint8 RGB `[H, W, 3]`.
+
+        Raises:
+            DistractedError: The processor cannot take an image of this size.
+        """
         height, width = image.shape[:2]
         route = self._routes.get((height, width))
         if route is None:
             route = self._routes[height, width] = self._choose_route(height, width)
         return route(image)
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Return where in the model's input images of this size lie.
+
+        Raises:
+            DistractedError: The processor cannot take them, or does to them what cannot be undone.
+        """
+        if (height, width) not in self._geometries:
+            self._geometries[height, width] = self._find_geometry(height, width)
+        return self._geometries[height, width]
+
+    def _find_geometry(self, height: int, width: int) -> Geometry:
+        if (height, width) not in self._routes:
+            self._routes[height, width] = self._choose_route(height, width)
+        if self._routes[height, width] == self._reference:
+            return learn_geometry(self._pixels, height, width)
+        return whole_frame(height, width)
 
     def on_device(self, height: int, width: int, device: torch.device) -> Callable[[Tensor], Tensor] | None:
         """Return what turns uint8 `[B, H, W, 3]` on the device into float32 `[B, 3, h, w]` there, just as exactly.
@@ -110,8 +135,25 @@ class Preprocessor:
         return torch.from_numpy(np.ascontiguousarray(self._pixels(image)))
 
     def _pixels(self, image: np.ndarray, **options: Any) -> np.ndarray:
-        batch = self._processor(images=[image], return_tensors="np", input_data_format="channels_last", **options)
-        return np.asarray(batch["pixel_values"][0], dtype=np.float32)
+        height, width = image.shape[:2]
+        try:
+            self._check_extent(height, width)
+            batch = self._processor(images=[image], return_tensors="np", input_data_format="channels_last", **options)
+            return np.asarray(batch["pixel_values"][0], dtype=np.float32)
+        except Exception as error:  # what a processor raises for a frame of no height, or too high, is its own affair
+            why = str(error).strip().partition("\n")[0] or "no reason given"
+            raise DistractedError(
+                f"the model cannot take {width}x{height} pixels ({type(error).__name__}: {why})"
+            ) from error
+
+    def _check_extent(self, height: int, width: int) -> None:
+        """Fail where a narrow frame, enlarged until its shorter edge fits, would fill the memory."""
+        size = getattr(self._processor, "size", None)
+        edge = getattr(size, "shortest_edge", None)
+        if edge and not getattr(size, "longest_edge", None):
+            longer = edge * max(height, width) // min(height, width)
+            if edge * longer > MAX_PIXELS:
+                raise ValueError(f"its processor makes {edge}x{longer} pixels of them")
 
 
 def _noise(height: int, width: int) -> np.ndarray:

@@ -10,6 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+ORDINARY_SIZE = (480, 640)
+"""Height and width of a frame that every segmenter must be able to take."""
+
 
 @dataclass(frozen=True)
 class Thresholds:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distracted_pipeline.masks.families import Reading
+from distracted_pipeline.masks.geometry import Geometry, whole_frame
 from distracted_pipeline.masks.postprocess import contenders, sure_queries
 
 
@@ -21,6 +22,7 @@ def panoptic_maps(
     table: Tensor,
     size: tuple[int, int],
     reading: Reading,
+    geometry: Geometry | None = None,
 ) -> Tensor:
     """Return the category of every pixel of images of one size as uint8 `[B, H, W]`, on the device of the logits.
 
@@ -32,7 +34,9 @@ def panoptic_maps(
         table: Category of every label id, uint8, on the same device.
         size: Height and width of the images.
         reading: That of the model's kind.
+        geometry: Where in the model's input the images lie; None: they fill it.
     """
+    geometry = geometry or whole_frame(*size)
     thresholds = reading.thresholds
     scores, labels, keep = sure_queries(class_logits, thresholds)
     most = max(int(keep.sum(1).max()), 1)
@@ -46,7 +50,7 @@ def panoptic_maps(
 
     def weighted() -> Iterator[Tensor]:
         for rank in range(most):
-            planes = _probabilities(mask_logits[images, queries[:, rank]].float(), size, reading)
+            planes = _probabilities(mask_logits[images, queries[:, rank]].float(), geometry, reading)
             if reading.own_only:
                 owned.append(planes >= thresholds.mask)
             planes *= weights[:, rank, None, None]
@@ -58,32 +62,49 @@ def panoptic_maps(
     maps = _looked_up(winner, categories * ((claims > 0) & (won / claims > thresholds.overlap)))
     for rank, mine in enumerate(owned):
         maps.masked_fill_((winner == rank) & ~mine, 0)
-    return maps
+    return _on_frame(maps, geometry)
 
 
-def semantic_maps(logits: Tensor, table: Tensor, size: tuple[int, int]) -> Tensor:
+def semantic_maps(logits: Tensor, table: Tensor, size: tuple[int, int], geometry: Geometry | None = None) -> Tensor:
     """Return the category of every pixel of images of one size as uint8 `[B, H, W]`, on the device of the logits.
 
     Args:
         logits: `[B, L, h, w]`.
         table: Category of every label id, uint8, on the same device.
         size: Height and width of the images.
+        geometry: Where in the model's input the images lie; None: they fill it.
     """
+    geometry = geometry or whole_frame(*size)
     logits = logits.float()
     classes = contenders(logits)
-    winner = _winner(_resized(logits[:, label], size) for label in classes.tolist())
-    return _looked_up(winner, table[classes].expand(len(logits), -1))
+    winner = _winner(_laid(logits[:, label], geometry) for label in classes.tolist())
+    return _on_frame(_looked_up(winner, table[classes].expand(len(logits), -1)), geometry)
 
 
-def _probabilities(planes: Tensor, size: tuple[int, int], reading: Reading) -> Tensor:
-    """Return mask logits `[B, h, w]` as probabilities `[B, H, W]`."""
+def _probabilities(planes: Tensor, geometry: Geometry, reading: Reading) -> Tensor:
+    """Return mask logits `[B, h, w]` as probabilities on what the model saw of the images."""
     if reading.working_size is not None:
         planes = _resized(planes, reading.working_size)
     if reading.content is not None:
         planes = planes[:, : reading.content[0], : reading.content[1]]
     if reading.sigmoid_last:
-        return _resized(planes, size).sigmoid_()
-    return _resized(planes.sigmoid_(), size, reading.antialias)
+        return _laid(planes, geometry).sigmoid_()
+    return _laid(planes.sigmoid_(), geometry, reading.antialias)
+
+
+def _laid(planes: Tensor, geometry: Geometry, antialias: bool = False) -> Tensor:
+    if geometry.plain:
+        return _resized(planes, geometry.seen_size, antialias)
+    return geometry.lay(planes)
+
+
+def _on_frame(maps: Tensor, geometry: Geometry) -> Tensor:
+    """Return class maps of what the model saw as those of the whole images, 0 around them."""
+    if geometry.plain:
+        return maps
+    whole = maps.new_zeros((len(maps), geometry.rows.length, geometry.columns.length))
+    whole[(slice(None), *geometry.seen)] = maps
+    return whole
 
 
 def _resized(planes: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:

@@ -1,5 +1,8 @@
 """Images on their way through the device: sizes, memory, threads, bugs."""
 
+import json
+import re
+import shutil
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,11 +81,16 @@ def test_out_of_memory_on_a_gpu_is_recognised_and_frees_the_failed_batch_before_
 
 def test_finding_the_batch_size_may_run_out_of_memory_too(frames: Settings) -> None:
     class Small(Bright):
+        fits = False
+
         def prepare(self, image: np.ndarray, name: str) -> np.ndarray:
             return image
 
         def forward(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return list(prepared)
+            if not self.fits:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            assert len(prepared) == 1
+            return super().segment(prepared, ["x"])
 
         def finish(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             return raw
@@ -92,6 +100,68 @@ def test_finding_the_batch_size_may_run_out_of_memory_too(frames: Settings) -> N
 
     with pytest.raises(DistractedError, match=r"not even one image .* fits.*DISTRACTED_SEGMENTER"):
         fill_subject(frames, "p002", options=QUIET, segmenter=Small())
+    small = Small()
+    small.fits = True  # one at a time
+    assert fill_subject(frames, "p002", options=QUIET, segmenter=small).done == 20
+
+
+def test_a_frame_that_the_processor_or_the_model_cannot_take_costs_only_itself(
+    tmp_path: Path, tiny_mask2former: Path
+) -> None:
+    write_kaggle_tree(tmp_path / "data", drivers=("p002",), frames=1, test_frames=0)
+    folder = shutil.copytree(tiny_mask2former, tmp_path / "model")
+    facts = json.loads((folder / "preprocessor_config.json").read_text())
+    facts["size"] = {"shortest_edge": 64, "longest_edge": 96}
+    (folder / "preprocessor_config.json").write_text(json.dumps(facts))
+    train = tmp_path / "data" / "imgs" / "train"
+    Image.new("RGB", (5000, 1)).save(train / "c0" / "img_1.jpg")
+    Image.new("RGB", (2, 3000)).save(train / "c4" / "img_5.jpg")
+    settings = Settings(data=tmp_path / "data", segmenter=str(folder))
+    ingest(settings, log=quiet)
+    result = fill_subject(settings, "p002", options=QUIET)
+    assert result.error == ""
+    assert (result.done, set(result.failed)) == (8, {"img_1.jpg", "img_5.jpg"})
+    assert "the model cannot take 5000x1 pixels (ValueError: " in result.failed["img_1.jpg"]
+    again = fill_subject(settings, "p002", options=QUIET)
+    assert (again.done, again.reused, set(again.failed)) == (0, 8, set(result.failed))
+
+
+class Choosy(Bright):
+    """Fails for narrow images, for others too where `broken`."""
+
+    def __init__(self, error: Exception, broken: bool = False) -> None:
+        super().__init__()
+        self.error, self.broken = error, broken
+
+    def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        if self.broken or images[0].shape[1] < 20:
+            raise self.error
+        return super().segment(images, names)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("kernel size"), r"cannot take 16x48 pixels \(RuntimeError: kernel size\)"),
+        (MemoryError("out of memory"), r"cannot take 16x48 pixels \(MemoryError"),
+        (DistractedError("no map for it"), "^no map for it$"),
+    ],
+)
+def test_a_model_s_refusal_of_one_shape_is_no_failure_of_the_model(
+    frames: Settings, error: Exception, reason: str
+) -> None:
+    for number in (1, 2, 7):
+        path = next((frames.data / "imgs" / "train").rglob(f"img_{number}.jpg"))
+        draw_frame(0, 0, number, (16, 48)).save(path)
+    ingest(frames, log=quiet)
+    result = fill_subject(frames, "p002", options=QUIET, segmenter=Choosy(error))
+    assert (result.done, set(result.failed)) == (17, {"img_1.jpg", "img_2.jpg", "img_7.jpg"})
+    assert all(re.search(reason, why) for why in result.failed.values())
+
+
+def test_a_model_that_fails_ordinary_frames_too_is_no_matter_of_the_frame(frames: Settings) -> None:
+    with pytest.raises(RuntimeError, match="broken driver"):
+        fill_subject(frames, "p002", options=QUIET, segmenter=Choosy(RuntimeError("broken driver"), broken=True))
 
 
 def test_time_is_told_by_stage(ingested: Settings) -> None:

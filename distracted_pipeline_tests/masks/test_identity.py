@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,27 @@ def test_state_farms_caches_keep_the_fingerprint_that_they_had_before_there_were
     }
     expected = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:12]
     assert segmenter_fingerprint(Settings(data=tmp_path, segmenter=str(tiny_mask2former))) == expected
+
+
+@pytest.mark.parametrize(
+    "facts", [{"do_pad": True}, {"pad_size": {"height": 96, "width": 96}}, {"do_center_crop": True}]
+)
+def test_masks_of_models_that_pad_or_crop_are_others_than_those_of_earlier_versions(
+    tiny_mask2former: Path, tmp_path: Path, facts: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(tiny_mask2former, tmp_path / "model")
+    settings = Settings(data=tmp_path, segmenter=str(folder))
+    prints = []
+    for more in ({}, facts):
+        (folder / "preprocessor_config.json").write_text(
+            json.dumps(json.loads((tiny_mask2former / "preprocessor_config.json").read_text()) | more)
+        )
+        monkeypatch.undo()
+        prints.append([segmenter_fingerprint(settings)])
+        monkeypatch.setattr("distracted_pipeline.masks.identity.GEOMETRY", "1")
+        prints[-1].append(segmenter_fingerprint(settings))
+    assert prints[0][0] == prints[0][1]
+    assert prints[1][0] != prints[1][1]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.identity import masks_are_given, segmenter_fingerprint
 from distracted_pipeline.masks.loading import load_segmenter
+from distracted_pipeline.masks.segmenter import StagedSegmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.masks.conftest import save_tiny_mask2former
@@ -42,6 +45,22 @@ def test_hub_model_that_is_not_there_names_model_setting_and_files(tmp_path: Pat
 def test_names_that_are_no_model_get_the_same_answer(tmp_path: Path, name: str) -> None:
     with pytest.raises(DistractedError, match="DISTRACTED_SEGMENTER"):
         load_segmenter(Settings(data=tmp_path, segmenter=name))
+
+
+def test_a_processor_may_come_in_a_processor_config_and_counts(tiny_mask2former: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_mask2former, tmp_path / "model")
+    settings = Settings(data=tmp_path, segmenter=str(folder))
+    facts = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()
+    prints = []
+    for side in (64, 96):
+        changed = {"image_processor": facts | {"size": {"height": side, "width": side}}}
+        (folder / "processor_config.json").write_text(json.dumps(changed))
+        prints.append(segmenter_fingerprint(settings))
+        segmenter = load_segmenter(settings, "cpu")
+        assert isinstance(segmenter, StagedSegmenter)
+        assert segmenter.prepare(frames(1)[0], "a").shape == (3, side, side)
+    assert prints[0] != prints[1]
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
@@ -144,6 +163,39 @@ def test_maps_from_a_folder_are_found_as_png_and_as_npz(tmp_path: Path) -> None:
     for found in segmenter.segment(frames(3), ["a.jpg", "b.jpg", "c.jpg"]):
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, mask)
+
+
+def test_a_map_with_the_whole_name_comes_before_one_with_the_stem(tmp_path: Path) -> None:
+    one, other = np.full((48, 64), 1, np.uint8), np.full((48, 64), 2, np.uint8)
+    settings = given_folder(
+        Settings(data=tmp_path), {"x.png": one, "x.jpeg.npz": other, "y.npz": one, "y.jpeg.png": other}
+    )
+    found = load_segmenter(settings).segment(frames(4), ["x.jpg", "x.jpeg", "y.jpg", "y.jpeg"])
+    assert [mask[0, 0] for mask in found] == [1, 2, 1, 2]
+
+
+def grey_png(ids: np.ndarray, bits: int) -> bytes:
+    """Return a grey PNG of any bit depth, which Pillow reads but does not write."""
+    rows = np.unpackbits(ids.astype(">u2").view(np.uint8).reshape(*ids.shape, 2), axis=2)[:, :, 16 - bits :]
+    packed = np.packbits(rows.reshape(len(ids), -1), axis=1)
+    data = zlib.compress(np.insert(packed, 0, 0, axis=1).tobytes())
+    header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_ids_of_a_png_are_the_numbers_in_it_whatever_its_bits(tmp_path: Path, bits: int) -> None:
+    ids = np.random.default_rng(0).integers(0, min(2**bits, 7), (48, 64))
+    settings = given_folder(Settings(data=tmp_path), {})
+    (tmp_path / "maps" / "a.png").write_bytes(grey_png(ids, bits))
+    np.testing.assert_array_equal(load_segmenter(settings).segment(frames(1), ["a.jpg"])[0], ids)
+    if bits == 16:
+        (tmp_path / "maps" / "a.png").write_bytes(grey_png(ids + 256, bits))
+        with pytest.raises(DistractedError, match="holds the id 2[56]"):
+            load_segmenter(settings).segment(frames(1), ["a.jpg"])
 
 
 @pytest.mark.parametrize(

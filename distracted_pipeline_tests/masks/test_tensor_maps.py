@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distracted_pipeline.masks.families import FAMILIES, Reading
+from distracted_pipeline.masks.geometry import Axis, Geometry
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map, semantic_map
 from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline_tests.masks.reference import scene
@@ -81,3 +82,22 @@ def test_semantic_maps_are_those_of_the_images(size: tuple[int, int], kind: str)
     found = semantic_maps(logits, torch.from_numpy(TABLE), size).numpy()
     assert (found == np.stack([semantic_map(image, TABLE, size) for image in logits])).mean() >= 0.9999
     assert all((one != other).any() for one, other in pairwise(found))
+
+
+@pytest.mark.parametrize("reading", [MASK2FORMER, ONEFORMER])
+def test_padding_and_cropping_are_undone_as_on_the_cpu(reading: Reading) -> None:
+    # Rows fill the upper three quarters of the input; of the columns, an eighth at either end was cropped.
+    geometry = Geometry(Axis(60, 0, 60, 0.0, 0.75 / 60), Axis(80, 10, 70, -1 / 6, 4 / 3 / 80))
+    classes, masks = (part[None] for part in scene(3, queries=20, confident=6, labels=8))
+    queries = confident_queries(classes, masks, reading.thresholds)[0]
+    expected = panoptic_map(queries, TABLE, (60, 80), reading, geometry)
+    found = panoptic_maps(classes, masks, torch.from_numpy(TABLE), (60, 80), reading, geometry)[0].numpy()
+    assert (found == expected).mean() >= 0.9999
+    assert expected.any()
+    assert not expected[:, :10].any()
+    assert not expected[:, 70:].any()
+    logits = torch.randn(8, 13, 17, generator=torch.Generator().manual_seed(0))
+    expected = semantic_map(logits, TABLE, (60, 80), geometry)
+    found = semantic_maps(logits[None], torch.from_numpy(TABLE), (60, 80), geometry)[0].numpy()
+    assert (found == expected).mean() >= 0.9999
+    assert not expected[:, 70:].any()
