@@ -12,6 +12,23 @@ from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.dataset import DATASET_FILE, Category
 from distracted_pipeline.errors import DistractedError
 
+COCO_LABELS = (80, 133)
+"""How many labels COCO has: its things, and these with the stuff of its panoptic labels after them."""
+
+
+def label_names(id2label: Mapping[int, str]) -> Mapping[int, str]:
+    """Return a configuration's label names; COCO's where it holds none, but as many labels as COCO.
+
+    Some published EoMT configurations say how many labels there are and no more.
+    """
+    if len(id2label) not in COCO_LABELS or any(name != f"LABEL_{label}" for label, name in id2label.items()):
+        return id2label
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+    names = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # by COCO's own ids, which leave gaps
+    things = [name for name in names if name not in ("__background__", "N/A")]
+    return dict(id2label) | dict(enumerate(things))
+
 
 def category_table(
     id2label: Mapping[int, str], model: str, categories: Sequence[Category]

@@ -34,7 +34,7 @@ from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.masks.families import FAMILIES, Reading
 from distracted_pipeline.masks.geometry import Geometry, whole_frame
 from distracted_pipeline.masks.identity import model_missing
-from distracted_pipeline.masks.labels import category_table
+from distracted_pipeline.masks.labels import category_table, label_names
 from distracted_pipeline.masks.postprocess import (
     Queries,
     confident_queries,
@@ -93,7 +93,7 @@ class ModelSegmenter:
         self.fingerprint = fingerprint
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
-        self.table, self.categories_missing = category_table(model.config.id2label, name, categories)
+        self.table, self.categories_missing = category_table(label_names(model.config.id2label), name, categories)
         self.family = FAMILIES.get(model.config.model_type)
         self.preprocess = Preprocessor(processor, self._content if self.family and self.family.padded else None)
         self.on_device = self.device.type != "cpu"
