@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.variants.merging import MergedConv, MergedNorm, is_lora
 
 ONLY_EFFICIENTNET = (
     "Only EfficientNet can be cut at its blocks: set DISTRACTED_BACKBONE, or the variant's `model_name`, to one."
@@ -155,18 +156,29 @@ class EfficientNetTrunk(Trunk):
         return found
 
     def streamline(self) -> None:
-        """Merge batch norms that do not learn into the convolutions before them, and pool squeezes the faster way.
+        """Merge batch norms and low-rank updates into the convolutions they belong to; pool squeezes the faster way.
+
+        Once where neither learns, else at every step. A norm that learns after a convolution that does not stays: the
+        gradient of that convolution's weights would cost more than the norm.
 
         Results are the same up to float rounding (relative differences of 1e-5), which is finer than that of fp16
         taps. Parameters that learn keep their names and values; frozen ones do not.
         """
         for module in list(self.modules()):
             for (first, conv), (second, norm) in pairwise(list(module.named_children())):
-                if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+                if not ((isinstance(conv, nn.Conv2d) or is_lora(conv)) and isinstance(norm, nn.BatchNorm2d)):
                     continue
-                if not any(parameter.requires_grad for parameter in (*conv.parameters(), *norm.parameters())):
+                conv_learns, norm_learns = (any(p.requires_grad for p in each.parameters()) for each in (conv, norm))
+                if conv_learns:
+                    merged = MergedNorm(norm)
+                    setattr(module, first, MergedConv(conv, merged))
+                    setattr(module, second, merged)
+                elif not norm_learns and isinstance(conv, nn.Conv2d):
                     setattr(module, first, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
                     setattr(module, second, nn.Identity())
+            for name, child in list(module.named_children()):
+                if is_lora(child):
+                    setattr(module, name, MergedConv(child, None))
             if isinstance(getattr(module, "squeeze", None), nn.AdaptiveAvgPool2d):
                 module.squeeze = _WholeMapMean()
         self.to(memory_format=torch.channels_last)
