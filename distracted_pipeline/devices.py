@@ -3,6 +3,10 @@
 Every room that runs a network uses it. It imports torch, so only modules that need torch anyway import it.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from distracted_pipeline.advice import DOCTOR
@@ -47,3 +51,21 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """Return the autocast type of a precision option on a device; None computes in fp32."""
     chosen = resolve_precision(precision, device)
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
+
+
+@contextmanager
+def determinism(wanted: bool) -> Iterator[None]:
+    """Let torch use only kernels that give the same numbers in every run, if `wanted`, until the block ends.
+
+    An operation that has none raises RuntimeError: no promise is broken in silence.
+    """
+    before, tried = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = tried

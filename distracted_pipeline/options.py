@@ -16,12 +16,15 @@ class RunOptions:
         precision: `auto` is bf16 on GPUs that have it, fp16 on others, fp32 elsewhere; or `fp32`, `bf16`, `fp16`.
         batch_size: Images in the network at once; 0 chooses by device.
         log: Receives progress and notes, a line at a time.
+        deterministic: A training takes only kernels that give the same numbers in every run; slower on a GPU, where
+            others may differ in the last bits. On a CPU all do.
     """
 
     device: str | Callable[[], str] = "auto"
     precision: str = "auto"
     batch_size: int = 0
     log: Log = print
+    deterministic: bool = False
 
     def device_name(self) -> str:
         """Return the device's name, after claiming it where that was left for later."""

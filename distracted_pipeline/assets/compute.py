@@ -105,6 +105,7 @@ class ScoringConfig(dg.Config):
             precision=getattr(self, "precision", "auto"),
             batch_size=self.batch_size,
             log=log,
+            deterministic=getattr(self, "deterministic", False),
         )
 
 
@@ -113,6 +114,15 @@ class DeviceConfig(ScoringConfig):
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto is bf16 on GPUs that have it and fp32 on a CPU, where bf16 is slower"
+    )
+
+
+class TrainingConfig(DeviceConfig):
+    """Device options of an op that trains."""
+
+    deterministic: bool = Field(
+        default=False,
+        description="same weights from run to run on a GPU too, by slower kernels; on a CPU they are the same anyway",
     )
 
 
@@ -126,6 +136,7 @@ class ImagesConfig(dg.Config):
 
 _CONFIGS: dict[str, type[dg.Config]] = {
     "images": ImagesConfig,
+    "trained_model": TrainingConfig,
     **dict.fromkeys(("predictions", "gradcam", "submission"), ScoringConfig),
 }
 """Class of an op's configuration; where it is not listed, `DeviceConfig`."""

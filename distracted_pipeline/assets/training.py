@@ -5,7 +5,7 @@ Belongs here: what Dagster needs to know. The order of things in a training is `
 
 import dagster as dg
 
-from distracted_pipeline.assets.compute import TRAIN, DeviceConfig
+from distracted_pipeline.assets.compute import TRAIN, TrainingConfig
 from distracted_pipeline.assets.metadata import check_result, training_metadata
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.assets.step import asset_step
@@ -35,7 +35,7 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
         ),
     ],
 )
-def trained_model(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+def trained_model(context: dg.AssetExecutionContext, config: TrainingConfig) -> dg.MaterializeResult:
     """One variant trained on one fold, as often as it has replicates: weights, histories, and runs in MLflow."""
     keys = context.partition_key.keys_by_dimension
     with asset_step(context) as settings:

@@ -6,7 +6,8 @@ which rate (`optimizers`), where rows come from (`inputs`), and what becomes of 
 
 Every training has a seed of its own (`VariantConfig.training_seed`). Order and noise of an epoch come from it and the
 epoch's number alone, and the learning rate is a function of the epoch: what an epoch does depends on the `Snapshot`
-before it and on nothing else, so a killed training ends with the same weights. No row is dropped. The epoch with the
+before it and on nothing else, so a killed training ends with the same weights (on a GPU, where
+`RunOptions.deterministic` asks for kernels that add up in one order). No row is dropped. The epoch with the
 highest macro recall on the validation drivers is kept (ties: lowest loss).
 Those drivers are never held-out ones; only the original fold reports them too, as the scope `dev`. L-BFGS is another
 matter: it solves a convex problem in double precision, stops where no step makes the loss smaller, and its last iterate

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distracted_pipeline.advice import materialize_fold
-from distracted_pipeline.devices import resolve_device
+from distracted_pipeline.devices import determinism, resolve_device
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.figures.matrices import confusion as confusion_figure
 from distracted_pipeline.figures.svg import standalone
@@ -114,8 +114,9 @@ def train_config(
             check_disjoint(table, rows)
             options = replace(options, device=str(resolve_device(options.device_name())))  # claimed now, and once
             _train_start(settings, config, fold, options)
-            for team in Job(settings, config, folder, missing, table, rows, options).teams:
-                _train(team, dagster_run_id)
+            with determinism(options.deterministic):
+                for team in Job(settings, config, folder, missing, table, rows, options).teams:
+                    _train(team, dagster_run_id)
         replicates = range(replicates_of(settings, config))
         metas = tuple(read_meta(model_folder(settings, config.name, fold, replicate)) for replicate in replicates)
     return TrainResult(config.name, fold, folder, not missing, metas)

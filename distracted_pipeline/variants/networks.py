@@ -71,7 +71,7 @@ class MaskHead(nn.Module):
 
     def describe(self, maps: Tensor, fractions: Tensor) -> Tensor:
         """Return the flattened features of `maps`, with the presence of each category beside."""
-        local = functional.adaptive_max_pool2d(maps, self.GRID).flatten(1)
+        local = _strongest(maps, self.GRID).flatten(1)
         # Row by row, as channels last lies in memory: over both axes at once it takes ten times as long.
         cells = fractions.permute(0, 2, 3, 1)
         strongest, area = (
@@ -82,6 +82,17 @@ class MaskHead(nn.Module):
     def forward(self, fractions: Tensor) -> Tensor:
         """Return the mask features, `[B, width]`."""
         return self.describe(self.maps(fractions), fractions)
+
+
+def _strongest(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return `adaptive_max_pool2d`, whose gradient a GPU adds up in no fixed order, so that it may not be asked there."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return functional.adaptive_max_pool2d(maps, grid)
+    for axis, cells in zip((2, 3), grid, strict=True):
+        size = maps.shape[axis]
+        bins = [(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
+        maps = torch.stack([maps.narrow(axis, a, b - a).max(axis).values for a, b in bins], axis)
+    return maps
 
 
 class VariantNet(nn.Module):

@@ -6,7 +6,14 @@ import dagster as dg
 import pytest
 
 from distracted_pipeline.assets import compute
-from distracted_pipeline.assets.compute import GPU_POOL, Compute, DeviceConfig, ScoringConfig, read_op_config
+from distracted_pipeline.assets.compute import (
+    GPU_POOL,
+    Compute,
+    DeviceConfig,
+    ScoringConfig,
+    TrainingConfig,
+    read_op_config,
+)
 from distracted_pipeline.definitions import defs
 from distracted_pipeline.errors import DistractedError
 
@@ -87,6 +94,7 @@ def test_an_op_runs_as_configured_and_claims_no_gpu_before_one_is_needed(monkeyp
     assert (options.precision, options.batch_size, options.log, claimed) == ("bf16", 3, print, [])
     assert options.device_name() == "cuda"
     assert claimed == ["auto"]
+    assert [TrainingConfig(deterministic=each).options(print).deterministic for each in (True, False)] == [True, False]
     assert ScoringConfig().options(print).precision == "auto"  # the taps that the training made are read again
 
 

@@ -12,6 +12,7 @@ from transformers.models.efficientnet.modeling_efficientnet import round_filters
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.models import build_tiny_efficientnet
+from distracted_pipeline.devices import determinism
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.training.optimizers import build_optimizer, parameter_groups
 from distracted_pipeline.variants.adapters import Adapter, insert_adapters
@@ -340,3 +341,20 @@ def test_a_streamlined_network_learns_the_same_weights_by_the_same_names(efficie
     for name, gradient in theirs.items():
         assert gradient is not None
         assert torch.allclose(gradient, ours[name], rtol=1e-3, atol=1e-4 * float(ours[name].abs().max())), name
+
+
+def test_the_mask_head_reads_the_same_where_only_deterministic_kernels_are_allowed() -> None:
+    """Its pooling has none on a GPU, so it is composed of others there."""
+    fractions = torch.rand(3, 7, 60, 80, generator=torch.Generator().manual_seed(0))
+    head, found = MaskHead(7), []
+    for wanted in (False, True):
+        head.zero_grad()
+        with determinism(wanted):
+            read = head(fractions)
+            read.square().sum().backward()
+        found.append(
+            [read.detach(), *(parameter.grad.clone() for parameter in head.parameters() if parameter.grad is not None)]
+        )
+    for plain, fixed in zip(*found, strict=True):
+        assert torch.allclose(plain, fixed, rtol=1e-5, atol=1e-6)
+    assert not torch.are_deterministic_algorithms_enabled()
