@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report startup \
-	overhead tracking
+	overhead tracking feeder gpu
 
 .PHONY: help setup demo test test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
 

@@ -85,7 +85,7 @@ class MaskHead(nn.Module):
 
 
 def _strongest(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return `adaptive_max_pool2d`, whose gradient a GPU adds up in no fixed order, so that it may not be asked there."""
+    """Return what `adaptive_max_pool2d` does; its own gradient adds up in no fixed order on a GPU."""
     if not torch.are_deterministic_algorithms_enabled():
         return functional.adaptive_max_pool2d(maps, grid)
     for axis, cells in zip((2, 3), grid, strict=True):
