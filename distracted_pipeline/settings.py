@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 
@@ -117,8 +118,21 @@ class Settings:
 
     @property
     def mlflow_uri(self) -> str:
-        """Tracking store; `cd <data> && mlflow ui` finds the same file where the store is in the data root."""
-        return self.mlflow or f"sqlite:///{self.data / 'mlflow.db'}"
+        """Tracking store; `cd <data> && mlflow ui` finds the same file where the store is in the data root.
+
+        A path that a URI cannot hold as it is (`?`, `#`, `%`) is escaped; MLflow does not know that spelling and would
+        create a folder of that name, but for the driver in the scheme.
+        """
+        if self.mlflow:
+            return self.mlflow
+        path = self.mlflow_database.as_posix()
+        plain = not set(path) & set("?#%")
+        return f"sqlite:///{path}" if plain else f"sqlite+pysqlite:///{quote(path)}"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """The file of the tracking store, where the store is in the data root."""
+        return self.data / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:

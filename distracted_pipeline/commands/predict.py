@@ -43,13 +43,13 @@ def predict(path: Path, variant: str, fold: str | None, style: str, top: int) ->
 @click.command()
 @data_option
 def sync() -> None:
-    """Log the results that MLflow does not have yet, after it did not answer."""
+    """Log the results that MLflow does not have: it did not answer, or its database was lost."""
     from distracted_pipeline.evaluation.tables import VARIANTS_FILE
     from distracted_pipeline.serving.champion import crown
     from distracted_pipeline.training.mlflow_outbox import sync as send
 
     settings = current_settings()
-    sent = send(settings, log=click.echo)
+    sent = send(settings, every=True, log=click.echo)
     click.echo(f"{sent} results sent to MLflow" if sent else "MLflow has every result")
     if (settings.evaluation / VARIANTS_FILE).is_file():
         crown(settings, log=click.echo)

@@ -24,6 +24,7 @@ from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
+from distracted_pipeline.training.relocation import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -103,9 +104,9 @@ def crown(settings: Settings, *, log: Log = print) -> Champion | None:
 def champion_current(settings: Settings) -> bool:
     """Tell whether the tables are current and their best variant, if there is one yet, is registered.
 
-    MLflow is not asked.
+    MLflow is not asked; where its store was in the data root and is gone, nothing is registered.
     """
-    if not tables_current(settings):
+    if not tables_current(settings) or not (settings.mlflow or settings.mlflow_database.is_file()):
         return False
     try:
         best = best_variant(settings)
@@ -188,7 +189,7 @@ def _registered(settings: Settings, best: Champion, log: Log) -> Champion:
         tags = {key: str(value) for key, value in best.facts().items()}
         # What choosing flatters changes with every further variant; the model is still the one that is registered.
         decisive = {key: value for key, value in tags.items() if key != "flattery"}
-        if there is not None and decisive.items() <= _tags_of(there).items():
+        if there is not None and decisive.items() <= _tags_of(there).items() and _is_readable(settings, there):
             return replace(best, version=str(there.version))
         client, experiment = tracking.open_client(settings)
         version = _register(settings, client, experiment, best, tags)
@@ -197,6 +198,11 @@ def _registered(settings: Settings, best: Champion, log: Log) -> Champion:
         raise tracking.down(settings, error) from error
     log(f"champion: {best.variant}, {best.score()}; registered as {URI}, version {version}")
     return replace(best, version=version)
+
+
+def _is_readable(settings: Settings, version: "ModelVersion") -> bool:
+    """Tell whether a version's model is where the data root's own store says; of a server, that it is."""
+    return bool(settings.mlflow) or (Path(local_path(str(version.source))) / "MLmodel").is_file()
 
 
 def _tags_of(version: "ModelVersion") -> dict[str, str]:

@@ -7,6 +7,7 @@ of a fold, which is what evaluation counts, is `evaluation.predict`.
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -175,7 +176,8 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
     if version is None:
         raise DistractedError(
             f"no champion is registered in MLflow at {tracking.shown(settings.mlflow_uri)}. Type `{RUN}`, "
-            "which registers the best variant, or name one: --variant top_only"
+            "which registers the best variant (`distracted sync`, where MLflow has lost it), or name one: "
+            "--variant top_only"
         )
     import mlflow.pytorch
     from mlflow.artifacts import download_artifacts
@@ -183,9 +185,11 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
     from mlflow.models import Model as Saved
 
     try:
-        folder = download_artifacts(artifact_uri=version.source, tracking_uri=settings.mlflow_uri)
-        module = mlflow.pytorch.load_model(folder)
-        about = Saved.load(folder).metadata or {}
+        # A copy: MLflow reads paths as URIs, and those of the data root may hold `#` or `?`.
+        with tempfile.TemporaryDirectory() as copy:
+            folder = download_artifacts(artifact_uri=version.source, tracking_uri=settings.mlflow_uri, dst_path=copy)
+            module = mlflow.pytorch.load_model(folder)
+            about = Saved.load(folder).metadata or {}
     except (OSError, MlflowException) as error:
         raise DistractedError(
             f"the champion (version {version.version} of {MODEL}) cannot be read from {version.source} ({error}). "

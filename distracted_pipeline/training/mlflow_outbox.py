@@ -18,7 +18,8 @@ from distracted_pipeline.files import atomic_path, locked, write_json
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
-from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS
+from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, find_meta
+from distracted_pipeline.training.provenance import process_tags
 from distracted_pipeline.training.tracking import OpenRun
 
 FOLDER = "mlflow_unsent"
@@ -89,14 +90,21 @@ def unsent_folders(settings: Settings) -> list[Path]:
     return sorted(path.parents[1] for path in settings.models.glob(f"**/{FOLDER}/{RECORD}"))
 
 
-def sync(settings: Settings, *, log: Log = print) -> int:
+def sync(settings: Settings, *, every: bool = False, log: Log = print) -> int:
     """Send everything that the store lacks, after closing runs of killed trainings; return how many were sent.
+
+    Args:
+        settings: Gives the store.
+        every: Also ask for the run of every checkpoint, and write those anew that a lost store has taken along.
+        log: Hears what did not work.
 
     Raises:
         DistractedError: The store does not answer.
     """
     tracking.ask_again(settings)
     tracking.close_orphans(settings, log=log)
+    if every:
+        _write_lost(settings)
     sent = 0
     for folder in unsent_folders(settings):
         try:
@@ -109,6 +117,39 @@ def sync(settings: Settings, *, log: Log = print) -> int:
         except DistractedError as error:  # it is being trained: that training sends its own result
             log(str(error))
     return sent
+
+
+def _write_lost(settings: Settings) -> None:
+    """Write a record of each checkpoint whose run the store does not have, from what the checkpoint says of itself.
+
+    Figures, and numbers on the held-out drivers, are not in it: those are in the report and in the predictions.
+    """
+    client, _ = tracking.open_client(settings)
+    for path in sorted(settings.models.glob(f"*/*/*/{CONFIG}")):
+        folder, meta = path.parent, find_meta(path.parent)
+        if meta is None or (folder / FOLDER / RECORD).is_file():
+            continue
+        if meta["mlflow_run_id"] is not None and tracking.exists(client, meta["mlflow_run_id"]):
+            continue
+        steps = [[key, value, line["epoch"]] for line in meta["history"] for key, value in line.items()]
+        ended = int(path.stat().st_mtime * 1000)
+        tagged = ("variant", "fold", "replicate", "dagster_run_id")
+        record = {
+            "run_id": None,
+            "name": f"{meta['variant']} fold {meta['fold']} training {meta['replicate'] + 1}",
+            "params": {key: str(value) for key, value in {**meta["config"], "fold": meta["fold"]}.items()},
+            "tags": {
+                **process_tags(settings.data),
+                **{key: str(value) for key, value in meta.items() if key in tagged or key.endswith("fingerprint")},
+            },
+            "started": ended - int(1000 * meta["seconds"]),
+            "ended": ended,
+            "metrics": [
+                *(step for step in steps if step[0] != "epoch"),
+                *([key, meta[key], meta["best_epoch"]] for key in ("best_epoch", "seconds", "validation_accuracy")),
+            ],
+        }
+        write_json(folder / FOLDER / RECORD, record)
 
 
 def settle(settings: Settings, *, log: Log = print) -> None:

@@ -19,12 +19,12 @@ from distracted_pipeline.files import locked
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.provenance import code_tags, is_gone, process_tags
+from distracted_pipeline.training.relocation import EXPERIMENT, follow_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "distracted"
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -66,7 +66,7 @@ def open_client(settings: Settings) -> tuple["MlflowClient", str]:
     """Return a client of the store and the id of its experiment.
 
     The data root's own store is created under a file lock: several processes on a fresh database break its
-    migration.
+    migration. One that was moved follows its data root.
 
     Raises:
         StoreDownError: The store does not answer, did not within the last `PAUSE_S`, or its URI is no store's.
@@ -87,6 +87,7 @@ def open_client(settings: Settings) -> tuple["MlflowClient", str]:
 
         try:
             with locked(settings.data / "mlflow.lock", what="the MLflow store"):
+                follow_move(settings)
                 client = MlflowClient(tracking_uri=uri)
                 return client, _experiment(settings, client)
         except Exception as error:  # servers, proxies, databases and disks all fail in their own ways

@@ -159,3 +159,18 @@ def test_a_silent_server_is_asked_once_and_then_left_alone(own_root: Settings, m
         assert start(settings).id is None  # how long it waits: benchmarks.bench_tracking
         with pytest.raises(StoreDownError, match="did not answer a moment ago"):
             open_client(settings)
+
+
+def test_a_lost_store_is_filled_again_from_the_checkpoints(own_root: Settings, client: MlflowClient) -> None:
+    train_variant(own_root, "masks_only", "0", QUIET)
+    folder = model_folder(own_root, "masks_only", "0")
+    lost = read_meta(folder)["mlflow_run_id"]
+    client.delete_run(lost)
+    assert sync(own_root, log=quiet) == 0  # what every run does: it asks for no finished one
+    assert sync(own_root, every=True, log=quiet) == 1
+    meta = read_meta(folder)
+    run = client.get_run(meta["mlflow_run_id"])
+    assert (run.info.status, run.data.tags["variant"]) == ("FINISHED", "masks_only")
+    assert run.data.metrics["validation_loss"] == pytest.approx(meta["history"][-1]["validation_loss"])
+    assert is_trained(own_root, "masks_only", "0")
+    assert sync(own_root, every=True, log=quiet) == 0
