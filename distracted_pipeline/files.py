@@ -5,6 +5,7 @@ Every room writes through here. What is written (schemas, formats) belongs to th
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def reserve(path: Path) -> None:
+    """Give a file that was made sparse every block of its size: writing through a memory map to a full disk kills.
+
+    Raises:
+        OSError: The disk has not that much left; says how much is needed and how much there is.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb+") as handle:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), 0, size)
+                return
+            while block := handle.read(1 << 20):
+                handle.seek(-len(block), os.SEEK_CUR)
+                handle.write(block)
+                handle.seek(0, os.SEEK_CUR)  # between writing and reading
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        why = f"{error.strerror} ({size:,} bytes needed, {free:,} available)"
+        raise OSError(error.errno, why) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic_path(path) as temporary:
@@ -64,6 +87,24 @@ def sweep_temporaries(folder: Path) -> int:
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
+
+
+def sweep_dead(folder: Path) -> int:
+    """Remove temporaries in and below `folder` whose writer has ended; return how many. No lock is needed.
+
+    Process ids are this machine's: another one that writes into the same folder at the same moment has to write anew.
+    """
+    stale = [path for path in folder.rglob(f".*{_TEMPORARY}") if not _is_alive(path)]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+def _is_alive(temporary: Path) -> bool:
+    import psutil
+
+    pid = temporary.name.removesuffix(_TEMPORARY).rpartition(".")[2]
+    return pid.isdecimal() and psutil.pid_exists(int(pid))
 
 
 @contextmanager

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, locked, sweep_temporaries, write_json, write_text
+from distracted_pipeline.files import (
+    atomic_path,
+    locked,
+    reserve,
+    sweep_dead,
+    sweep_temporaries,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
@@ -44,6 +52,49 @@ def test_sweeping_removes_temporaries_only(tmp_path: Path) -> None:
     write_text(tmp_path / "table.txt", "whole")
     assert sweep_temporaries(tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_what_a_writer_that_has_ended_left_is_swept_without_a_lock(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=int)
+    child.start()
+    child.join(60)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / f".table.txt.{child.pid}.part").write_text("left")
+    with atomic_path(tmp_path / "deep" / "other.txt") as temporary:
+        temporary.write_text("being written")
+        assert sweep_dead(tmp_path) == 1
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["other.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits there")
+@pytest.mark.parametrize("allocates", [True, False], ids=["posix_fallocate", "plain writes"])
+def test_a_sparse_file_gets_its_blocks(allocates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not allocates:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    path = tmp_path / "sparse"
+    with path.open("wb") as handle:
+        handle.write(b"head")
+        handle.truncate(3_000_000)
+    assert path.stat().st_blocks * 512 < 100_000
+    reserve(path)
+    assert path.stat().st_blocks * 512 >= 3_000_000
+    assert path.read_bytes() == b"head".ljust(3_000_000, b"\0")
+
+
+def test_a_full_disk_is_said_with_path_needed_and_free_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with (
+        pytest.raises(
+            DistractedError, match=r"taps\.npy: No space left .*\(5 bytes needed, [\d,]+ available\)"
+        ),
+        atomic_path(tmp_path / "taps.npy") as temporary,
+    ):
+        temporary.write_bytes(b"12345")
+        reserve(temporary)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_held_lock_is_reported_with_what_it_protects(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from distracted_pipeline.evaluation.predictions import (
     probability_columns,
     write_predictions,
 )
+from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.options import RunOptions
@@ -67,6 +68,7 @@ def predict_fold(settings: Settings, variant: str, fold: str, options: RunOption
         for replicate, probabilities in enumerate(found)
     ]
     facts = {"data_fingerprint": now, "model_fingerprint": model_fingerprint(settings, variant, fold)}
+    sweep_dead(predictions_path(settings, variant, fold).parent)
     path = write_predictions(settings, variant, fold, pa.concat_tables(each), facts)
     for replicate, probabilities in enumerate(found):
         _add_metrics(settings, variant, fold, replicate, probabilities, true, options)

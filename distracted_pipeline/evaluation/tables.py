@@ -46,6 +46,7 @@ from distracted_pipeline.evaluation.predictions import (
 from distracted_pipeline.evaluation.ranking import rank
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
+from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import FOLDS, SCOPES
@@ -112,6 +113,7 @@ def class_accuracy(settings: Settings, *, log: Log = print) -> ClassAccuracy:
     confusion = build_confusion(predictions)
     missing = _missing(settings, predictions)
     settings.evaluation.mkdir(parents=True, exist_ok=True)
+    sweep_dead(settings.evaluation)
     write_confusion(settings.evaluation / CONFUSION_FILE, confusion)
     notes = {"missing": json.dumps(missing), "rejected": json.dumps(predictions.rejected), INPUTS: inputs}
     for name, found in _tables(settings, predictions, confusion).items():

@@ -29,7 +29,7 @@ from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.cache_folders import PRECISION, claim, precision_of
 from distracted_pipeline.devices import autocast_dtype, resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, locked, sweep_temporaries
+from distracted_pipeline.files import atomic_path, locked, reserve, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decode import ImageReader, decode_image
 from distracted_pipeline.images.feeder import batches
@@ -270,6 +270,7 @@ class TapStore:
                         path = files.enter_context(atomic_path(folder / f"{tap}.npy"))
                         shape = (rows.num_rows, *values[tap].shape[1:])
                         arrays[tap] = open_memmap(path, mode="w+", dtype=values[tap].dtype, shape=shape)
+                        reserve(path)
                     _check_finite(values[tap], tap, rows, first)
                     arrays[tap][first : first + len(values[tap])] = values[tap]
                 progress.advance(len(values[taps[0]]))

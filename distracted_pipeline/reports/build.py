@@ -18,7 +18,7 @@ from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.evaluation.tables import CLASSES_FILE
 from distracted_pipeline.explanation.explain import ROWS_FILE, gradcam_folder
 from distracted_pipeline.figures import formats
-from distracted_pipeline.files import locked, write_json
+from distracted_pipeline.files import locked, sweep_dead, write_json
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, recorded_inputs
 from distracted_pipeline.images.ingest import PROBLEMS_NAME
 from distracted_pipeline.images.manifest import labelled, read_manifest
@@ -100,6 +100,7 @@ def build_report(settings: Settings, log: Log = print) -> ReportResult:
     report = read_report_data(settings)
     report_id = f"{datetime.now(UTC):%Y-%m-%d}-{inputs[:8]}"
     with locked(settings.reports / ".lock", what="the report"), temporary_site(settings.reports, report_id) as folder:
+        sweep_dead(settings.reports)
         site, pages = write_site(report, folder, report_id, log=log)
         write_json(folder / RECORD, {"report_id": report_id, INPUTS: inputs, "pages": pages})
         size = within_budget(folder)
