@@ -87,9 +87,7 @@ def test_a_full_disk_is_said_with_path_needed_and_free_bytes(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with (
-        pytest.raises(
-            DistractedError, match=r"taps\.npy: No space left .*\(5 bytes needed, [\d,]+ available\)"
-        ),
+        pytest.raises(DistractedError, match=r"taps\.npy: No space left .*\(5 bytes needed, [\d,]+ available\)"),
         atomic_path(tmp_path / "taps.npy") as temporary,
     ):
         temporary.write_bytes(b"12345")

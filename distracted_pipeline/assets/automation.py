@@ -125,6 +125,13 @@ def next_command(run: dg.DagsterRun) -> str:
 
 
 def _reason(context: dg.RunFailureSensorContext) -> str:
+    """Return why a run failed: the check that stopped it, which names file and remedy, else the first step's error."""
+    for entry in context.instance.all_logs(
+        context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ):
+        check = entry.get_dagster_event().asset_check_evaluation_data
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR and check.description:
+            return f"{check.asset_key.to_user_string()}, check {check.check_name}: {check.description}"
     for event in context.get_step_failure_events():
         error = event.step_failure_data.error
         data = event.step_failure_data.user_failure_data

@@ -95,8 +95,8 @@ TRAIN = Compute(gpus=1, cpus=4, memory_gib=16)
 class ScoringConfig(dg.Config):
     """Device options of an op that only applies a trained network, in fp32; `auto` is right everywhere."""
 
-    device: str = Field(default="auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1, mps")
-    batch_size: int = Field(default=0, ge=0, description="images in the network at once; 0 chooses")
+    device: str = Field(default="auto", description="auto = a GPU where there is one; or cpu, cuda, cuda:1, mps")
+    batch_size: int = Field(default=0, ge=0, description="images in the network at once; 0 = automatic")
 
     def options(self, log: Log) -> RunOptions:
         """Return how the op runs; it claims a GPU for this process alone once a network needs one, and no sooner."""

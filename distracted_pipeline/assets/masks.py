@@ -10,12 +10,15 @@ import dagster as dg
 from distracted_pipeline.assets.automation import nightly_fill
 from distracted_pipeline.assets.compute import SEGMENT, DeviceConfig
 from distracted_pipeline.assets.metadata import DATA_VERSION_TAG, check_result, fill_metadata, masks_metadata
-from distracted_pipeline.assets.partitions import subject_partitions
+from distracted_pipeline.assets.partitions import backfill_policy, subject_partitions
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.errors import DistractedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distracted_pipeline.masks.fill import FillResult
+    from distracted_pipeline.settings import Settings
 
 CHECKS = {
     "complete": "Every usable image of the manifest has a mask; those without are named.",
@@ -35,6 +38,7 @@ _COMMON: dict[str, Any] = {
     partitions_def=subject_partitions,
     deps=["images", "segmenter"],
     automation_condition=nightly_fill(),
+    backfill_policy=backfill_policy(),
     check_specs=[dg.AssetCheckSpec("complete", asset="subject_masks", description=CHECKS["complete"])],
     **_COMMON,
 )
@@ -42,15 +46,26 @@ def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg
     """Masks of one driver, or of one shard of unlabelled images, in the mask cache.
 
     Each pixel belongs to one of the data set's mask categories (person, cell phone, cup …), or to none of them.
+    A run of several partitions makes one after the other; what fails does not stop the rest.
     """
-    subject = context.partition_key
-    with asset_step(context) as settings:
-        from distracted_pipeline.masks.fill import fill_subject
+    subjects = list(context.partition_keys)
 
-        result = fill_subject(settings, subject, config.options(context.log.info))
-        metadata, checks, content = masks_metadata(settings, [subject])
+    def nothing(_subject: str, _result: "FillResult") -> None:
+        """The result says it all."""
+
+    with asset_step(context) as settings:
+        from distracted_pipeline.masks.fill import fill_missing
+
+        results = fill_missing(
+            settings,
+            subjects,
+            config.options(context.log.info),
+            on_filled=_materialized(context, settings) if len(subjects) > 1 else nothing,
+        )
+        _fail_for_unfinished(results)
+        metadata, checks, content = masks_metadata(settings, subjects)
     return dg.MaterializeResult(
-        metadata=metadata | fill_metadata([result]),
+        metadata=metadata | fill_metadata(results.values()),
         check_results=[check_result(check) for check in checks if check.name == "complete"],
         data_version=dg.DataVersion(content),
     )
@@ -67,14 +82,11 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
     What fails does not stop the rest; the run fails at the end and names it.
     """
     with asset_step(context) as settings:
-        from distracted_pipeline.masks.cache import open_cache
         from distracted_pipeline.masks.fill import fill_missing
 
-        def on_filled(subject: str, result: "FillResult") -> None:
-            made, tags = fill_metadata([result]), {DATA_VERSION_TAG: open_cache(settings).content([subject])}
-            context.log_event(dg.AssetMaterialization(subject_masks.key, partition=subject, metadata=made, tags=tags))
-
-        results = fill_missing(settings, options=config.options(context.log.info), on_filled=on_filled)
+        results = fill_missing(
+            settings, options=config.options(context.log.info), on_filled=_materialized(context, settings)
+        )
         _fail_for_unfinished(results)
         metadata, checks, content = masks_metadata(settings, list(results))
     counts = fill_metadata(results.values())
@@ -87,6 +99,17 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
         check_results=[check_result(check) for check in checks],
         data_version=dg.DataVersion(content),
     )
+
+
+def _materialized(context: dg.AssetExecutionContext, settings: "Settings") -> "Callable[[str, FillResult], None]":
+    """Return what tells Dagster of each subject as soon as it is finished, so that it counts if a later one fails."""
+    from distracted_pipeline.masks.cache import open_cache
+
+    def on_filled(subject: str, result: "FillResult") -> None:
+        made, tags = fill_metadata([result]), {DATA_VERSION_TAG: open_cache(settings).content([subject])}
+        context.log_event(dg.AssetMaterialization(subject_masks.key, partition=subject, metadata=made, tags=tags))
+
+    return on_filled
 
 
 def _fail_for_unfinished(results: "dict[str, FillResult]") -> None:

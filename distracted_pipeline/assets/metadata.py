@@ -38,8 +38,15 @@ def check_result(check: Check) -> dg.AssetCheckResult:
         passed=check.passed,
         severity=dg.AssetCheckSeverity(check.severity),
         description=check.description,
-        metadata=check.facts,
+        metadata={key: _fact(value) for key, value in check.facts.items()},
     )
+
+
+def _fact(value: Any) -> Any:
+    """Return a fact as Dagster shows it: a list of records as a table, anything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(record, dict) for record in value):
+        return _table(value, dict.fromkeys(value[0], "string"))
+    return value
 
 
 def version(*facts: object) -> dg.DataVersion:
@@ -89,6 +96,7 @@ def masks_metadata(settings: Settings, subjects: Sequence[str]) -> tuple[dict[st
     metadata = {
         "segmenter": settings.segmenter,
         "fingerprint": cache.fingerprint,
+        "path": dg.MetadataValue.path(cache.folder(subjects[0]) if len(subjects) == 1 else cache.root),
         "masks": summary.images,
         "coverage": _table(
             summary.coverage(),

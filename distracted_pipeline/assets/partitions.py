@@ -5,18 +5,23 @@ with a temporary Dagster instance and with a persistent one. What a subject or v
 `images` and `variants`.
 """
 
+import os
 import sys
 import warnings
 from functools import cache
 
 import dagster as dg
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import load_settings
 from distracted_pipeline.variants.config import load_catalogue
 
 _settings = load_settings()
+
+BACKFILL = "DISTRACTED_BACKFILL"
+ONE_RUN = "one_run"
 
 VARIANT_DIMENSION = "variant"
 FOLD_DIMENSION = "fold"
@@ -50,6 +55,22 @@ variant_partitions = dg.StaticPartitionsDefinition(list(load_catalogue(_settings
 variant_fold_partitions = FoldsByVariant(
     {FOLD_DIMENSION: dg.StaticPartitionsDefinition(list(FOLDS)), VARIANT_DIMENSION: variant_partitions}
 )
+
+
+def backfill_policy() -> dg.BackfillPolicy | None:
+    """Return how a backfill is cut into runs: one a partition, unless `DISTRACTED_BACKFILL=one_run` asks for one run.
+
+    A run of its own keeps a partition from the bad luck of others, and shows it in the timeline. One run for all loads
+    the model once; `--partition-range` of the command line does nothing else.
+
+    Raises:
+        DistractedError: The variable holds another word.
+    """
+    asked = os.environ.get(BACKFILL, "").strip()
+    if asked not in ("", ONE_RUN):
+        raise DistractedError(f"{BACKFILL}={asked}: set it to {ONE_RUN}, or unset it for one run a partition.")
+    return dg.BackfillPolicy.single_run() if asked else None
+
 
 with warnings.catch_warnings():  # the mapping is marked beta; every process would say so
     warnings.simplefilter("ignore", dg.BetaWarning)

@@ -21,7 +21,7 @@ def asset_step(context: dg.AssetExecutionContext) -> Iterator[Settings]:
         dagster.Failure: Instead of a `DistractedError`, without a retry.
     """
     settings = load_settings()
-    partition = str(context.partition_key) if context.has_partition_key else None
+    partition = str(context.partition_key) if context.has_partition_key else "*"
     with (
         interruptible(),
         user_errors_as_failures(),

@@ -199,10 +199,11 @@ def raw_places(dataset: Dataset) -> tuple[str, ...]:
 
 
 @contextmanager
-def mirrored(settings: Settings, asset: str, partition: str | None = None, *, log: Log) -> Iterator[None]:
+def mirrored(settings: Settings, asset: str, partition: str = "*", *, log: Log) -> Iterator[None]:
     """Bring an asset's inputs here before the block and its outputs to the store after it, also when it fails.
 
-    What an op finished before it failed counts as much as all else: the rooms publish only whole files.
+    What an op finished before it failed counts as much as all else: the rooms publish only whole files. A run of many
+    partitions brings those of all (`*`).
 
     Raises:
         DistractedError: The store does not answer, or the data set does not say where its frames lie.

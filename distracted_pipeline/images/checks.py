@@ -14,6 +14,7 @@ from distracted_pipeline.images.manifest import labelled
 from distracted_pipeline.testability import needed_drivers
 
 _SHOWN: Final = 5
+_LISTED: Final = 100
 
 
 def check_counts(table: pa.Table, dataset: Dataset) -> Check:
@@ -45,21 +46,28 @@ def check_counts(table: pa.Table, dataset: Dataset) -> Check:
 
 
 def check_bad_files(result: IngestResult) -> Check:
-    """Expect at most `max_bad_share` of the rows to be unusable."""
+    """Expect every row to be usable: a warning up to `max_bad_share` of them, an error beyond it.
+
+    Its facts count the bad files, and list the first of them with what is wrong and what to do.
+    """
     name = "bad_files"
     bad, limit = result.counts["bad"], f"{result.max_bad_share:.0%}"
     if not bad:
-        return Check(name, True, "every image can be used.")
+        return Check(name, True, "every image can be used.", facts={"bad_files": 0})
     kinds = Counter(status for status in result.table["status"].to_pylist() if status != "ok")
     found = f"{bad:,} bad images ({result.bad_share:.2%}, limit {limit}): "
     found += ", ".join(f"{count:,} {status}" for status, count in kinds.most_common())
+    files = [{"file": one.where, "what": one.what, "remedy": one.remedy} for one in result.problems[:_LISTED]]
+    facts = {"bad_files": bad, "files": files}
+    first = f" Such as {result.problems[0]}" if result.problems else ""
     if result.acceptable:
-        return Check(name, True, f"{found}. They are left out.")
+        return Check(name, False, f"{found}. They are left out.{first}", severity="WARN", facts=facts)
     return Check(
         name,
         False,
-        f"{found}. Results would not stand for the data set. Mend what {PROBLEMS_NAME} in the data root lists, "
+        f"{found}. Results would not stand for the data set.{first} Mend what {PROBLEMS_NAME} in the data root lists, "
         f"then: {materialize('images')}",
+        facts=facts,
     )
 
 

@@ -53,6 +53,7 @@ class Source:
         precision = self.options.precision
         if precision == "auto":
             precision = precision_of(self.cache.root) or "auto"
+        self.options.log(f"loading the segmentation model {self.settings.segmenter}")
         segmenter = load_segmenter(self.settings, device, precision)
         model = [
             str(value) for value in (getattr(segmenter, "device", ""), getattr(segmenter, "precision", "")) if value

@@ -197,3 +197,18 @@ def test_a_failed_run_is_followed_by_its_reason_and_the_command_that_tries_again
     last = nights.instance.all_logs(run.run_id)[-1]
     assert last.message.startswith("subject_masks failed: cannot be segmented")
     assert last.message.endswith('Next: dagster asset materialize --select subject_masks --partition "p012"')
+
+
+def test_a_run_that_a_check_stopped_is_followed_by_the_file_and_what_to_do_about_it(settings: Settings) -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("bad_files", asset="photos", blocking=True)])
+    def photos() -> dg.MaterializeResult:
+        words = "2 bad images. Such as c0/img_1.jpg: empty. Copy the image there again."
+        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=False, description=words)])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([photos], instance=instance, raise_on_error=False)
+        assert not result.success
+        failure = result.all_events[-1]
+        context = dg.build_run_status_sensor_context("any", failure, instance, result.dagster_run).for_run_failure()
+        said = automation._reason(context)
+    assert said == "photos, check bad_files: 2 bad images. Such as c0/img_1.jpg: empty. Copy the image there again."

@@ -54,15 +54,23 @@ def test_too_many_bad_files_fail_the_check_as_an_error_and_keep_the_rows(setting
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert "2 not a JPEG" in (check.description or "")
+    assert "imgs/train/c0/img_1.jpg" in (check.description or "")
+    assert "Replace it by the JPEG that belongs there" in (check.description or "")
     assert not result.success, "what reads the manifest must not run on a shrunken data set"
     assert read_manifest(settings).num_rows == 163
 
 
-def test_one_bad_file_in_160_passes_and_is_listed(settings: Settings) -> None:
+def test_one_bad_file_in_160_is_a_warning_with_a_table_of_files_and_remedies(settings: Settings) -> None:
     (settings.data / "imgs/train/c0/img_1.jpg").write_bytes(b"<html>")
     result = materialize()
     assert result.success
-    assert "1 bad images (0.62%, limit 1%)" in (checks(result)["bad_files"].description or "")
+    check = checks(result)["bad_files"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "1 bad images (0.62%, limit 1%)" in (check.description or "")
+    assert check.metadata["bad_files"].value == 1, "a number, which the UI plots over time"
+    (row,) = check.metadata["files"].records  # type: ignore[union-attr]
+    assert row.data["file"] == "imgs/train/c0/img_1.jpg"
+    assert "Replace it by the JPEG" in row.data["remedy"]
     assert "img_1.jpg" in str(result.asset_materializations_for_node("images")[0].metadata["problems"].value)
 
 

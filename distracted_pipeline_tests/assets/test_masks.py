@@ -8,6 +8,7 @@ import pytest
 
 from distracted_pipeline.assets import compute
 from distracted_pipeline.assets.masks import CHECKS, masks, subject_masks
+from distracted_pipeline.assets.partitions import BACKFILL, backfill_policy
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import of_subject, read_manifest
@@ -46,11 +47,40 @@ def test_one_driver_is_a_partition_with_metadata_and_a_check(in_force: Settings,
     assert record.data["subject"] == "p002"
     assert sum(record.data[name] for name in STATE_FARM.category_names) > 0
     assert values["fingerprint"] == open_cache(in_force).fingerprint
+    assert values["path"] == str(open_cache(in_force).folder("p002"))
     assert values["overlays"].count("data:image/jpeg") == 4
     assert [record.data["category"] for record in event.metadata["coverage"].records] == list(STATE_FARM.category_names)
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
     assert open_cache(in_force).subjects_done() == ["p002"]
+
+
+def test_one_run_of_many_partitions_keeps_what_it_finished_when_one_fails(
+    in_force: Settings, instance: dg.DagsterInstance
+) -> None:
+    folder = open_cache(in_force).folder("p014")
+    folder.mkdir(parents=True)
+    (folder / "part-00000.parquet").write_bytes(b"damaged")
+    asked = {"dagster/asset_partition_range_start": "p002", "dagster/asset_partition_range_end": "p026"}
+    own = dg.StaticPartitionsDefinition(["p002", "p014", "p026", "test-000"])
+    three = subject_masks.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=own))
+    result = run(three, instance, tags=asked, raise_on_error=False)
+    assert not result.success
+    done = {record.partition_key for record in instance.fetch_materializations(subject_masks.key, limit=100).records}
+    assert "p014" not in done
+    assert done == set(open_cache(in_force).subjects_done())
+    assert {"p002", "p026"} <= done
+
+
+@pytest.mark.parametrize(("asked", "runs"), [("", None), ("one_run", dg.BackfillPolicy.single_run())])
+def test_a_backfill_is_a_run_for_each_partition_unless_one_run_is_asked_for(
+    asked: str, runs: dg.BackfillPolicy | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BACKFILL, asked)
+    assert backfill_policy() == runs
+    monkeypatch.setenv(BACKFILL, "two_runs")
+    with pytest.raises(DistractedError, match="DISTRACTED_BACKFILL=two_runs: set it to one_run"):
+        backfill_policy()
 
 
 def test_bare_masks_fills_what_is_missing_on_disk_and_logs_each_subject(
