@@ -62,9 +62,10 @@ def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.
 def class_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Recall, precision and F1 of each class by variant, and what each changed, for other drivers and trainings."""
     with asset_step(context) as settings:
-        from distracted_pipeline.evaluation import tables
+        from distracted_pipeline.evaluation import parent_runs, tables
 
         result = tables.class_accuracy(settings, log=context.log.info)
+        parent_runs.write_parent_runs(settings, result, log=context.log.warning)
     missing = "\n".join(result.missing) or "every variant of the catalogue, every fold"
     rejected = "\n".join(result.rejected) or "every prediction file fits the manifest"
     checks = [

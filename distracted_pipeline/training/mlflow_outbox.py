@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, write_json
@@ -21,6 +21,9 @@ from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, find_meta
 from distracted_pipeline.training.provenance import process_tags
 from distracted_pipeline.training.tracking import OpenRun
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 FOLDER = "mlflow_unsent"
 RECORD = "run.json"
@@ -180,7 +183,8 @@ def _send(settings: Settings, folder: Path, log: Log) -> None:
     client, experiment = tracking.open_client(settings)
     run_id = record["run_id"]
     complete = "name" in record  # else only numbers of a run that was complete
-    if run_id is None or not tracking.exists(client, run_id):
+    metrics = [(grouped(key), value, step) for key, value, step in record["metrics"]]
+    if run_id is None or not _logged(client, run_id, metrics):
         if not complete:
             log(f"MLflow no longer has the run of {folder}: its numbers are in the checkpoint and the predictions")
             shutil.rmtree(folder / FOLDER)
@@ -188,7 +192,7 @@ def _send(settings: Settings, folder: Path, log: Log) -> None:
         run = OpenRun(None, record["name"], record["params"], record["tags"], record["started"])
         run_id = tracking.create(client, experiment, run)
         write_json(folder / FOLDER / RECORD, {**record, "run_id": run_id})
-    tracking.log_metrics(client, run_id, [(key, value, step) for key, value, step in record["metrics"]])
+        tracking.log_metrics(client, run_id, metrics)
     if complete:
         _name_run(folder, run_id)
         figures = [
@@ -198,6 +202,29 @@ def _send(settings: Settings, folder: Path, log: Log) -> None:
             client.log_artifact(run_id, str(path))
         client.set_terminated(run_id, status="FINISHED", end_time=record["ended"])
     shutil.rmtree(folder / FOLDER)
+
+
+def _logged(client: "MlflowClient", run_id: str, metrics: list[tuple[str, float, int]]) -> bool:
+    """Log metrics to a run; False if the store no longer has it, which only a failure makes worth asking."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tracking.log_metrics(client, run_id, metrics)
+    except MlflowException:
+        if tracking.exists(client, run_id):
+            raise
+        return False
+    return True
+
+
+def grouped(name: str) -> str:
+    """Return a metric's name with a slash, by which MLflow groups its charts: `loss/train`, `recall_held_out/c0`."""
+    for split in ("train", "validation", "held_out"):
+        what = name.removeprefix(f"{split}_")
+        if what != name:
+            kind, _, class_id = what.partition("recall_")
+            return f"{what}/{split}" if kind or not class_id else f"recall_{split}/{class_id}"
+    return name
 
 
 def _name_run(folder: Path, run_id: str) -> None:

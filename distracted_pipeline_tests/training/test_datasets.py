@@ -37,8 +37,8 @@ def test_a_model_has_the_classes_and_the_mask_channels_of_its_data_set(tmp_path:
 
     client = MlflowClient(tracking_uri=settings.mlflow_uri)
     run = client.get_run(result.metas[0]["mlflow_run_id"])
-    recalls = {name for name in run.data.metrics if name.startswith("validation_recall_")}
-    assert recalls == {f"validation_recall_{name}" for name in CLASSES}
+    recalls = {name for name in run.data.metrics if name.startswith("recall_validation/")}
+    assert recalls == {f"recall_validation/{name}" for name in CLASSES}
     picture = Path(client.download_artifacts(run.info.run_id, "confusion_validation.svg", str(tmp_path)))
     drawn = picture.read_text(encoding="utf-8")
     assert drawn.startswith("<svg")

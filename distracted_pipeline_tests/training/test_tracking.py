@@ -114,7 +114,7 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
     assert run.info.status == "FINISHED"
     assert run.data.params["kind"] == "masks_only"
     assert run.data.tags["data_fingerprint"] == meta["data_fingerprint"]
-    assert {"train_loss", "validation_recall_c0", "held_out_accuracy"} <= set(run.data.metrics)
+    assert {"loss/train", "recall_validation/c0", "accuracy/held_out"} <= set(run.data.metrics)
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert artifacts == {"config.json", "model.safetensors", "confusion_validation.svg"}
     assert (folder / CONFIG).stat().st_mtime_ns == before, "nothing downstream is stale: the model is the same"

@@ -214,13 +214,13 @@ def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prep
     assert run.data.params["kind"] == "masks_only"
     assert {"variant", "fold", "data_fingerprint", "masks_fingerprint", "code_version"} <= set(run.data.tags)
     assert {
-        "train_loss",
+        "loss/train",
         "validation_loss",
-        "validation_recall_c0",
-        "validation_recall_c9",
-        "held_out_accuracy",
+        "recall_validation/c0",
+        "recall_validation/c9",
+        "accuracy/held_out",
     } <= set(run.data.metrics)
-    assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 2
+    assert len(client.get_metric_history(run.info.run_id, "loss/train")) == 2
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "config.json",
         "model.safetensors",
