@@ -4,6 +4,7 @@ Here are the commands that run the pipeline; those about one room are in `comman
 the commands: `distracted --help` answers at once.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -40,6 +41,9 @@ class _Group(click.Group):
     """Shows an error that a person can mend as one message, and Ctrl-C, SIGTERM and SIGHUP as an ordinary end."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names that a terminal's encoding lacks are escaped
         with stopping.listening():
             try:
                 return super().invoke(ctx)

@@ -184,9 +184,13 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
 
 
 def has_data(root: Path) -> bool:
-    """Tell whether a data root holds raw data (folder, csv or zip), says what data it holds, or has a manifest."""
+    """Tell whether a data root holds raw data (folder, csv or zip), says what data it holds, or has a manifest.
+
+    Folders in other places than Kaggle's count too: whoever reads them says where they belong.
+    """
     return (
-        (root / "imgs").is_dir()
+        any((root / name).is_dir() for name in ("imgs", "train"))
+        or any(not (folder.parent / DATA_SETTINGS_FILE).is_file() for folder in root.glob("*/imgs"))
         or (root / DATASET_FILE).is_file()
         or (root / RAW_CSV).is_file()
         or (root / "images.parquet").is_file()

@@ -8,6 +8,7 @@ import click
 
 from distracted_pipeline.commands.common import FOLD, current_settings, data_option
 from distracted_pipeline.dataset import Dataset
+from distracted_pipeline.images.names import printable
 from distracted_pipeline.options import RunOptions
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def predict(path: Path, variant: str, fold: str | None, style: str, top: int) ->
     for note in result.notes:
         _aside(note)
     for name, reason in result.failed.items():
-        _aside(f"not predicted: {name}: {reason}")
+        _aside(f"not predicted: {printable(name)}: {reason}")
     click.echo({"table": _table, "csv": _csv, "json": _json}[style](result, settings.dataset, top), nl=False)
     if not result.imgs:
         _aside(f"none of {len(result.failed)} files could be predicted")
@@ -56,12 +57,13 @@ def sync() -> None:
 
 
 def _table(result: "FilePredictions", dataset: Dataset, top: int) -> str:
-    width = max((len(name) for name in ("image", *result.imgs)), default=0)
+    names = [printable(name) for name in result.imgs]
+    width = max(map(len, ("image", *names)))
     head = (
         f"the {top} likeliest classes, with probabilities" if top > 1 else "the likeliest class, with its probability"
     )
-    lines = [f"{'image':{width}}  {head}\n"] if result.imgs else []
-    for name, row in zip(result.imgs, result.probabilities, strict=True):
+    lines = [f"{'image':{width}}  {head}\n"] if names else []
+    for name, row in zip(names, result.probabilities, strict=True):
         best = (-row).argsort(kind="stable")[:top]
         shares = "   ".join(f"{dataset.class_label(k)} {row[k]:.3f}" for k in best)
         lines.append(f"{name:{width}}  {shares}\n")

@@ -10,6 +10,7 @@ import struct
 import threading
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ MAX_BYTES: Final = 64 * 2**20
 """Larger files are refused before they are read."""
 
 _ENCRYPTED: Final = 0x1
+_UTF8: Final = 0x800
 _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeDecodeError, NotImplementedError)
 """What `zipfile` raises for a member whose header or content contradicts the table of contents."""
 
@@ -49,7 +51,9 @@ class Archive:
                 f"{path}: cannot be read as a zip ({error}). The download may be incomplete: fetch it again, "
                 f"then: {RUN}"
             ) from error
-        self.members = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        # By names as they were meant: path of folders, a / after each. `read` goes by the entries themselves.
+        names = {_name(info): info for info in self._zip.infolist()}
+        self.members = {name: info for name, info in names.items() if not name.endswith("/")}
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member, checked against its CRC.
@@ -83,3 +87,12 @@ class Archive:
     def close(self) -> None:
         """Close the zip."""
         self._zip.close()
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name as it was meant: Windows may write backslashes for /, macOS UTF-8 without saying so."""
+    name = info.filename
+    if not name.isascii() and not info.flag_bits & _UTF8:
+        with suppress(UnicodeError):  # else it is what the zip's format says: code page 437
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")

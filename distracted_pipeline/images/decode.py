@@ -5,6 +5,7 @@ normalising belong to the models' rooms.
 """
 
 import io
+import re
 import struct
 import threading
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from distracted_pipeline.images.archive import MAX_BYTES, SEPARATOR, Archive
 from distracted_pipeline.images.problems import ImageProblem
+
+NO_FILE: Final = "it is no regular file, or a link to nowhere"
 
 MAX_PIXELS: Final = 50_000_000
 """Larger images are refused before any pixel is decoded: Kaggle's have 307,200."""
@@ -31,6 +34,15 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE: Final = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""Of a JPEG; what coded data holds after an FF (a zero, a restart) is none."""
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _SIGNATURES: Final = {
     b"\x89PNG": "a PNG",
     b"GIF8": "a GIF",
@@ -70,18 +82,7 @@ class ImageReader:
         """
         archive, separator, member = path.partition(SEPARATOR)
         _check_inside(archive, path)
-        if separator:
-            return self._archive(archive).read(member)
-        try:
-            with (self._root / archive).open("rb") as handle:
-                data = handle.read(MAX_BYTES + 1)
-        except FileNotFoundError as error:
-            raise ImageProblem(path, "no file", "there is no such file") from error
-        except OSError as error:
-            raise ImageProblem(path, "unreadable", f"reading failed ({error.strerror or error})") from error
-        if len(data) > MAX_BYTES:
-            raise ImageProblem(path, "too large", f"the file is larger than {MAX_BYTES // 2**20} MiB")
-        return data
+        return self._archive(archive).read(member) if separator else file_bytes(self._root / archive, path)
 
     def rgb(self, path: str) -> np.ndarray:
         """Return the upright image, uint8 `[height, width, 3]`.
@@ -108,6 +109,30 @@ class ImageReader:
             return self._archives[name]
 
 
+def file_bytes(file: Path, where: str) -> bytes:
+    """Return a file's bytes as stored.
+
+    Args:
+        file: An ordinary file, or a link to one.
+        where: Its path, for messages.
+
+    Raises:
+        ImageProblem: It is missing, no ordinary file, unreadable or larger than `MAX_BYTES`.
+    """
+    try:
+        if not file.is_file() and (file.is_symlink() or file.exists()):  # a pipe would never end
+            raise ImageProblem(where, "unreadable", NO_FILE)
+        with file.open("rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ImageProblem(where, "no file", "there is no such file") from error
+    except OSError as error:
+        raise ImageProblem(where, "unreadable", f"reading failed ({error.strerror or error})") from error
+    if len(data) > MAX_BYTES:
+        raise ImageProblem(where, "too large", f"the file is larger than {MAX_BYTES // 2**20} MiB")
+    return data
+
+
 def decode_rgb(data: bytes, where: str) -> np.ndarray:
     """Return the upright pixels of a JPEG, uint8 `[height, width, 3]`, whatever its colour mode; see `decode_image`."""
     return np.array(decode_image(data, where))
@@ -125,7 +150,7 @@ def decode_image(data: bytes, where: str) -> Image.Image:
     """
     image = _open(data, where)
     _load(image, data, where)
-    upright = _UPRIGHT.get(_orientation(image))
+    upright = _upright(image)
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     return rgb.transpose(upright) if upright is not None else rgb
 
@@ -141,10 +166,10 @@ def verify(data: bytes, where: str) -> tuple[int, int]:
     """
     image = _open(data, where)
     width, height = image.size
-    orientation = _orientation(image)
+    upright = _upright(image)
     image.draft("L", (max(1, width // 8), max(1, height // 8)))
     _load(image, data, where)
-    return (height, width) if orientation >= 5 else (width, height)
+    return (height, width) if upright in _ON_ITS_SIDE else (width, height)
 
 
 def _open(data: bytes, where: str) -> JpegImageFile:
@@ -173,18 +198,30 @@ def _load(image: JpegImageFile, data: bytes, where: str) -> None:
     except (OSError, SyntaxError, ValueError, IndexError, struct.error) as error:
         status = "truncated" if "truncated" in str(error) else "damaged"
         raise ImageProblem(where, status, f"the pixels cannot be decoded ({error})") from error
-    # Coded data cannot hold either marker, so the last end-of-image must follow the last start-of-scan.
-    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if not _is_complete(data):
         raise ImageProblem(where, "truncated", "the end of the JPEG is missing")
 
 
-def _orientation(image: JpegImageFile) -> int:
-    if "exif" not in image.info:
-        return 1
+def _is_complete(data: bytes) -> bool:
+    """Tell whether a JPEG's picture has its end; what follows (a phone's notes, a second picture) is not looked at."""
+    place, coded = 2, False
+    while found := _MARKER.search(data, place):
+        marker, place = data[found.end() - 1], found.end()
+        if marker in (_START, _END):
+            return marker == _END and coded
+        coded = coded or marker == _SCAN
+        place += int.from_bytes(data[place : place + 2])
+    return False
+
+
+def _upright(image: JpegImageFile) -> Image.Transpose | None:
+    """Return what turns an image upright, as `PIL.ImageOps.exif_transpose` would: EXIF says it, else XMP."""
+    if not image.info.keys() & {"exif", "xmp"}:
+        return None
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG))
     except (SyntaxError, OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
-        return 1  # damaged EXIF says nothing about orientation; the pixels are as good as any
+        return None  # damaged EXIF says nothing about orientation; the pixels are as good as any
 
 
 def _kind(data: bytes) -> str:

@@ -15,8 +15,12 @@ from distracted_pipeline.images.labels import Label
 from distracted_pipeline.images.names import printable
 from distracted_pipeline.images.problems import Problem, problem
 
-# What file managers leave behind; everything else in the folders counts as a frame.
-_LITTER: Final = re.compile(r"\..*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
+# What file managers, browsers, editors and copying programs leave behind (rsync's begin with a dot); everything else in
+# the folders counts as a frame.
+_LITTER: Final = re.compile(
+    r"\..*|Thumbs\.db|desktop\.ini|.*~|#.*#|.*\.(crdownload|part|partial|filepart|download|opdownload|tmp|bak|swp)",
+    re.IGNORECASE,
+)
 
 
 class Frame(NamedTuple):
@@ -66,7 +70,7 @@ class Source:
 
 
 def is_litter(name: str) -> bool:
-    """Tell whether a file manager left a file of this name behind."""
+    """Tell whether a file of this name was left behind by some program, finished or not, and is no frame."""
     return _LITTER.fullmatch(name) is not None
 
 

@@ -24,7 +24,7 @@ from distracted_pipeline.advice import RUN
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries, write_json, write_text
-from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.decode import NO_FILE, ImageReader
 from distracted_pipeline.images.decode import verify as verify_jpeg
 from distracted_pipeline.images.frames import Frame, Source
 from distracted_pipeline.images.manifest import NO_FOLD, labelled, read_manifest, read_source_key, write_manifest
@@ -42,7 +42,7 @@ MAX_BAD_SHARE: Final = 0.01
 
 PROBLEMS_NAME: Final = "images_problems.json"
 
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 """Raise it when the same raw data would make another manifest."""
 
 _CHUNK: Final = 32
@@ -223,7 +223,7 @@ def _look(reader: ImageReader, chunk: list[tuple[Row, Frame]]) -> int:
 
 def _content(reader: ImageReader, frame: Frame) -> Content:
     if frame.bytes < 0:
-        return Content(status="unreadable", what="it is no regular file, or a link to nowhere")
+        return Content(status="unreadable", what=NO_FILE)
     sha256 = ""
     try:
         data = reader.bytes(frame.path)

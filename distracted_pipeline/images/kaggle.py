@@ -18,7 +18,8 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.archive import SEPARATOR, Archive
 from distracted_pipeline.images.frames import Frame, Source, entries, is_litter, stamp, unsafe
 from distracted_pipeline.images.labels import read_labels
-from distracted_pipeline.images.names import is_plain_file_name
+from distracted_pipeline.images.misplaced import where_else
+from distracted_pipeline.images.names import composed, is_plain_file_name
 from distracted_pipeline.images.problems import Problem, problem
 from distracted_pipeline.settings import RAW_CSV
 
@@ -64,6 +65,8 @@ def _find_frames(root: Path, dataset: Dataset, zips: list[Path], source: Source)
         source.archive = archive
     if source.archive is not None:
         source.frames += _members(source.archive, source)
+    if not any(frame.labelled for frame in source.frames) and (elsewhere := where_else(root, dataset.class_ids, zips)):
+        raise DistractedError(f"{root} holds no labelled images where they belong. {elsewhere}")
     if not source.frames:
         tried = f" (looked into {', '.join(z.name for z in zips)})" if zips else ""
         raise DistractedError(
@@ -96,9 +99,9 @@ def _folder(path: Path, root: Path, folder: str | None, problems: list[Problem])
             problems.append(unsafe(where))
         elif entry.is_file():
             stat = entry.stat()
-            yield Frame(entry.name, where, stat.st_size, stamp(stat), folder, folder is not None)
+            yield Frame(composed(entry.name), where, stat.st_size, stamp(stat), folder, folder is not None)
         else:
-            yield Frame(entry.name, where, -1, "", folder, folder is not None)
+            yield Frame(composed(entry.name), where, -1, "", folder, folder is not None)
 
 
 def _members(archive: Archive, source: Source) -> Iterator[Frame]:
@@ -123,7 +126,7 @@ def _members(archive: Archive, source: Source) -> Iterator[Frame]:
             folder = None if name.startswith(test) else match["folder"] or ""
             member = archive.members[name]
             member_stamp = f"{member.file_size}:{member.CRC:08x}"
-            yield Frame(match["img"], path, member.file_size, member_stamp, folder, folder is not None)
+            yield Frame(composed(match["img"]), path, member.file_size, member_stamp, folder, folder is not None)
     source.problems += [_nested(folder) for folder in sorted(nested)]
 
 

@@ -14,7 +14,14 @@ from typing import Final, NamedTuple
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.dataset import DATASET_FILE, Dataset, LabelSource
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.images.names import image_name, is_plain_file_name, is_subject_name, plain_path, printable
+from distracted_pipeline.images.names import (
+    composed,
+    image_name,
+    is_plain_file_name,
+    is_subject_name,
+    plain_path,
+    printable,
+)
 from distracted_pipeline.images.problems import OK, Problem, problem
 
 KAGGLE: Final = LabelSource(
@@ -31,6 +38,7 @@ KAGGLE: Final = LabelSource(
 """How Kaggle's `driver_imgs_list.csv` is read; cameras and sessions are for those who add them."""
 
 _OPTIONAL: Final = ("camera", "session")
+_MOST_LINES: Final = 50
 # Would lump different drivers into one, who could then not be kept apart by a fold.
 _NOBODY: Final = frozenset({"", "unknown", "none", "nan", "null", "n/a", "na", "?", "-"})
 _BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -141,19 +149,21 @@ class _Judge:
     spelling: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._ids = dict(self.dataset.labels.label_ids) or {name: name for name in self.dataset.class_ids}
+        ids = dict(self.dataset.labels.label_ids) or {name: name for name in self.dataset.class_ids}
+        self._ids = {composed(said): name for said, name in ids.items()}
         self._pattern = re.compile(self.dataset.labels.pattern) if self.dataset.labels.pattern else None
         self._kaggle = self.dataset.labels.reader == "kaggle"
 
     def __call__(self, line: Line) -> tuple[Label, str]:
         """Return the label of a line, and what is wrong where its status is not ok."""
-        path = line.path if self._kaggle else plain_path(line.path)
+        path = composed(line.path) if self._kaggle else plain_path(line.path)
         place = "/".join(filter(None, (self.dataset.labels.root, path)))
         found = self._pattern.search(place) if self._pattern else None
         said = {name: text for name, text in found.groupdict().items() if text} if found else {}
         label = line.label or said.get("label", "")
         if not label and self.dataset.labels.reader == "folders" and "/" in path:
             label = path.partition("/")[0]
+        label = composed(label)
         driver = "_".join(filter(None, (said.get("driver"), line.driver)))
         camera, session = line.camera or said.get("camera", ""), line.session or said.get("session", "")
         classname = self._ids.get(label, label)
@@ -214,8 +224,35 @@ def _cells(raw: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8")
     errors = "replace" if encoding == "utf-16" else "surrogateescape"
     # Not `splitlines`: it also splits at form feeds and Unicode separators, which would shift row numbers.
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", raw.decode(encoding, errors)), start=1):
-        yield number, line.split() if separator == " " else next(csv.reader([line], delimiter=separator), [])
+    lines = re.split(r"\r\n|\n|\r", raw.decode(encoding, errors))
+    if separator == " ":
+        yield from ((number, line.split()) for number, line in enumerate(lines, start=1))
+        return
+    at, width = 0, 0
+    while at < len(lines):
+        cells, taken = _record(lines, at, separator, width)
+        width = width or len(cells)
+        yield at + 1, cells
+        at += taken
+
+
+def _record(lines: list[str], at: int, separator: str, width: int) -> tuple[list[str], int]:
+    """Return the cells that begin in a line, and how many lines they take: a quoted cell may hold line breaks.
+
+    A stray quote must not swallow the lines after it: lines that are whole by themselves (`width` cells) are no part of
+    a cell, and few cells are longer than `_MOST_LINES`.
+    """
+    cells = next(csv.reader([lines[at]], delimiter=separator), [])
+    open_quote = lines[at].count('"') % 2
+    whole = max(width or len(cells), 2)
+    for taken in range(2, _MOST_LINES + 1) if open_quote else ():
+        more = lines[at + 1 : at + taken]
+        if len(more) < taken - 1 or len(next(csv.reader(more[-1:], delimiter=separator), [])) >= whole:
+            break
+        if sum(line.count('"') for line in more) % 2:
+            joined = next(csv.reader(["\n".join([lines[at], *more])], delimiter=separator))
+            return (joined, taken) if len(joined) == (width or len(joined)) else (cells, 1)
+    return cells, 1
 
 
 def _columns(header: list[str], where: str, source: LabelSource) -> dict[str, int]:

@@ -5,7 +5,9 @@ list, one frame a line. Frames lie in folders; none is unlabelled. What lines me
 """
 
 import stat
+import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -57,12 +59,13 @@ def _listed(root: Path, labels: list[Label]) -> Iterator[Frame]:
     for label in labels:
         if label.status != OK:
             continue
-        try:
-            found = (root / label.path).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # `rows.join` says so
-        regular = stat.S_ISREG(found.st_mode)
-        yield Frame(label.img, label.path, found.st_size if regular else -1, stamp(found) if regular else "")
+        for form in (None, "NFC", "NFD"):  # as the list has it, as most systems write it, as macOS does
+            path = label.path if form is None else unicodedata.normalize(form, label.path)  # type: ignore[arg-type]
+            with suppress(FileNotFoundError, NotADirectoryError):  # `rows.join` says so
+                found = (root / path).stat()
+                regular = stat.S_ISREG(found.st_mode)
+                yield Frame(label.img, path, found.st_size if regular else -1, stamp(found) if regular else "")
+                break
 
 
 def _walk(folder: Path, below: str, root: Path, dataset: Dataset, problems: list[Problem]) -> Iterator[Frame]:

@@ -1,6 +1,7 @@
 """Names that are safe as files, folders and partitions, and how unsafe ones are shown."""
 
 import re
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -18,6 +19,11 @@ def is_plain_file_name(name: str) -> bool:
     return name not in ("", ".", "..") and len(name) <= _MAX_LENGTH and not _UNSAFE.search(name)
 
 
+def composed(name: str) -> str:
+    """Return a name as it is compared: what macOS writes as e and an accent is one letter elsewhere."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def plain_path(path: str) -> str:
     """Return a path as it is compared and joined: `./a//b.jpg` is `a/b.jpg`."""
     return "" if path in ("", ".") else str(PurePosixPath(path))
@@ -28,7 +34,7 @@ def image_name(path: str) -> str:
 
     File names alone repeat from folder to folder. Empty where the path is absolute or leads out of that folder.
     """
-    parts = path.split("/")
+    parts = composed(path).split("/")
     return "" if path.startswith("/") or ".." in parts else "__".join(parts)
 
 

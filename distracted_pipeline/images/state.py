@@ -15,7 +15,7 @@ from distracted_pipeline.images.problems import OK
 
 STATE_NAME: Final = "images_state.parquet"
 
-_VERSION: Final = b"1"
+_VERSION: Final = b"2"
 """Raise it when `decode.verify` judges differently, so that every file is looked at again."""
 
 _SCHEMA: Final = pa.schema(

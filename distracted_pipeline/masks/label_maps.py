@@ -10,6 +10,7 @@ import numpy as np
 
 from distracted_pipeline.advice import materialize
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.names import composed
 from distracted_pipeline.settings import FOLDER_PREFIX
 
 _ID_MODES = ("L", "P", "1", "I;16", "I")
@@ -34,6 +35,7 @@ class GivenMasks:
         self.name = f"{FOLDER_PREFIX}{folder}"
         self.fingerprint = fingerprint
         self._folder = folder
+        self._files = {composed(path.name): path for path in folder.iterdir()}
         self._categories = categories
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
@@ -46,9 +48,9 @@ class GivenMasks:
         Raises:
             DistractedError: It is absent, of another size, boolean, or holds other ids.
         """
-        stem = Path(name).stem
-        candidates = [self._folder / f"{start}{end}" for start in (name, stem) for end in (".png", ".npz")]
-        path = next((path for path in candidates if path.is_file()), None)
+        name, stem = composed(name), composed(Path(name).stem)
+        candidates = [f"{start}{end}" for start in (name, stem) for end in (".png", ".npz")]
+        path = next((self._files[candidate] for candidate in candidates if candidate in self._files), None)
         if path is None:
             raise DistractedError(f"no class map for {name}: {self._folder} holds no {stem}.png and no {name}.npz")
         mask = read_map(path, self._categories)

@@ -24,8 +24,10 @@ from distracted_pipeline.advice import RUN, did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.features.taps import PIXELS
-from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.images.decode import decode_rgb, file_bytes
+from distracted_pipeline.images.frames import is_litter
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.images.names import printable
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
@@ -129,7 +131,7 @@ def predict_files(
     if seen:
         result.notes.append(
             f"warning: {len(seen)} of {len(names)} images are of drivers that this model was trained on "
-            f"({seen[0]} first): what it says about them is no evidence of how good it is"
+            f"({printable(seen[0])} first): what it says about them is no evidence of how good it is"
         )
     return result
 
@@ -214,7 +216,9 @@ def _files(path: Path) -> tuple[Path, list[str]]:
         return path.parent, [path.name]
     if not path.is_dir():
         raise DistractedError(f"{path} is neither a file nor a folder. Name a JPEG, or a folder of them.")
-    names = sorted((file.name for file in path.iterdir() if file.is_file() and file.name[0] != "."), key=natural)
+    names = sorted(
+        (file.name for file in path.iterdir() if not file.is_dir() and not is_litter(file.name)), key=natural
+    )
     if not names:
         raise DistractedError(f"{path} holds no files. Name a JPEG, or a folder of them (folders in it are not read).")
     return path, names
@@ -237,11 +241,11 @@ def _segmenter(settings: Settings, model: Model, device: str, notes: list[str]) 
 
 
 def _known_images(settings: Settings, model: Model) -> set[str]:
-    """Return names and digests of the images that trained the model or chose its epoch."""
+    """Return the digests of the images that trained the model or chose its epoch; names say nothing about frames."""
     table = labelled(read_manifest(settings))
     subjects = [*model.about["train_subjects"], *model.about["validation_subjects"]]
     rows = table.filter(pc.is_in(table["subject"], value_set=pa.array(subjects, pa.string())))
-    return {*rows["img"].to_pylist(), *rows["sha256"].to_pylist()}
+    return set(rows["sha256"].to_pylist())
 
 
 def _batches(
@@ -259,35 +263,40 @@ def _batches(
     batch: list[tuple[str, list[np.ndarray]]] = []
     # Only its resize is used: the model normalises by itself.
     resizer = Preprocessing((model.size[0], model.size[1]), (1.0,) * 3, (0.0,) * 3) if model.size else None
-    with ImageReader(folder) as reader:
-        for name in names:
-            try:
-                data = reader.bytes(name)
-                image = decode_rgb(data, name)
-                arrays = {}
-                if resizer is not None:
-                    arrays[PIXELS] = resizer.resize(image)
-                if segmenter is not None:
-                    arrays[FRACTIONS] = _fractions(segmenter, mask_ids, image, name)
-            except ImageProblem as problem:
-                failed[name] = problem.what
-                continue
-            except DistractedError as error:
-                failed[name] = str(error)
-                continue
-            if name in known or hashlib.sha256(data).hexdigest() in known:
-                seen.append(name)
-            batch.append((name, [arrays[key] for key in model.inputs]))
-            if len(batch) == size:
-                yield batch
-                batch = []
+    for name in names:
+        try:
+            data = file_bytes(folder / name, name)
+            image = decode_rgb(data, name)
+            arrays = {}
+            if resizer is not None:
+                arrays[PIXELS] = resizer.resize(image)
+            if segmenter is not None:
+                arrays[FRACTIONS] = _fractions(segmenter, mask_ids, image, name)
+        except ImageProblem as problem:
+            failed[name] = problem.what
+            continue
+        except DistractedError as error:
+            failed[name] = str(error)
+            continue
+        if hashlib.sha256(data).hexdigest() in known:
+            seen.append(name)
+        batch.append((name, [arrays[key] for key in model.inputs]))
+        if len(batch) == size:
+            yield batch
+            batch = []
     if batch:
         yield batch
 
 
 def _fractions(segmenter: Segmenter, mask_ids: int, image: np.ndarray, name: str) -> np.ndarray:
     """Return what the mask cache would give for the image, float32 `[mask_ids, 60, 80]`."""
-    mask = segmenter.segment([image], [name])[0]
+    try:
+        mask = segmenter.segment([image], [name])[0]
+    except DistractedError:
+        raise
+    except Exception as error:  # whatever a model raises for a frame of odd shape: the other frames may be well
+        why = str(error).strip().partition("\n")[0]
+        raise DistractedError(f"the segmenter cannot take it ({type(error).__name__}: {why})") from error
     fractions = np.empty((mask_ids, *GRID), np.float16)
     class_fractions(mask, np.bincount(mask.ravel(), minlength=mask_ids), fractions)
     return fractions.astype(np.float32)

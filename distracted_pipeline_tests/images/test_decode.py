@@ -63,11 +63,59 @@ def test_every_colour_mode_becomes_rgb(mode: str) -> None:
     assert verify(data, "x.jpg") == (20, 10)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied_as_pillow_does(orientation: int) -> None:
+@pytest.mark.parametrize("kind", ["picture of a phone", "second picture, whole", "second picture, cut", "a scan"])
+def test_only_the_picture_itself_must_be_whole(kind: str) -> None:
+    second = jpeg(draw_frame(4, 5, 6), progressive=True)
+    tail = {
+        "picture of a phone": b"\xff\xda some bytes of a maker",
+        "second picture, whole": second,
+        "second picture, cut": second[: len(second) // 2],
+        "a scan": b"\xff\xda" * 9,
+    }[kind]
+    for progressive in (False, True):
+        picture = jpeg(draw_frame(1, 2, 3), progressive=progressive)
+        assert verify(picture + tail, "x.jpg") == (64, 48)
+        np.testing.assert_array_equal(decode_rgb(picture + tail, "x.jpg"), decode_rgb(picture, "x.jpg"))
+        with pytest.raises(ImageProblem, match=r"^x\.jpg: "):
+            verify(picture[:-2] + tail, "x.jpg")
+
+
+def test_a_stereo_picture_is_its_first() -> None:
+    buffer = io.BytesIO()
+    draw_frame(1, 2, 3).save(buffer, "MPO", save_all=True, append_images=[draw_frame(4, 5, 6)])
+    whole = buffer.getvalue()
+    for data in (whole, whole[:-300]):
+        assert verify(data, "x.jpg") == (64, 48)
+        np.testing.assert_array_equal(decode_rgb(data, "x.jpg"), decode_rgb(whole, "x.jpg"))
+
+
+def test_an_end_inside_a_thumbnail_is_not_the_picture_s() -> None:
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[0x9286] = b"\xff\xd8\xff\xda coded \xff\xd9"
     data = jpeg(draw_frame(1, 2, 3), exif=exif)
+    assert b"\xff\xd9" in data[:200]
+    assert verify(data, "x.jpg") == (64, 48)
+    with pytest.raises(ImageProblem):
+        verify(data[:-2], "x.jpg")
+
+
+def xmp(orientation: int, style: str) -> bytes:
+    """Return an XMP packet that says the orientation as an attribute or as an element."""
+    said = f'tiff:Orientation="{orientation}"' if style == "attribute" else ""
+    inside = f"<tiff:Orientation>{orientation}</tiff:Orientation>" if style == "element" else ""
+    return (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {said}>{inside}</rdf:Description></x:xmpmeta>'.encode()
+    )
+
+
+@pytest.mark.parametrize("where", ["exif", "attribute", "element", "exif before attribute"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_orientation_is_applied_as_pillow_does(orientation: int, where: str) -> None:
+    exif = Image.Exif()
+    if "exif" in where:
+        exif[0x0112] = orientation
+    said = {} if where == "exif" else {"xmp": xmp(3 if "exif" in where else orientation, where.split()[-1])}
+    data = jpeg(draw_frame(1, 2, 3), exif=exif, **said)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     pixels = decode_rgb(data, "x.jpg")
     np.testing.assert_array_equal(pixels, expected)

@@ -71,6 +71,31 @@ def test_an_open_quote_does_not_swallow_the_rows_below() -> None:
     assert problems == []
 
 
+NOTED = "subject,classname,img,note\np002,c0,img_1.jpg,{}\np012,c1,img_2.jpg,fine\n"
+
+
+@pytest.mark.parametrize(
+    "note", ['"two\nlines"', '"says ""stop""\r\n\r\nand, more, so"', '"one\n""\nthree"', 'stray "quote', '"open']
+)
+def test_a_quoted_cell_may_hold_line_breaks(note: str) -> None:
+    labels, problems = read(NOTED.format(note))
+    assert [(label.subject, label.img) for label in labels] == [("p002", "img_1.jpg"), ("p012", "img_2.jpg")]
+    assert problems == []
+    header = NOTED.replace("note\n", '"a note\nof ours"\n', 1)
+    assert [label.img for label in read(header.format("-"))[0]] == ["img_1.jpg", "img_2.jpg"]
+
+
+def test_rows_after_a_cell_of_several_lines_keep_their_numbers() -> None:
+    _, problems = read(NOTED.format('"two\nlines"') + "p012,c99,img_3.jpg,-\n")
+    assert [problem.row for problem in problems] == [5]
+
+
+def test_two_stray_quotes_do_not_swallow_what_lies_between() -> None:
+    text = 'subject,classname,img\np002,c0,"img_1.jpg\np012,c1,img_2.jpg\np014,c2,img_3.jpg"\np015,c3,img_4.jpg\n'
+    labels, _ = read(text)
+    assert [label.img for label in labels if label.status == "ok"][1:] == ["img_2.jpg", 'img_3.jpg"', "img_4.jpg"]
+
+
 def test_an_image_under_two_classes_belongs_to_neither() -> None:
     labels, problems = read(f"subject,classname,img\n{GOOD}p002,c5,img_1.jpg\n")
     assert {label.img: label.status for label in labels} == {"img_1.jpg": "two labels", "img_2.jpg": "ok"}

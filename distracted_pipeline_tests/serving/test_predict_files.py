@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -33,14 +34,14 @@ def frames(tmp_path: Path) -> Path:
     return folder
 
 
-def typed(settings: Settings, *words: object) -> Result:
+def typed(settings: Settings, *words: object, charset: str = "utf-8") -> Result:
     environment = {
         "DISTRACTED_DATA": str(settings.data),
         "DISTRACTED_BACKBONE": settings.backbone,
         "DISTRACTED_SEGMENTER": settings.segmenter,
         "DISTRACTED_VARIANTS": str(settings.variants_file),
     }
-    return CliRunner().invoke(main, ["predict", *map(str, words)], env=environment)
+    return CliRunner(charset=charset).invoke(main, ["predict", *map(str, words)], env=environment)
 
 
 @pytest.mark.parametrize("variant", TRAINED)
@@ -117,6 +118,55 @@ def test_frames_of_drivers_that_trained_the_model_are_no_evidence(crowned: Setti
     shutil.copy(crowned.data / held_out["path"], frames / "fresh.jpg")
     notes = predict_files(crowned, frames, "linear_probe", options=QUIET).notes
     assert any("1 of 13 images are of drivers that this model was trained on (renamed.jpg first)" in n for n in notes)
+
+
+def test_a_frame_that_shares_a_training_frame_s_name_is_no_training_frame(crowned: Settings, frames: Path) -> None:
+    train = next(row for row in read_manifest(crowned).to_pylist() if row["split"] == "train")
+    draw_frame(77, 1, 1).save(frames / train["img"])
+    assert not [n for n in predict_files(crowned, frames, "linear_probe", options=QUIET).notes if "warning" in n]
+
+
+def test_any_file_name_is_a_file_s_and_what_is_no_file_is_listed(crowned: Settings, frames: Path) -> None:
+    (frames / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(frames / "pipe.jpg")
+    (frames / "frame_1.jpg").rename(frames / "ar::chive.jpg")
+    (frames / "frame_2.jpg").rename(frames / "two\nlines.jpg")
+    (frames / "frame_3.jpg.crdownload").write_bytes(b"half")
+    result = typed(crowned, frames, "--variant", "linear_probe")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 11
+    assert {"ar::chive.jpg", "two\\nlines.jpg"} < {line.split()[0] for line in result.stdout.splitlines()}
+    for name in ("gone.jpg", "pipe.jpg"):
+        assert f"not predicted: {name}: it is no regular file, or a link to nowhere" in result.stderr
+    assert "crdownload" not in result.stderr
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_names_that_a_terminal_cannot_show_are_escaped(crowned: Settings, frames: Path, style: str) -> None:
+    (frames / "frame_1.jpg").rename(frames / "кадр.jpg")
+    (frames / "frame_2.jpg").rename(frames / os.fsdecode(b"caf\xe9.jpg"))
+    result = typed(crowned, frames, "--variant", "linear_probe", "--format", style, charset="cp1252")
+    assert result.exit_code == 0, result.output
+    assert b"\\u043a\\u0430\\u0434\\u0440.jpg" in result.stdout_bytes
+    assert b"caf\\udce9.jpg" in result.stdout_bytes
+
+
+def test_a_frame_that_the_segmenter_cannot_take_is_listed(
+    crowned: Settings, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Narrow:
+        def segment(self, images: list[np.ndarray], names: list[str]) -> list[np.ndarray]:
+            if images[0].shape[0] < 10:
+                raise RuntimeError("kernel size can't be greater than input size\nmore")
+            return [np.zeros(image.shape[:2], np.uint8) for image in images]
+
+    monkeypatch.setattr("distracted_pipeline.serving.predict_files.load_segmenter", lambda *options: Narrow())
+    Image.new("RGB", (5000, 1)).save(frames / "frame_0.jpg")
+    result = predict_files(crowned, frames, "masks_fused", options=QUIET)
+    assert len(result.imgs) == 11
+    assert result.failed == {
+        "frame_0.jpg": "the segmenter cannot take it (RuntimeError: kernel size can't be greater than input size)"
+    }
 
 
 def test_a_model_of_masks_says_which_frames_have_none(crowned: Settings, frames: Path) -> None:
