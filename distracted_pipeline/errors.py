@@ -7,3 +7,7 @@ value, and the next command to type. Bugs raise whatever Python raises.
 
 class DistractedError(Exception):
     """Something the user can mend; the message names what, where, and what to type next."""
+
+
+class NoMap(DistractedError):
+    """A network ends in tokens or numbers, not in a map, so there is no CAM of it: no fault, nothing to mend."""

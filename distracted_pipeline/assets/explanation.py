@@ -10,6 +10,7 @@ from distracted_pipeline.assets.metadata import check_result, gradcam_metadata, 
 from distracted_pipeline.assets.partitions import FOLDS_OF_VARIANT, variant_partitions
 from distracted_pipeline.assets.step import asset_step
 from distracted_pipeline.checks import Check
+from distracted_pipeline.errors import NoMap
 
 MOST_ZERO = 0.1
 """Share of empty CAMs above which something is wrong with them."""
@@ -35,9 +36,24 @@ MOST_ZERO = 0.1
 def gradcam(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
     """Grad-CAMs of right and confused predictions, and how much of each falls on which mask category."""
     with asset_step(context) as settings:
-        from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_variant
+        from distracted_pipeline.explanation.explain import (
+            CAMS_FILE,
+            LEFT_OUT_FILE,
+            ROWS_FILE,
+            gradcam_folder,
+            gradcam_variant,
+        )
 
-        result = gradcam_variant(settings, context.partition_key, config.options(context.log.info))
+        try:
+            result = gradcam_variant(settings, context.partition_key, config.options(context.log.info))
+        except NoMap as none:
+            words = f"CAMs of {context.partition_key} are left out: {none}"
+            context.log.info(words)
+            return dg.MaterializeResult(
+                metadata={"left_out": words},
+                check_results=[check_result(Check("cams_not_all_zero", True, words, "WARN"))],
+                data_version=version_of_files(gradcam_folder(settings, context.partition_key) / LEFT_OUT_FILE),
+            )
         metadata = gradcam_metadata(settings, result)
     share = metadata["all_zero_share"]
     words = f"{share:.0%} of {len(result.rows)} CAMs are zero everywhere"

@@ -8,6 +8,7 @@ are averaged by driver and class. Reading the images and running the networks is
     gradcam/<variant>/rows.parquet      one row per CAM that is shown; of a fused variant also each branch's share
     gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]; of a fused variant `mask_cams` beside `cams`
     gradcam/<variant>/driver_means.npz  mean CAM of the true class by driver and class, and by class
+    gradcam/<variant>/left_out.json     instead of all these, where the network has no map: why there are no CAMs
     gradcam/<variant>/lift.parquet      CAM energy on each mask category over its area, beside that of permuted CAMs
 """
 
@@ -20,7 +21,7 @@ from zipfile import is_zipfile
 import numpy as np
 
 from distracted_pipeline.advice import RUN
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, NoMap
 from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, replicates
 from distracted_pipeline.evaluation.predictions import Part, images_fingerprint, predictions_path, read_predictions
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
@@ -30,7 +31,7 @@ from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMean
 from distracted_pipeline.explanation.passes import Plan, explain_rows
 from distracted_pipeline.explanation.selection import choose, few_each
 from distracted_pipeline.explanation.tables import CamRow, lift_column
-from distracted_pipeline.files import atomic_path
+from distracted_pipeline.files import atomic_path, write_json
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.options import RunOptions
@@ -47,6 +48,8 @@ SAMPLE = 4
 
 ROWS_FILE = "rows.parquet"
 CAMS_FILE = "cams.npz"
+
+LEFT_OUT_FILE = "left_out.json"
 
 CODE_VERSION = "9"
 """Raise it when the same predictions, networks and masks would give other files."""
@@ -103,11 +106,27 @@ def gradcam_variant(
         images_per_class: Right images, and as many confused ones, per class, to be kept one by one.
 
     Raises:
+        NoMap: There is nothing to draw; that is noted in the place of CAMs.
         DistractedError: The variant has no usable predictions, or none of its folds has a checkpoint.
     """
+    inputs = gradcam_inputs(settings, variant, images_per_class)
+    left_out = gradcam_folder(settings, variant) / LEFT_OUT_FILE
+    try:
+        result = _explain(settings, variant, options, images_per_class)
+    except NoMap as none:
+        for name in (ROWS_FILE, CAMS_FILE, MEANS_FILE, LIFT_FILE):
+            left_out.with_name(name).unlink(missing_ok=True)
+        write_json(left_out, {INPUTS: inputs, "because": str(none)})
+        raise
+    left_out.unlink(missing_ok=True)
+    _write(result, inputs)
+    return result
+
+
+def _explain(settings: Settings, variant: str, options: RunOptions, images_per_class: int) -> GradcamResult:
     from distracted_pipeline.training.checkpoint import load_trained
 
-    dataset, inputs = settings.dataset, gradcam_inputs(settings, variant, images_per_class)
+    dataset = settings.dataset
     parts, missing = _usable_parts(settings, variant)
     drivers = sorted({str(name) for part in parts for name in part.subject})
     chosen = choose(parts, images_per_class, dataset.class_ids)
@@ -158,7 +177,6 @@ def gradcam_variant(
         folder=gradcam_folder(settings, variant),
         missing=missing,
     )
-    _write(result, inputs)
     zero = sum(row.all_zero for row in result.rows)
     branches = ""
     if image_share is not None and mask_share is not None:
@@ -201,12 +219,17 @@ def gradcam_inputs(settings: Settings, variant: str, images_per_class: int = IMA
 
 
 def gradcam_current(settings: Settings, variant: str) -> bool:
-    """Tell whether a variant's CAMs are there, whole, and made from predictions, networks and masks as they are now."""
+    """Tell whether a variant's CAMs are there, whole, and made from predictions, networks and masks as they are now.
+
+    Or whether it is noted that there are none.
+    """
     try:
         inputs = gradcam_inputs(settings, variant)
     except (DistractedError, OSError):  # no manifest, a file that went away: whoever explains says so
         return False
     folder = gradcam_folder(settings, variant)
+    if is_current([folder / LEFT_OUT_FILE], inputs):
+        return True
     return all(is_current([folder / name], inputs) for name in (ROWS_FILE, LIFT_FILE)) and all(
         is_zipfile(folder / name) for name in (CAMS_FILE, MEANS_FILE)
     )

@@ -219,7 +219,7 @@ def _upright(image: JpegImageFile) -> Image.Transpose | None:
     if not image.info.keys() & {"exif", "xmp"}:
         return None
     try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except (SyntaxError, OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
         return None  # damaged EXIF says nothing about orientation; the pixels are as good as any
 

@@ -60,7 +60,7 @@ def _listed(root: Path, labels: list[Label]) -> Iterator[Frame]:
         if label.status != OK:
             continue
         for form in (None, "NFC", "NFD"):  # as the list has it, as most systems write it, as macOS does
-            path = label.path if form is None else unicodedata.normalize(form, label.path)  # type: ignore[arg-type]
+            path = label.path if form is None else unicodedata.normalize(form, label.path)
             with suppress(FileNotFoundError, NotADirectoryError):  # `rows.join` says so
                 found = (root / path).stat()
                 regular = stat.S_ISREG(found.st_mode)

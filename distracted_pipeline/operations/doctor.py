@@ -178,10 +178,9 @@ def _weights(settings: Settings) -> Iterator[Finding]:
                 f"given masks in {folder}",
                 "" if folder.is_dir() else f"create {folder}, or set {variable}",
             )
-        elif Path(name).is_dir():
-            yield Finding("ok", role, f"local folder {name}")
         elif is_here(name):
-            yield Finding("ok", role, f"{name}, in the Hugging Face cache")
+            where = f"local folder {name}" if Path(name).is_dir() else f"{name}, in the Hugging Face cache"
+            yield _tried(settings, role, where, variable)
         else:
             yield Finding(
                 "note",
@@ -189,6 +188,21 @@ def _weights(settings: Settings) -> Iterator[Finding]:
                 f"{name}, not on this machine yet: fetched from the Hugging Face hub at first use",
                 f"without a network: place the model's folder here and set {variable}=PATH",
             )
+
+
+def _tried(settings: Settings, role: str, where: str, variable: str) -> Finding:
+    """Load a model that is on this machine and show it a frame: what it cannot do is said now, not in the run."""
+    from distracted_pipeline.masks.loading import load_segmenter
+    from distracted_pipeline.variants.backbones import load_backbone
+
+    try:
+        if role == "backbone":
+            load_backbone(settings)
+        else:
+            load_segmenter(settings, "cpu", "fp32")
+    except DistractedError as error:
+        return Finding("missing", role, str(error), f"set {variable} to another model, then type: {DOCTOR}")
+    return Finding("ok", role, where)
 
 
 def _progress(settings: Settings) -> Iterator[Finding]:

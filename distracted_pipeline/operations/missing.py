@@ -78,6 +78,18 @@ def unsupported(settings: Settings, variants: Mapping[str, VariantConfig]) -> di
     return {name: reason for name, reason in reasons.items() if reason}
 
 
+def check_backbones(settings: Settings, variants: Mapping[str, VariantConfig]) -> None:
+    """Load each backbone that variants build on and show it an image, before anything is made for it.
+
+    Raises:
+        DistractedError: One of them is not there, or cannot be used.
+    """
+    from distracted_pipeline.variants.backbones import load_backbone
+
+    for name in {entry.model_name for entry in variants.values() if entry.taps}:
+        load_backbone(settings, name)
+
+
 def chosen_variants(settings: Settings, names: Sequence[str]) -> dict[str, VariantConfig]:
     """Return the catalogue's entries that were asked for, all if none was.
 

@@ -19,6 +19,7 @@ from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline.operations.missing import (
     MASKS,
     Step,
+    check_backbones,
     chosen_folds,
     chosen_variants,
     feature_steps,
@@ -86,8 +87,8 @@ def run_missing(
         log: Receives a line per step.
 
     Raises:
-        DistractedError: The images cannot be read, a model is not to be had, or a variant, a fold or the baseline is
-            unknown.
+        DistractedError: The images cannot be read, a model is not to be had or cannot be used, or a variant, a fold or
+            the baseline is unknown.
     """
     start = time.monotonic()
     entries, wanted_folds = chosen_variants(settings, variants), chosen_folds(folds)
@@ -110,6 +111,8 @@ def run_missing(
         if not variants:
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
+        if any(feature_steps(settings)):
+            check_backbones(settings, entries)
         count = workers or default_workers(per_gpu)
         with ExitStack() as stack:
             crew: Crew = partial(_in_this_process, steps)

@@ -47,6 +47,7 @@ class Classifier(nn.Module):
         self.mask_ids = mask_ids
         self.inputs = net.map_inputs
         self.size = preprocessing.size if preprocessing else None
+        self.order = list(preprocessing.order) if preprocessing else []
         if preprocessing is not None:
             self.register_buffer("scale", torch.tensor(preprocessing.scale)[:, None, None])
             self.register_buffer("shift", torch.tensor(preprocessing.shift)[:, None, None])
@@ -55,7 +56,7 @@ class Classifier(nn.Module):
         """Return probabilities `[B, class]`, in the order of the class ids."""
         batch = {name: value for name, value in zip(self.inputs, (first, second), strict=False) if value is not None}
         if PIXELS in batch:
-            pixels = batch[PIXELS].float() * self.scale + self.shift
+            pixels = batch[PIXELS].float()[:, self.order] * self.scale + self.shift
             batch[PIXELS] = pixels.contiguous(memory_format=torch.channels_last)
         return self.net.forward_from_images(batch).softmax(1)
 

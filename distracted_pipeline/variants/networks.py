@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distracted_pipeline.dataset import Dataset
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, NoMap
 from distracted_pipeline.variants.backbones import Backbone
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
@@ -145,7 +145,7 @@ class VariantNet(nn.Module):
         `pixels`: the same map for less work. A logit can be differentiated by the map unless gradients are off.
 
         Raises:
-            DistractedError: The backbone has no spatial map (a transformer's tokens).
+            NoMap: The backbone has no spatial map (a transformer's tokens).
         """
         if self.trunk is None:
             assert self.mask_head is not None
@@ -156,7 +156,7 @@ class VariantNet(nn.Module):
         entry = next(name for name in batch if name != "fractions")
         last, pooled = self.trunk.maps(batch[entry], entry)
         if last.ndim != 4:
-            raise DistractedError(
+            raise NoMap(
                 f"{self.trunk.family} ends in tokens, not in a map, so there is nothing to draw. "
                 "Set DISTRACTED_BACKBONE to a convolutional model for Grad-CAM."
             )

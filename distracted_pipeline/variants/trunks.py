@@ -33,27 +33,39 @@ class _WholeMapMean(nn.Module):
 class Trunk(nn.Module):
     """A classifier without its last layer.
 
-    `forward` goes from pixels to `(map, pooled)`: the last spatial map `[B, C, h, w]` and what the
-    classifier used to read, `[B, D]`.
+    `forward` goes from pixels to `(map, pooled)`: the last spatial map `[B, C, h, w]` and what the classifier
+    used to read, `[B, D]`. Transformers of patches have no map, and give their tokens in its place.
+
+    Attributes:
+        model: The rest of it.
+        width: D.
+        removed: Names of the parts of the model that were its classifier.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.width = _remove_classifier(model)
+        self.width, self.removed = _remove_classifier(model)
 
     def forward(self, x: Tensor, start: str = "pixels") -> tuple[Tensor, Tensor]:
         """Return map and pooled embedding; the map is part of the graph that leads to the embedding."""
         if start != "pixels":
             raise DistractedError(f"{self.family} cannot start at {start!r}. {ONLY_EFFICIENTNET}")
-        seen: list[Any] = []
+        seen: list[Tensor] = []
+
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            if (last := getattr(output, "last_hidden_state", None)) is not None:
+                seen.append(last)
+
         base: nn.Module = self.model.base_model  # type: ignore[assignment]
-        handle = base.register_forward_hook(lambda module, args, output: seen.append(output))
+        parts = list(base.children()) if base is self.model else [base]  # some families name no part of them the base
+        handles = [part.register_forward_hook(keep) for part in parts]
         try:
             pooled = self.model(x).logits.flatten(1)
         finally:
-            handle.remove()
-        return seen[0].last_hidden_state, pooled
+            for handle in handles:
+                handle.remove()
+        return seen[-1] if seen else pooled, pooled
 
     def maps(self, x: Tensor, start: str = "pixels") -> tuple[Tensor, Tensor]:
         """Return map and pooled embedding from pixels, with a graph from the embedding back to the map."""
@@ -81,7 +93,9 @@ class Trunk(nn.Module):
     @property
     def image_size(self) -> tuple[int, int]:
         """Return height and width of the images that the network was made for; 64 each where it does not say."""
-        size = getattr(self.model.config, "image_size", 64)
+        config: Any = self.model.config
+        vision = getattr(config, "vision_config", None)
+        size: Any = getattr(config, "image_size", None) or getattr(vision, "image_size", 64)
         height, width = (size, size) if isinstance(size, int) else size
         return height, width
 
@@ -203,14 +217,22 @@ class EfficientNetTrunk(Trunk):
         return self.model.efficientnet.pooler(last).flatten(1)  # type: ignore[union-attr,operator]
 
 
-def _remove_classifier(model: nn.Module) -> int:
-    """Replace the last linear layer by nothing; return how many numbers it read."""
-    for name in ("classifier", "head", "fc"):
-        head = getattr(model, name, None)
-        linears = [module for module in head.modules() if isinstance(module, nn.Linear)] if head is not None else []
-        if linears:
-            setattr(model, name, nn.Identity())
-            return linears[-1].in_features
-    raise DistractedError(
-        f"{type(model).__name__} has no linear classifier to replace. Set DISTRACTED_BACKBONE to another model."
-    )
+def _remove_classifier(model: nn.Module) -> tuple[int, tuple[str, ...]]:
+    """Replace the last linear layer, or the two of a distilled model, by nothing.
+
+    Returns:
+        How many numbers it read, and its names in the model.
+    """
+    widths: dict[str, int] = {}
+    labels: int = model.config.num_labels  # type: ignore[union-attr,assignment]
+    for name, part in model.named_children():
+        linears = [module for module in part.modules() if isinstance(module, nn.Linear)]
+        if part is not model.base_model and linears and linears[-1].out_features == labels:
+            widths[name] = linears[0].in_features
+    if len(set(widths.values())) != 1:
+        raise DistractedError(
+            f"{type(model).__name__} has no linear classifier to replace. Set DISTRACTED_BACKBONE to another model."
+        )
+    for name in widths:
+        setattr(model, name, nn.Identity())
+    return next(iter(widths.values())), tuple(widths)

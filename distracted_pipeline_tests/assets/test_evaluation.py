@@ -13,6 +13,7 @@ import torch
 
 from distracted_pipeline.assets import evaluation as assets
 from distracted_pipeline.assets import explanation
+from distracted_pipeline.errors import NoMap
 from distracted_pipeline.evaluation.predictions import predictions_path
 from distracted_pipeline.explanation import selection
 from distracted_pipeline.settings import Settings
@@ -116,6 +117,18 @@ def test_gradcam_shows_lifts_and_a_picture() -> None:
 
 
 @pytest.mark.usefixtures("predicted")
+def test_gradcam_of_a_network_without_a_map_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_args: object) -> None:
+        raise NoMap("vit ends in tokens, not in a map")
+
+    monkeypatch.setattr("distracted_pipeline.explanation.gradcam.explained", none)
+    result = materialize(explanation.gradcam, partition_key="masks_only")
+    assert result.success
+    said = result.asset_materializations_for_node("gradcam")[0].metadata["left_out"].value
+    assert said == "CAMs of masks_only are left out: vit ends in tokens, not in a map"
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+
+
 def test_gradcam_of_a_fused_variant_shows_both_branches_and_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     from distracted_pipeline.training import checkpoint, inputs
 

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from distracted_pipeline.dataset import STATE_FARM, Category
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, NoMap
 from distracted_pipeline.evaluation.predictions import read_predictions, write_predictions
 from distracted_pipeline.explanation import explain, gradcam
 from distracted_pipeline.explanation import selection as choice
-from distracted_pipeline.explanation.explain import gradcam_variant
+from distracted_pipeline.explanation.explain import gradcam_current, gradcam_folder, gradcam_variant
 from distracted_pipeline.explanation.passes import Plan, explain_rows
 from distracted_pipeline.explanation.selection import choose, few_each
 from distracted_pipeline.options import RunOptions
@@ -181,6 +181,26 @@ def test_without_a_segmenter_there_are_cams_and_no_lifts(root: Settings, monkeyp
     result = gradcam_variant(root, "other", QUIET, images_per_class=1)
     assert result.table()["lift_person"].null_count == len(result.rows) > 0
     assert "no lifts, because there are no masks: no weights" in result.missing
+
+
+def test_a_network_without_a_map_is_left_out_for_good_and_said_so(
+    root: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradcam_variant(root, "other", RunOptions(log=silent))
+    folder = gradcam_folder(root, "other")
+    assert (folder / "rows.parquet").is_file()
+
+    def none(*_args: object) -> None:
+        raise NoMap("vit ends in tokens, not in a map")
+
+    monkeypatch.setattr("distracted_pipeline.explanation.gradcam.explained", none)
+    with pytest.raises(NoMap, match="vit ends in tokens"):
+        gradcam_variant(root, "other", RunOptions(log=silent))
+    assert [path.name for path in folder.iterdir()] == ["left_out.json"]
+    assert gradcam_current(root, "other")
+    predict(root, "other", wrong={3: 1}, drivers=["p001", "p002", "p003", "p004"])
+    assert not gradcam_current(root, "other")
+    monkeypatch.undo()
 
 
 def test_without_predictions_the_next_command_is_named(root: Settings) -> None:
