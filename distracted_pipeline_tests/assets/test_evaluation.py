@@ -129,6 +129,7 @@ def test_gradcam_of_a_network_without_a_map_is_no_failure(monkeypatch: pytest.Mo
     assert all(check.passed for check in result.get_asset_check_evaluations())
 
 
+@pytest.mark.usefixtures("predicted")
 def test_gradcam_of_a_fused_variant_shows_both_branches_and_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     from distracted_pipeline.training import checkpoint, inputs
 
