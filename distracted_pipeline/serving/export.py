@@ -56,7 +56,8 @@ class Classifier(nn.Module):
         """Return probabilities `[B, class]`, in the order of the class ids."""
         batch = {name: value for name, value in zip(self.inputs, (first, second), strict=False) if value is not None}
         if PIXELS in batch:
-            pixels = batch[PIXELS].float()[:, self.order] * self.scale + self.shift
+            pixels = batch[PIXELS] if self.order in ([], [0, 1, 2]) else batch[PIXELS][:, self.order]
+            pixels = pixels.float() * self.scale + self.shift
             batch[PIXELS] = pixels.contiguous(memory_format=torch.channels_last)
         return self.net.forward_from_images(batch).softmax(1)
 
