@@ -97,7 +97,7 @@ def run_missing(
     if verify:
         ops["images"] = {"config": {"verify": True}}
     summary = RunSummary()
-    with open_instance() as instance, _naming_failures(summary):
+    with open_instance(log=log) as instance, _naming_failures(summary):
         show_in_timeline(instance)
         log("images")
         reason = run_images(instance, ops)

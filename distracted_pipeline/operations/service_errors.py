@@ -176,7 +176,10 @@ def _kubernetes(cause: BaseException, config: Path) -> str:
 def _configuration(cause: BaseException, config: Path) -> str:
     errors = getattr(cause, "errors", None) or []
     said = " ".join(error.message.split(" Expected:")[0].strip() for error in errors) or str(cause).splitlines()[0]
-    return f"{config}: {said} Correct the file (examples: deploy/), or set the variable it reads."
+    return (
+        f"{config}: {said} Correct the file (examples: deploy/), or set the variable it reads; without the file, the "
+        "next command writes the shipped one."
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,17 +1,34 @@
 """Dagster's home: first use is safe from several processes, and what is wrong with it is said."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.instance import dagster_home, open_instance
+from distracted_pipeline_tests.damage import DAMAGES, damage
+
+
+@dg.asset
+def small() -> None: ...
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a history."""
+    home = tmp_path_factory.mktemp("made") / "home"
+    with open_instance(home) as instance:
+        assert dg.materialize([small], instance=instance).success
+    return home
+
 
 FIRST_RUN = """
 import sys, warnings
@@ -87,3 +104,53 @@ def test_a_history_of_an_older_schema_says_how_to_migrate_it(tmp_path: Path) -> 
         open_instance(home),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *(("history/runs/index.db", how) for how in DAMAGES),
+        ("history/runs.db", "truncated"),
+        ("schedules/schedules.db", "flipped"),
+    ],
+)
+def test_a_damaged_history_is_set_aside_and_begins_anew(name: str, how: str, made: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(made, home)
+    if how == "flipped":  # in the header of the first page, where SQLite cannot miss it
+        (home / name).write_bytes(b"sqlite" + (home / name).read_bytes()[6:])
+    else:
+        damage(home / name, how)
+    said: list[str] = []
+    with open_instance(home, said.append) as instance:
+        assert dg.materialize([small], instance=instance).success
+    aside = list(home.glob("damaged-*"))
+    assert bool(aside) == bool(said) == (how != "deleted")
+    if aside:
+        assert name.rpartition("/")[2] in said[0]
+        assert str(aside[0]) in said[0]
+        assert (aside[0] / name).is_file()
+    with open_instance(home, said.append):
+        assert len(said) == len(aside), "set aside once"
+
+
+@pytest.mark.parametrize("content", [b"telemetry: {", b"\xff\xfe", b"- 1", b"telemetry"])
+def test_a_dagster_yaml_that_is_no_yaml_any_more_is_set_aside(content: bytes, tmp_path: Path) -> None:
+    home, said = tmp_path / "home", list[str]()
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes(content)
+    with open_instance(home, said.append) as instance:
+        assert not instance.telemetry_enabled
+    assert [path.read_bytes() for path in home.glob("dagster.yaml.damaged-*")] == [content]
+    assert "dagster.yaml was no YAML" in said[0]
+
+
+def test_a_home_that_cannot_be_written_to_costs_the_history_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said: list[str] = []
+    with open_instance(tmp_path / "file" / "home", said.append) as instance:
+        assert dg.materialize([small], instance=instance).success
+    (line,) = said
+    assert str(tmp_path / "file" / "home") in line
+    assert "DAGSTER_HOME" in line
+    assert "leaves no history" in line

@@ -51,7 +51,7 @@ def test_images_are_told_whether_to_read_everything_anew(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(step_runner, "execute", execute)
     monkeypatch.setattr(room, "require_models", lambda *_: None)
-    monkeypatch.setattr(room, "open_instance", dg.DagsterInstance.ephemeral)
+    monkeypatch.setattr(room, "open_instance", lambda log: dg.DagsterInstance.ephemeral())
     with pytest.raises(DistractedError, match="the images cannot be read"):
         room.run_missing(Settings(data=tmp_path), verify=verify, log=lambda line: None)
     assert told == [("images", {"images": {"config": {"verify": True}}} if verify else {})]
