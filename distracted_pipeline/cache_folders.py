@@ -6,12 +6,12 @@ Precision is no part of a fingerprint, for readers of a cache cannot know what `
 first writer decides it for the whole folder.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
+from distracted_pipeline.checksums import is_whole
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import locked, write_json
+from distracted_pipeline.files import locked, read_json, write_json
 
 ABOUT: Final = "about.json"
 PRECISION: Final = "precision"
@@ -19,16 +19,30 @@ PRECISION: Final = "precision"
 
 def read_about(root: Path) -> dict[str, Any]:
     """Return what a cache folder says of itself; empty where nobody has written to it, or where that is damaged."""
-    try:
-        found = json.loads((root / ABOUT).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_json(root / ABOUT) or {}
 
 
 def precision_of(root: Path) -> str:
-    """Return the precision of everything in a cache folder; empty where it has none, or is yet to be decided."""
-    return str(read_about(root).get(PRECISION) or "")
+    """Return the precision of everything in a cache folder; empty where it has none, or is yet to be decided.
+
+    Where `about.json` is lost, it is what the tables in the folder note.
+    """
+    about = read_about(root)
+    return str(about[PRECISION] if PRECISION in about else _noted_precision(root))
+
+
+def _noted_precision(root: Path) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in sorted(root.glob("subject=*/*.parquet")):
+        try:
+            noted = (pq.read_schema(path).metadata or {}).get(PRECISION.encode(), b"") if is_whole(path) else b""
+        except (pa.ArrowException, OSError):
+            continue
+        if noted:
+            return noted.decode()
+    return ""
 
 
 def claim(root: Path, about: dict[str, Any], *, what: str, next_command: str) -> None:
@@ -45,7 +59,8 @@ def claim(root: Path, about: dict[str, Any], *, what: str, next_command: str) ->
     """
     with locked(root / ".about.lock", what=f"the cache {root}"):
         found = read_about(root)
-        there, mine = found.get(PRECISION, about[PRECISION]), about[PRECISION]
+        mine = about[PRECISION]
+        there = found[PRECISION] if PRECISION in found else _noted_precision(root) or mine
         if there != mine:
             raise DistractedError(
                 f"{root} holds {what} made in {there}, so none in {mine} are added: they would differ a little. "

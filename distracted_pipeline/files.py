@@ -6,14 +6,18 @@ Every room writes through here. What is written (schemas, formats) belongs to th
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from distracted_pipeline.checksums import CHECKSUM, UNSEALED, is_whole, seal
 from distracted_pipeline.errors import DistractedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TEMPORARY = ".part"
 _MAKE_WRITABLE = "Make the folder writable, or set DISTRACTED_DATA to one that is."
@@ -74,8 +78,37 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the given order."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write JSON atomically, indented, keys in the given order; an object is sealed with a checksum, its last key."""
+    sealed = isinstance(value, dict)
+    if sealed:
+        value = {**{key: item for key, item in value.items() if key != CHECKSUM}, CHECKSUM: UNSEALED}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        if sealed:
+            seal(temporary)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object without its seal; None where there is no such file, or where it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or not is_whole(path):
+        return None
+    return {key: value for key, value in found.items() if key != CHECKSUM}
+
+
+def write_parquet(
+    path: Path, table: "pa.Table", metadata: Mapping[str, str] | None = None, compression: str = "zstd"
+) -> None:
+    """Write a table atomically, with `metadata` instead of its own, sealed with a checksum."""
+    import pyarrow.parquet as pq
+
+    table = table.replace_schema_metadata({**(metadata or {}), CHECKSUM: UNSEALED})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression=compression)
+        seal(temporary)
 
 
 def sweep_temporaries(folder: Path) -> int:

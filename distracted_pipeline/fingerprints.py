@@ -7,9 +7,12 @@ output records it (key `inputs` of a Parquet file's metadata or of a JSON object
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+from distracted_pipeline.checksums import file_digest, is_whole
+
+__all__ = ["INPUTS", "file_digest", "fingerprint", "is_current", "recorded_inputs"]
 
 INPUTS: Final = "inputs"
 """Key under which an output records the fingerprint of what it was made from."""
@@ -25,9 +28,11 @@ def fingerprint(*facts: object) -> str:
 def recorded_inputs(path: Path) -> str:
     """Return the fingerprint that an output records of its inputs.
 
-    Empty where the file is absent, cannot be read, or records none because an earlier version wrote it: in each case
-    the output has to be made again.
+    Empty where the file is absent, is damaged, or records none because an earlier version wrote it: in each case the
+    output has to be made again.
     """
+    if not is_whole(path):
+        return ""
     try:
         if path.suffix == ".json":
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -48,15 +53,3 @@ def is_current(outputs: Iterable[Path], inputs: str) -> bool:
     """Tell whether all of an asset's files are there and were made from these inputs; the first one records them."""
     files = list(outputs)
     return all(path.is_file() for path in files) and recorded_inputs(files[0]) == inputs != ""
-
-
-def file_digest(path: Path) -> str:
-    """Return a file's SHA-256. In one process it is computed again only when size or time of change differ."""
-    status = path.stat()
-    return _file_digest(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _file_digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -20,6 +20,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.run import run_missing
 from distracted_pipeline.settings import load_settings
 from distracted_pipeline_tests.chain import write_chain_root
+from distracted_pipeline_tests.damage import write_unsealed
 
 pytestmark = pytest.mark.slow
 
@@ -244,7 +245,7 @@ def test_predictions_that_an_older_version_named_seed_are_read(
     root, run = changeable
     for path in (root / "predictions").glob("*/original.parquet"):
         table = pq.read_table(path)
-        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"fold": b"seed"}), path)
+        write_unsealed(path, table.replace_schema_metadata({**(table.schema.metadata or {}), b"fold": b"seed"}))
         path.rename(path.with_name("seed.parquet"))
     assert not [step for step in run() if "fold" in step or "features" in step]
     assert run() == NOTHING

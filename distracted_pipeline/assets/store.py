@@ -8,7 +8,6 @@ finds it finds everything. Does not belong here: what the files hold.
 """
 
 import fnmatch
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from distracted_pipeline.dataset import DATASET_FILE, Dataset
 from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, locked, write_json
+from distracted_pipeline.files import atomic_path, locked, read_json, write_json
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, Settings
 
@@ -165,7 +164,7 @@ class Store:
         """Yield what travelled before: path -> [local stamp, remote stamp]; kept also when the block fails."""
         path = self.data / _STATE
         with locked(self.data / ".store.lock", what=f"the mirror of {self.uri}"):
-            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            known = read_json(path) or {}
             state = known.get("files", {}) if known.get("store") == self.uri else {}
             try:
                 yield state

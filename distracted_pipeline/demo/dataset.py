@@ -6,7 +6,6 @@ models that work on it to `demo.models`.
 
 import csv
 import io
-import json
 import multiprocessing
 import os
 import shutil
@@ -29,7 +28,7 @@ from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import scene_of
 from distracted_pipeline.demo.scenes import paint
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import locked, write_json, write_text
+from distracted_pipeline.files import locked, read_json, write_json, write_text
 from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, has_data
 
@@ -177,8 +176,8 @@ def _is_complete(root: Path, wanted: dict[str, Any]) -> bool:
                 "Give the demo a folder of its own: `distracted demo --data data/demo`."
             )
         return False
-    found = json.loads(stamp.read_text(encoding="utf-8"))
-    if not found.get("complete"):
+    found = read_json(stamp)
+    if found is None or not found.get("complete"):  # damaged, or killed while it drew: drawn again, the same
         return False
     if found != {**wanted, "complete": True}:
         other = ", ".join(f"{k}={found.get(k)}" for k, v in wanted.items() if found.get(k) != v)

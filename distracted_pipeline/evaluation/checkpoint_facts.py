@@ -4,12 +4,12 @@ Loads no torch, so that what is out of date can be told at once. Weights, and wr
 `training.checkpoint`'s.
 """
 
-import json
 from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 
+from distracted_pipeline.files import read_json
 from distracted_pipeline.fingerprints import file_digest, fingerprint
 from distracted_pipeline.scopes import fold_path
 from distracted_pipeline.settings import Settings
@@ -18,12 +18,7 @@ from distracted_pipeline.variants.config import VariantConfig, load_catalogue, r
 
 def model_facts(settings: Settings, variant: str, fold: str, replicate: int = 0) -> dict[str, Any]:
     """Return what training wrote beside the weights of one replicate; empty where nothing can be read."""
-    path = fold_path(settings.models / variant, fold) / str(replicate) / "config.json"
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) else {}
+    return read_json(fold_path(settings.models / variant, fold) / str(replicate) / "config.json") or {}
 
 
 def replicates(settings: Settings, variant: str, fold: str) -> int:

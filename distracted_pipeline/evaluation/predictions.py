@@ -17,15 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import materialize_fold
+from distracted_pipeline.checksums import CHECKSUM, is_whole
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint
-from distracted_pipeline.files import atomic_path
+from distracted_pipeline.files import write_parquet
 from distracted_pipeline.fingerprints import file_digest, fingerprint
 from distracted_pipeline.images.manifest import class_positions, data_fingerprint, labelled, read_manifest
 from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD, SCOPES, canonical_fold, fold_path
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.variants.config import dropped_variants, load_catalogue
 
 REPLICATE = "replicate"
 """Column that numbers a variant's trainings from 0. Files of earlier versions lack it: they hold one training."""
@@ -129,9 +130,20 @@ def predictions_path(settings: Settings, variant: str, fold: str) -> Path:
 
 
 def is_predicted(settings: Settings, variant: str, fold: str) -> bool:
-    """Tell whether the predictions of all checkpoints as they are now are there; False where one cannot be read."""
-    made_by = recorded_facts(predictions_path(settings, variant, fold)).get("model_fingerprint", "")
-    return bool(made_by) and made_by == model_fingerprint(settings, variant, fold)
+    """Tell whether usable predictions of all checkpoints and of the images as they are now are there.
+
+    A sealed file was judged when it was written; what is in one of an earlier version is read and judged now.
+    """
+    facts = recorded_facts(predictions_path(settings, variant, fold))
+    made_by = facts.get("model_fingerprint", "")
+    if not made_by or made_by != model_fingerprint(settings, variant, fold):
+        return False
+    if facts.get("data_fingerprint") != _labelled_fingerprint(settings, _manifest_digest(settings)):
+        return False
+    if CHECKSUM in facts:
+        return True
+    found = read_predictions(settings, [variant])
+    return (variant, fold) in found.parts and not any(f"fold {fold}:" in line for line in found.incomplete)
 
 
 def images_fingerprint(settings: Settings) -> str:
@@ -140,8 +152,16 @@ def images_fingerprint(settings: Settings) -> str:
     Raises:
         DistractedError: There is no manifest.
     """
-    digest = file_digest(settings.manifest) if settings.manifest.is_file() else ""
-    return _images_fingerprint(settings, digest)
+    return _images_fingerprint(settings, _manifest_digest(settings))
+
+
+def _manifest_digest(settings: Settings) -> str:
+    return file_digest(settings.manifest) if settings.manifest.is_file() else ""
+
+
+@lru_cache(maxsize=4)
+def _labelled_fingerprint(settings: Settings, digest: str) -> str:
+    return data_fingerprint(labelled(read_manifest(settings)))
 
 
 @lru_cache(maxsize=4)
@@ -153,7 +173,9 @@ def _images_fingerprint(settings: Settings, digest: str) -> str:
 
 
 def recorded_facts(path: Path) -> dict[str, str]:
-    """Return what a prediction file says of itself, without its rows; empty where it cannot be read."""
+    """Return what a prediction file says of itself, without its rows; empty where it is damaged."""
+    if not is_whole(path):
+        return {}
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException):
@@ -189,9 +211,8 @@ def write_predictions(
     meta.setdefault("data_fingerprint", data_fingerprint(labelled(read_manifest(settings))))
     path = predictions_path(settings, variant, fold)
     order = np.argsort(table[REPLICATE].to_numpy(), kind="stable")
-    table = table.take(pa.array(order)).replace_schema_metadata(meta)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    table = table.take(pa.array(order))
+    write_parquet(path, table, meta)
     return path
 
 
@@ -227,11 +248,11 @@ def read_predictions(settings: Settings, variants: Sequence[str] | None = None) 
 
 
 def variant_names(settings: Settings) -> tuple[str, ...]:
-    """Return the catalogue's variants in its order, then others with predictions on disk."""
+    """Return the catalogue's variants in its order, then others with predictions on disk, but those it drops."""
     catalogue = list(load_catalogue(settings))
     folders = settings.predictions.iterdir() if settings.predictions.is_dir() else ()
-    others = sorted({folder.name for folder in folders if any(folder.glob("[!.]*.parquet"))} - set(catalogue))
-    return (*catalogue, *others)
+    found = {folder.name for folder in folders if any(folder.glob("[!.]*.parquet"))}
+    return (*catalogue, *sorted(found - {*catalogue, *dropped_variants(settings)}))
 
 
 def _held_out(images: pa.Table, fold: str) -> np.ndarray:
@@ -254,7 +275,8 @@ def _read_into(
     schema = predictions_schema(dataset.class_ids)
     try:
         table = _numbered(pq.read_table(path, partitioning=None))
-        fault = _fault_of_origin(table, variant, fold, data, schema.names)
+        fault = "" if is_whole(path) else "is not as it was written"
+        fault = fault or _fault_of_origin(table, variant, fold, data, schema.names)
         if not fault:
             table = table.select(schema.names).cast(schema)
             fault = _fault_within(table)

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,7 +45,7 @@ from distracted_pipeline.evaluation.predictions import (
 )
 from distracted_pipeline.evaluation.ranking import rank
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
-from distracted_pipeline.evaluation.tables_io import to_table, write_table
+from distracted_pipeline.evaluation.tables_io import listed, listed_are_whole, to_table, write_table
 from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.progress import Log
@@ -116,6 +116,7 @@ def class_accuracy(settings: Settings, *, log: Log = print) -> ClassAccuracy:
     sweep_dead(settings.evaluation)
     write_confusion(settings.evaluation / CONFUSION_FILE, confusion)
     notes = {"missing": json.dumps(missing), "rejected": json.dumps(predictions.rejected), INPUTS: inputs}
+    notes |= listed(settings.evaluation, [CONFUSION_FILE])
     for name, found in _tables(settings, predictions, confusion).items():
         write_table(settings.evaluation / name, to_table(_KINDS[name], found), notes)
     result = read_class_accuracy(settings)
@@ -154,14 +155,14 @@ def tables_current(settings: Settings) -> bool:
     except (DistractedError, OSError):  # no manifest, no catalogue, a file that went away: whoever makes tables says so
         return False
     folder = settings.evaluation
-    return is_zipfile(folder / CONFUSION_FILE) and all(is_current([folder / name], inputs) for name in _KINDS)
+    return all(is_current([folder / name], inputs) for name in _KINDS) and listed_are_whole(folder / CLASSES_FILE)
 
 
 def read_class_accuracy(settings: Settings) -> ClassAccuracy:
     """Read back what `class_accuracy` wrote.
 
     Raises:
-        DistractedError: It has not been written yet.
+        DistractedError: It has not been written yet, or is damaged.
     """
     folder = settings.evaluation
     for name in (CONFUSION_FILE, CLASSES_FILE, VARIANTS_FILE):
@@ -170,14 +171,19 @@ def read_class_accuracy(settings: Settings) -> ClassAccuracy:
                 f"there is no {folder / name} yet; run `{materialize('class_accuracy')}`, "
                 f"or `{RUN}` if nothing is trained."
             )
-    classes = pq.read_table(folder / CLASSES_FILE)
-    variants = pq.read_table(folder / VARIANTS_FILE)
+    try:
+        classes = pq.read_table(folder / CLASSES_FILE)
+        variants = pq.read_table(folder / VARIANTS_FILE)
+        confusion = read_confusion(folder / CONFUSION_FILE)
+    except (pa.ArrowException, BadZipFile, OSError, ValueError, KeyError) as error:
+        what = str(error).splitlines()[0]
+        raise DistractedError(f"a table in {folder} cannot be read ({what}). Make them anew: {RUN}") from error
     frame = variants.to_pandas()
     for name in (field.name for field in variants.schema if pa.types.is_list(field.type)):
         frame[name] = variants[name].to_pylist()
     notes = variants.schema.metadata
     return ClassAccuracy(
-        confusion=read_confusion(folder / CONFUSION_FILE),
+        confusion=confusion,
         classes=classes.to_pandas(),
         variants=frame,
         missing=json.loads(notes[b"missing"]),

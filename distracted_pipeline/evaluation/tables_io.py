@@ -5,6 +5,7 @@ a row and null on disk.
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.checksums import all_as_listed, file_digest
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path
+from distracted_pipeline.files import write_parquet
 
 T = TypeVar("T")
+
+_LISTED = "listed"
 
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -56,8 +60,21 @@ def to_table(kind: type[T], rows: Iterable[T], further: Sequence[str] = ()) -> p
 
 def write_table(path: Path, table: pa.Table, notes: Mapping[str, str] | None = None) -> None:
     """Write a table atomically; `notes` go into the file's metadata."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(dict(notes or {})), temporary, compression="zstd")
+    write_parquet(path, table, notes)
+
+
+def listed(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the note in which a table says how files beside it are, which cannot say so themselves."""
+    return {_LISTED: json.dumps({name: file_digest(folder / name) for name in names})}
+
+
+def listed_are_whole(path: Path) -> bool:
+    """Tell whether the files that a table lists are as they were; False for tables that list none."""
+    try:
+        noted = (pq.read_schema(path).metadata or {}).get(_LISTED.encode())
+    except (pa.ArrowException, OSError):
+        return False
+    return noted is not None and all_as_listed(path.parent, json.loads(noted))
 
 
 def read_rows(path: Path, kind: type[T]) -> list[T]:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import is_zipfile
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError, NoMap
 from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, replicates
 from distracted_pipeline.evaluation.predictions import Part, images_fingerprint, predictions_path, read_predictions
-from distracted_pipeline.evaluation.tables_io import to_table, write_table
+from distracted_pipeline.evaluation.tables_io import listed, listed_are_whole, to_table, write_table
 from distracted_pipeline.explanation.branches import LogitSpread
 from distracted_pipeline.explanation.maps import as_bytes, lift
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMeans
@@ -230,9 +229,8 @@ def gradcam_current(settings: Settings, variant: str) -> bool:
     folder = gradcam_folder(settings, variant)
     if is_current([folder / LEFT_OUT_FILE], inputs):
         return True
-    return all(is_current([folder / name], inputs) for name in (ROWS_FILE, LIFT_FILE)) and all(
-        is_zipfile(folder / name) for name in (CAMS_FILE, MEANS_FILE)
-    )
+    tables = (folder / name for name in (ROWS_FILE, LIFT_FILE))
+    return all(is_current([path], inputs) for path in tables) and listed_are_whole(folder / ROWS_FILE)
 
 
 def _masks_content(settings: Settings) -> str:
@@ -328,4 +326,5 @@ def _write(result: GradcamResult, inputs: str) -> None:
             np.savez_compressed(handle, cams=result.cams)
         else:
             np.savez_compressed(handle, cams=result.cams, mask_cams=result.mask_cams)
+    notes |= listed(result.folder, [CAMS_FILE, MEANS_FILE])
     write_table(result.folder / ROWS_FILE, result.table(), {INPUTS: inputs, **notes})

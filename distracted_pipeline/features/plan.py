@@ -60,7 +60,8 @@ def is_filled(settings: Settings, subject: str) -> bool:
     if not labelled(of_subject(read_manifest(settings), subject)).num_rows:
         return True
     taps, _ = wanted_taps(settings)
-    return not any(TapStore(settings, model_name).missing(subject, names) for model_name, names in taps.items())
+    stores = {TapStore(settings, model_name): names for model_name, names in taps.items()}
+    return all(store.described() and not store.missing(subject, names) for store, names in stores.items())
 
 
 def fill_subject(

@@ -3,9 +3,10 @@
 Layout: `features/<fingerprint>/subject=<s>/<tap>.npy`, fp16 (`pixels`: uint8), memory-mapped. `rows.parquet` beside
 them lists the images in the order of the rows, and in its metadata the precision that the backbone ran in. The cache on
 disk decides what is missing: a tap counts if `rows.parquet` lists the subject's images (names and content hashes) as
-the manifest has them now, in the precision of the whole folder (`cache_folders`).
+the manifest has them now, in the precision of the whole folder (`cache_folders`), and the tap with its digest.
 
-Belongs here: filling and reading the cache. Where a backbone can be cut is `variants.trunks`.
+Belongs here: filling and reading the cache. The list beside the taps is `row_lists`, where a backbone can be cut is
+`variants.trunks`.
 """
 
 import hashlib
@@ -26,9 +27,11 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from distracted_pipeline.advice import RUN, materialize
-from distracted_pipeline.cache_folders import PRECISION, claim, precision_of
+from distracted_pipeline.cache_folders import PRECISION, claim, precision_of, read_about
 from distracted_pipeline.devices import autocast_dtype, resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.features import row_lists
+from distracted_pipeline.features.row_lists import ROWS
 from distracted_pipeline.files import atomic_path, locked, reserve, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decode import ImageReader, decode_image
@@ -54,7 +57,6 @@ CODE_VERSION = "2"
 PIXELS = "pixels"
 """The uint8 tap: images at the backbone's input size, `[N, 3, h, w]`, not normalised."""
 
-ROWS = "rows.parquet"
 
 _BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
 
@@ -137,6 +139,10 @@ class TapStore:
         """Return the folder of one subject's taps."""
         return self.root / f"subject={subject}"
 
+    def described(self) -> bool:
+        """Tell whether the folder says what it holds."""
+        return bool(read_about(self.root))
+
     def missing(self, subject: str, taps: Sequence[str]) -> list[str]:
         """Return the taps that are not cached for the subject's images as the manifest has them now."""
         return self._missing(subject, taps, _rows(self._table, subject))
@@ -175,11 +181,12 @@ class TapStore:
         with locked(folder / ".lock", what=f"the taps of {subject}"):
             sweep_temporaries(folder)
             wanted = self._missing(subject, taps, rows)
-            if wanted:
+            if wanted or not self.described():
                 device = resolve_device(options.device_name())
                 precision = self._settled_precision(options.precision, device)
-                if not _are_of(folder / ROWS, rows, precision):
-                    _clear(folder)
+            if wanted:
+                if not row_lists.are_of(folder, rows, precision):
+                    row_lists.clear(folder)
                 try:
                     self._compute(folder, rows, wanted, device, precision, options)
                 except _ImageChanged as changed:
@@ -231,9 +238,12 @@ class TapStore:
 
     def _missing(self, subject: str, taps: Sequence[str], rows: pa.Table) -> list[str]:
         folder = self.folder(subject)
-        if not _are_of(folder / ROWS, rows, precision_of(self.root)):
+        if not row_lists.are_of(folder, rows, precision_of(self.root)):
             return list(dict.fromkeys(taps))
-        return [tap for tap in dict.fromkeys(taps) if not (folder / f"{tap}.npy").is_file()]
+        listed = row_lists.listed(folder)
+        return [
+            tap for tap in dict.fromkeys(taps) if not row_lists.is_there(folder, tap, listed.get(tap), rows.num_rows)
+        ]
 
     def _open(self, subject: str, tap: str) -> np.ndarray:
         with self._guard:
@@ -277,8 +287,7 @@ class TapStore:
                 first += len(values[taps[0]])
             for array in arrays.values():
                 array.flush()  # type: ignore[attr-defined]
-        with atomic_path(folder / ROWS) as path:
-            pq.write_table(rows.select(["img", "sha256"]).replace_schema_metadata({PRECISION: precision}), path)
+        row_lists.write(folder, rows, precision, taps)
 
     def _settled_precision(self, precision: str, device: torch.device) -> str:
         """Return the precision of all taps of this backbone: that of the taps there are, else as asked for."""
@@ -363,22 +372,6 @@ def _one_behind(passed: Iterable[_Passed]) -> Iterator[dict[str, np.ndarray]]:
 
 def _rows(table: pa.Table, subject: str) -> pa.Table:
     return of_subject(table, subject).select(["img", "path", "sha256"])
-
-
-def _are_of(path: Path, rows: pa.Table, precision: str) -> bool:
-    """Tell whether taps beside a row list are of these images, in this precision (an earlier version noted none)."""
-    if not path.is_file():
-        return False
-    listed = pq.read_table(path, partitioning=None)
-    noted = (listed.schema.metadata or {}).get(PRECISION.encode())
-    return noted == precision.encode() and listed.equals(rows.select(["img", "sha256"]), check_metadata=False)
-
-
-def _clear(folder: Path) -> None:
-    """Remove taps that are no longer valid; the row list goes first, so that a crash leaves none that seem so."""
-    (folder / ROWS).unlink(missing_ok=True)
-    for path in folder.glob("*.npy"):
-        path.unlink()
 
 
 def _check_finite(values: np.ndarray, tap: str, rows: pa.Table, first: int) -> None:

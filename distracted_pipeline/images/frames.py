@@ -83,8 +83,8 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def stamp(stat: os.stat_result) -> str:
-    """Return what changes when a file does: size and time."""
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+    """Return what changes when a file does: size, time of change, and that of its status, which no tool sets back."""
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
 def unsafe(where: str) -> Problem:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.checksums import is_whole
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries, write_json, write_text
@@ -33,7 +34,7 @@ from distracted_pipeline.images.problems import OK, ImageProblem, Problem
 from distracted_pipeline.images.recheck import distrusted, trust_again
 from distracted_pipeline.images.rows import Row, as_table, deal, join, judge_content, twins
 from distracted_pipeline.images.source import find_source
-from distracted_pipeline.images.state import Content, read_state, write_state
+from distracted_pipeline.images.state import Content, read_state, state_is_whole, write_state
 from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import Settings
 
@@ -97,7 +98,10 @@ def ingest(
     with closing(find_source(settings)) as source, locked(lock, what=f"the manifest {settings.manifest}"):
         sweep_temporaries(settings.data)
         key = _source_key(source, settings.dataset)
-        doubted = {frame.path for frame in source.frames} if verify else distrusted(settings)
+        noted = distrusted(settings)
+        doubted = {frame.path for frame in source.frames} if verify or noted is None else noted
+        if settings.manifest.is_file() and not is_whole(settings.manifest):
+            log(f"{settings.manifest} is not as it was written: writing it anew")
         known = None if doubted else _unchanged(settings, key)
         if known is not None:
             (table, problems), read = known, 0
@@ -126,7 +130,7 @@ def read_problems(settings: Settings) -> list[Problem]:
     """Return what the last ingest found wrong; empty before the first one."""
     try:
         entries = json.loads((settings.data / PROBLEMS_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a damaged one is written anew by the next ingest
         return []
     return [Problem(**entry) for entry in entries]
 
@@ -159,7 +163,8 @@ def _build(
     # What a permission or a disk hid may appear without any change that the key would show.
     hidden = any(row.content.status == "unreadable" for row in rows)
     table = as_table(rows)
-    write_manifest(settings, table, "" if hidden else key)
+    beside = (settings.subjects_file, settings.data / PROBLEMS_NAME)
+    write_manifest(settings, table, "" if hidden else key, beside)
     return table, problems, read
 
 
@@ -178,8 +183,9 @@ def _source_key(source: Source, dataset: Dataset) -> str:
 
 def _unchanged(settings: Settings, key: str) -> tuple[pa.Table, list[Problem]] | None:
     """Return manifest and problems as they are if they were made from the same raw data."""
-    files = (settings.manifest, settings.subjects_file, settings.data / PROBLEMS_NAME)
-    if not all(path.is_file() for path in files) or read_source_key(settings) != key:
+    files = (settings.subjects_file, settings.data / PROBLEMS_NAME)
+    there = all(path.is_file() for path in files) and state_is_whole(settings.data)
+    if not there or read_source_key(settings) != key:
         return None
     return read_manifest(settings), read_problems(settings)
 
@@ -235,6 +241,8 @@ def _content(reader: ImageReader, frame: Frame) -> Content:
 
 
 def _earlier_folds(settings: Settings) -> dict[str, int]:
+    if not is_whole(settings.manifest):
+        return {}
     try:
         table = read_manifest(settings)
     except DistractedError:

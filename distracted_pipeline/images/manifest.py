@@ -4,6 +4,9 @@
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.checksums import all_as_listed, file_digest, is_whole
 from distracted_pipeline.dataset import DATASET_FILE, Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path
+from distracted_pipeline.files import write_parquet
 from distracted_pipeline.images.problems import OK
 from distracted_pipeline.settings import Settings
 
@@ -42,6 +46,7 @@ _LATER: Final = ("camera", "session")
 """Columns that earlier versions did not write."""
 
 _SOURCE_KEY: Final = b"distracted_source"
+_BESIDE: Final = b"distracted_beside"
 
 
 def read_manifest(settings: Settings) -> pa.Table:
@@ -56,13 +61,13 @@ def read_manifest(settings: Settings) -> pa.Table:
             table = file.read()
     except FileNotFoundError as error:
         raise DistractedError(f"{path} does not exist yet. Write it with: {RUN}") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DistractedError(f"{path} cannot be read ({error}). Delete it, then: {RUN}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DistractedError(f"{path} cannot be read ({error}). Write it anew with: {RUN}") from error
     for name in _LATER:
         if name not in table.schema.names:
             table = table.append_column(name, pa.repeat(pa.scalar(""), len(table)))
     if table.schema.names != SCHEMA.names:
-        raise DistractedError(f"{path} has other columns than this version writes. Delete it, then: {RUN}")
+        raise DistractedError(f"{path} has other columns than this version writes. Write it anew with: {RUN}")
     return table.cast(SCHEMA)
 
 
@@ -106,16 +111,38 @@ def data_fingerprint(table: pa.Table) -> str:
     return digest.hexdigest()[:12]
 
 
-def write_manifest(settings: Settings, table: pa.Table, source_key: str) -> None:
-    """Publish the manifest, with the digest of the raw data that it describes."""
-    with atomic_path(settings.manifest) as temporary:
-        pq.write_table(table.replace_schema_metadata({_SOURCE_KEY: source_key.encode()}), temporary)
+def rows_digest(table: pa.Table) -> str:
+    """Return a digest of all rows and columns: the same rows read in from touched files are the same manifest."""
+    sink = pa.BufferOutputStream()
+    table = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def write_manifest(settings: Settings, table: pa.Table, source_key: str, beside: Sequence[Path] = ()) -> None:
+    """Publish the manifest.
+
+    Args:
+        settings: Names the data root.
+        table: In the columns of `SCHEMA`.
+        source_key: Digest of the raw data that it describes.
+        beside: Files in the data root that were made with it.
+    """
+    digests = json.dumps({path.name: file_digest(path) for path in beside})
+    write_parquet(settings.manifest, table, {_SOURCE_KEY.decode(): source_key, _BESIDE.decode(): digests})
 
 
 def read_source_key(settings: Settings) -> str:
-    """Return the digest of the raw data that the manifest describes; empty where there is none."""
+    """Return the digest of the raw data that the manifest describes.
+
+    Empty where there is none, or where it, or a file that was made with it, is not as it was written.
+    """
+    if not is_whole(settings.manifest):
+        return ""
     try:
         metadata = pq.read_schema(settings.manifest).metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return ""  # absent or damaged: whoever asks writes it anew
-    return bytes(metadata.get(_SOURCE_KEY, b"")).decode()
+    except (OSError, pa.ArrowException):
+        return ""
+    beside = json.loads(metadata.get(_BESIDE, b"{}"))
+    return metadata.get(_SOURCE_KEY, b"").decode() if all_as_listed(settings.data, beside) else ""

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from distracted_pipeline.advice import READ_AGAIN
-from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, write_json
 from distracted_pipeline.settings import Settings
 
@@ -27,24 +25,22 @@ def distrust(settings: Settings, paths: Iterable[str]) -> None:
     _change(settings, lambda noted: noted | set(paths))
 
 
-def distrusted(settings: Settings) -> set[str]:
-    """Return the manifest paths that are noted; each counts as unread.
-
-    Raises:
-        DistractedError: The note is damaged.
-    """
+def distrusted(settings: Settings) -> set[str] | None:
+    """Return the manifest paths that are noted; each counts as unread. None where the note is damaged: all do."""
     try:
         found = json.loads(_note(settings).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return set()
-    except ValueError as error:
-        raise DistractedError(f"{_note(settings)} cannot be read ({error}). Delete it, then: {READ_AGAIN}") from error
-    return set(found)
+    except ValueError:
+        return None
+    return set(found) if isinstance(found, list) else None
 
 
 def trust_again(settings: Settings, paths: Iterable[str]) -> None:
-    """Strike off images that have been read anew."""
-    if _note(settings).exists():
+    """Strike off images that have been read anew: all of them, where the note was damaged."""
+    if distrusted(settings) is None:
+        _note(settings).unlink(missing_ok=True)
+    elif _note(settings).exists():
         _change(settings, lambda noted: noted - set(paths))
 
 
@@ -53,6 +49,8 @@ def _change(settings: Settings, change: Callable[[set[str]], set[str]]) -> None:
     note = _note(settings)
     with locked(note.with_name(f".{NOTE_NAME}.lock"), what=f"the note {note}"):
         before = distrusted(settings)
+        if before is None:  # everything is read anew as it is
+            return
         after = change(before)
         if not after:
             note.unlink(missing_ok=True)

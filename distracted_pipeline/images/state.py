@@ -10,12 +10,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distracted_pipeline.files import atomic_path
+from distracted_pipeline.checksums import is_whole
+from distracted_pipeline.files import write_parquet
 from distracted_pipeline.images.problems import OK
 
 STATE_NAME: Final = "images_state.parquet"
 
-_VERSION: Final = b"2"
+_VERSION: Final = "2"
 """Raise it when `decode.verify` judges differently, so that every file is looked at again."""
 
 _SCHEMA: Final = pa.schema(
@@ -28,7 +29,6 @@ _SCHEMA: Final = pa.schema(
         ("status", pa.string()),
         ("what", pa.string()),
     ],
-    metadata={"version": _VERSION},
 )
 
 
@@ -47,14 +47,25 @@ UNSEEN: Final = Content()
 """The content of a row that has no file."""
 
 
+def state_is_whole(folder: Path) -> bool:
+    """Tell whether there is a state of this version, as it was written."""
+    path = folder / STATE_NAME
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return False
+    version = (schema.metadata or {}).get(b"version")
+    return version == _VERSION.encode() and schema.names == _SCHEMA.names and is_whole(path)
+
+
 def read_state(folder: Path) -> dict[str, tuple[str, Content]]:
     """Return stamp and content by path; empty where there is no state of this version."""
+    if not state_is_whole(folder):
+        return {}
     try:
         with pq.ParquetFile(folder / STATE_NAME) as file:
             table = file.read()
-    except (OSError, pa.ArrowInvalid):
-        return {}  # absent, or damaged: everything is read again
-    if (table.schema.metadata or {}).get(b"version") != _VERSION or table.schema.names != _SCHEMA.names:
+    except (OSError, pa.ArrowException):  # went away meanwhile: everything is read again
         return {}
     columns = [table[name].to_pylist() for name in _SCHEMA.names]
     return {path: (stamp, Content(*rest)) for path, stamp, *rest in zip(*columns, strict=True)}
@@ -66,5 +77,4 @@ def write_state(folder: Path, seen: dict[str, tuple[str, Content]]) -> None:
     for field in fields(Content):
         columns[field.name] = [getattr(content, field.name) for _, content in seen.values()]
     table = pa.table(columns, schema=_SCHEMA)
-    with atomic_path(folder / STATE_NAME) as temporary:
-        pq.write_table(table, temporary)
+    write_parquet(folder / STATE_NAME, table, {"version": _VERSION})

@@ -4,18 +4,17 @@ Belongs here: the comparison, which precision to choose where it shows too much,
 precision a device takes by itself is `devices`.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import write_json
+from distracted_pipeline.files import read_json, write_json
 from distracted_pipeline.masks.overlap import Overlap
 from distracted_pipeline.masks.segmenter import Segmenter
 
@@ -125,8 +124,5 @@ def record(root: Path, agreement: Agreement) -> None:
 
 def recorded(root: Path) -> Agreement | None:
     """Return the agreement of a cache's masks with fp32; None where they are fp32, or nothing was compared."""
-    try:
-        values: dict[str, Any] = json.loads((root / AGREEMENT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return Agreement(**values)
+    values = read_json(root / AGREEMENT)
+    return None if values is None else Agreement(**values)

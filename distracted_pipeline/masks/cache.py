@@ -10,7 +10,6 @@ what is missing and computing it is `fill`.
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,8 +24,9 @@ import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import materialize
 from distracted_pipeline.cache_folders import precision_of, read_about
+from distracted_pipeline.checksums import CHECKSUM, UNSEALED, is_whole, seal
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, write_json
+from distracted_pipeline.files import atomic_path, read_json, write_json
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
@@ -165,10 +165,8 @@ class MaskCache:
     def index(self, subject: str) -> Index | None:
         """Return what a finished subject holds; None where it is not finished."""
         try:
-            return Index(**json.loads((self.folder(subject) / INDEX).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):  # of another version, or damaged: derived data, so derive it again
+            return Index(**(read_json(self.folder(subject) / INDEX) or {}))
+        except TypeError:  # absent, damaged, or of another version: derived data, so derive it again
             return None
 
     def content(self, subjects: Iterable[str]) -> str:
@@ -323,12 +321,14 @@ def rows_digest(rows: pa.Table) -> str:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a shard's table atomically, zstd 3.
+    """Write a shard's table atomically, zstd 3, sealed with a checksum.
 
     Raises:
         DistractedError: The disk is full (before anything is written, where it says so) or read-only.
     """
     sink = pa.BufferOutputStream()
+    kept = {key.decode(): value for key, value in (table.schema.metadata or {}).items()}
+    table = table.replace_schema_metadata({**kept, CHECKSUM: UNSEALED})
     pq.write_table(table, sink, compression="zstd", compression_level=3)
     data = sink.getvalue()
     with atomic_path(path) as temporary:
@@ -337,6 +337,7 @@ def write_table(path: Path, table: pa.Table) -> None:
             if data.size > free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             temporary.write_bytes(data)
+            seal(temporary)
         except OSError as error:
             why = f"{error.strerror} ({data.size:,} bytes needed, {free:,} available)"
             raise OSError(error.errno, why) from error
@@ -344,10 +345,12 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
+        if not is_whole(path):
+            raise OSError("it is not as it was written")
         # Read, not memory-mapped: a mapping would keep replaced shards alive.
         return pq.ParquetFile(path).read(columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DistractedError(f"{path} cannot be read ({error}). Delete it, then type: {REMEDY}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DistractedError(f"{path} cannot be read ({error}). Make its masks anew with: {REMEDY}") from error
 
 
 def _imgs(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distracted_pipeline.advice import RUN, did_you_mean
+from distracted_pipeline.checksums import is_whole
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries
 from distracted_pipeline.images.archive import SEPARATOR
@@ -162,12 +163,14 @@ def fill_missing(
 def finished(cache: MaskCache, data: Path, subject: str, rows: pa.Table) -> Index | None:
     """Return the subject's index if nothing is left to do for these manifest rows, else None.
 
-    Looks at the index and at file sizes, not at masks. An image that failed is tried again once its file has changed.
+    Looks at the index and at the bytes of the shards, not at masks. An image that failed is tried again once its file
+    has changed.
     """
     index = cache.index(subject)
-    if index is None or index.rows != rows_digest(rows):
+    if index is None or index.rows != rows_digest(rows) or not cache.about():
         return None
-    if {path.name: path.stat().st_size for path in cache.shards(subject)} != index.shards:
+    shards = cache.shards(subject)
+    if {path.name: path.stat().st_size for path in shards} != index.shards or not all(map(is_whole, shards)):
         return None
     paths = dict(zip(rows["img"].to_pylist(), rows["path"].to_pylist(), strict=True))
     retry = any(item["stamp"] != _stamp(data, paths[img]) for img, item in index.quarantined.items())
@@ -194,7 +197,7 @@ def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> F
     source.compare_precision(rows)
     wanted = [Wanted(*row) for row in zip(*(rows[name].to_pylist() for name in ("img", "path", "sha256")), strict=True)]
     sweep_temporaries(cache.folder(subject))
-    there = _drop_stale(cache, subject, {item.img: item.sha256[:SOURCE_DIGITS] for item in wanted})
+    there = _drop_stale(cache, subject, {item.img: item.sha256[:SOURCE_DIGITS] for item in wanted}, log)
     missing = [item for item in wanted if item.img not in there]
     clock = StageClock()
     writer = _Writer(
@@ -247,12 +250,20 @@ def _summarise(cache: MaskCache, subject: str, digest: str, quarantined: dict[st
     )
 
 
-def _drop_stale(cache: MaskCache, subject: str, wanted: dict[str, str]) -> set[str]:
-    """Return the images whose mask is there; masks of other images, or of other bytes, leave their shards."""
+def _drop_stale(cache: MaskCache, subject: str, wanted: dict[str, str], log: Log) -> set[str]:
+    """Return the images whose mask is there; masks of other images, or of other bytes, leave their shards.
+
+    A shard that cannot be read goes as a whole.
+    """
     (cache.folder(subject) / INDEX).unlink(missing_ok=True)  # it no longer tells the truth
     there: set[str] = set()
     for shard in cache.shards(subject):
-        sources = cache.sources(shard)
+        try:
+            sources = cache.sources(shard)
+        except DistractedError:
+            log(f"{subject}: {shard} is damaged: its masks are made anew")
+            shard.unlink()
+            continue
         keep = [img not in there and wanted.get(img) == source for img, source in sources.items()]
         there.update(img for img, good in zip(sources, keep, strict=True) if good)
         if not any(keep):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -275,7 +276,7 @@ def load_model(
             task = _task(name, where, processor, config, family.task) if family and family.task else None
             # Checkpoints name their own dtype; here the precision option decides, so weights are read as float32.
             model, loading = loader.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **where)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise model_missing(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
     if loading["missing_keys"]:
         raise DistractedError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from distracted_pipeline.checksums import UNSEALED, is_whole, seal
 from distracted_pipeline.dataset import Category
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
@@ -84,14 +85,15 @@ def previews(settings: Settings, cache: MaskCache, rows: pa.Table, count: int = 
     result = {}
     for row in usable.take(pa.array(chosen, pa.int64())).to_pylist():
         path = folder / f"{row['sha256'][:SOURCE_DIGITS]}.jpg"
-        if not path.is_file():
+        if not is_whole(path, sealed=True):
             with ImageReader(settings.data) as reader:
                 picture = overlay(reader.rgb(row["path"]), cache.mask(row["img"]), categories)
             picture.thumbnail((PREVIEW_WIDTH, PREVIEW_WIDTH))
             buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=80)
+            picture.save(buffer, "JPEG", quality=80, comment=UNSEALED)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(buffer.getvalue())
+                seal(temporary)
         result[row["img"]] = path.read_bytes()
     return result
 

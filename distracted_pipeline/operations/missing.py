@@ -96,13 +96,15 @@ def chosen_variants(settings: Settings, names: Sequence[str]) -> dict[str, Varia
     Raises:
         DistractedError: A name is not in the catalogue, or the baseline is neither there nor trained by hand.
     """
+    from distracted_pipeline.evaluation.predictions import variant_names
+
     catalogue = load_catalogue(settings)
     unknown = [name for name in names if name not in catalogue]
     if unknown:
         raise DistractedError(
             f"no variant {', '.join(unknown)}.{did_you_mean(unknown[0], catalogue)} Choose from {', '.join(catalogue)}."
         )
-    if settings.baseline not in catalogue and not (settings.predictions / settings.baseline).is_dir():
+    if settings.baseline not in variant_names(settings):
         raise DistractedError(
             f"DISTRACTED_BASELINE is {settings.baseline!r}, which is no variant. Set it to one of "
             f"{', '.join(catalogue)}."

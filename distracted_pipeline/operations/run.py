@@ -95,7 +95,10 @@ def run_missing(
     require_models(settings, entries)
     ops = dict(config or {})
     if verify:
+        from distracted_pipeline.features.row_lists import forget_checks
+
         ops["images"] = {"config": {"verify": True}}
+        forget_checks(settings)
     summary = RunSummary()
     with open_instance(log=log) as instance, _naming_failures(summary):
         show_in_timeline(instance)

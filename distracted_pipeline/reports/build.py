@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.checksums import all_as_listed
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.evaluation.tables import CLASSES_FILE
@@ -21,13 +22,15 @@ from distracted_pipeline.figures import formats
 from distracted_pipeline.files import locked, sweep_dead, write_json
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, recorded_inputs
 from distracted_pipeline.images.ingest import PROBLEMS_NAME
-from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.images.manifest import labelled, read_manifest, rows_digest
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.progress import Log
 from distracted_pipeline.reports.data_card import model_shown
 from distracted_pipeline.reports.folders import (
+    FILES,
     RECORD,
     find_latest,
+    list_files,
     point_latest,
     publish_site,
     read_record,
@@ -102,7 +105,7 @@ def build_report(settings: Settings, log: Log = print) -> ReportResult:
     with locked(settings.reports / ".lock", what="the report"), temporary_site(settings.reports, report_id) as folder:
         sweep_dead(settings.reports)
         site, pages = write_site(report, folder, report_id, log=log)
-        write_json(folder / RECORD, {"report_id": report_id, INPUTS: inputs, "pages": pages})
+        write_json(folder / RECORD, {"report_id": report_id, INPUTS: inputs, FILES: list_files(folder)})
         size = within_budget(folder)
         sample = sample_strip(folder, site.example_pictures())
         published = publish_site(folder, settings.reports / report_id)
@@ -144,7 +147,7 @@ def report_inputs(settings: Settings) -> str:
         (settings.baseline, settings.synthetic, settings.notes, models, settings.mlflow),
         dataclasses.asdict(settings.dataset),
         {name: config.model_dump(mode="json") for name, config in catalogue.items()},
-        _content(settings.manifest),
+        rows_digest(read_manifest(settings)) if settings.manifest.is_file() else "",
         _content(settings.data / PROBLEMS_NAME),
         _content(settings.evaluation / CLASSES_FILE),
         {path.parent.name: _content(path) for path in cams},
@@ -159,8 +162,8 @@ def report_current(settings: Settings) -> bool:
     if folder is None:
         return False
     record = read_record(folder)
-    pages = record.get("pages")
-    whole = isinstance(pages, list) and all((folder / str(page)).is_file() for page in pages)
+    files = record.get(FILES)  # versions before listed pages, without digests
+    whole = isinstance(files, dict) and all_as_listed(folder, files)
     return whole and record.get(INPUTS) == report_inputs(settings)
 
 

@@ -3,7 +3,6 @@
 What is in a site is `build`'s business.
 """
 
-import json
 import os
 import re
 import shutil
@@ -12,13 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from distracted_pipeline.checksums import file_digest
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import write_json, write_text
+from distracted_pipeline.files import read_json, write_json, write_text
 from distracted_pipeline.progress import Log
 
 LATEST: Final = "latest"
 RECORD: Final = "report.json"
-"""File in a report's folder that says what it was made from, and which pages it has."""
+"""File in a report's folder that says what it was made from, and which files it has."""
+
+FILES: Final = "files"
+"""Key of the record under which each file of the site stands with its digest."""
 
 KEPT: Final = 5
 """Reports that stay beside each other; older ones make room."""
@@ -85,13 +88,15 @@ def find_latest(reports: Path) -> Path | None:
     return folder if report_id and folder.is_dir() else None
 
 
+def list_files(folder: Path) -> dict[str, str]:
+    """Return the digest of every file of a site, by its place."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
 def read_record(folder: Path) -> dict[str, object]:
     """Return what a report's folder says of it; nothing where there is no such file, or where it is damaged."""
-    try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_json(folder / RECORD) or {}
 
 
 def remove_old(reports: Path, newest: str, summary: str, log: Log) -> None:

@@ -4,13 +4,14 @@ Statistics come from the evaluation's files as they are. What is derived here ar
 (which image, which probabilities). What pages make of it belongs to `pages`, `figures` and `pictures`.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN, materialize
@@ -31,6 +32,7 @@ from distracted_pipeline.evaluation.tables_io import read_rows
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE
 from distracted_pipeline.explanation.tables import EVERY_CLASS, CamRow, Lift
+from distracted_pipeline.files import read_json
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.images.problems import OK
 from distracted_pipeline.reports.report_data import Cams, Image, Probabilities, ReportData, ScopeScores
@@ -154,6 +156,13 @@ def _cams(settings: Settings, variant: str) -> Cams | None:
     folder = gradcam_folder(settings, variant)
     if not (folder / ROWS_FILE).is_file() or not (folder / CAMS_FILE).is_file():
         return None
+    try:
+        return _read_cams(folder)
+    except (DistractedError, pa.ArrowException, BadZipFile, OSError, ValueError, KeyError):
+        return None  # damaged: the report says that it has none, and `gradcam` makes them anew
+
+
+def _read_cams(folder: Path) -> Cams:
     rows = read_rows(folder / ROWS_FILE, CamRow)
     notes = pq.read_schema(folder / ROWS_FILE).metadata or {}
     with np.load(folder / CAMS_FILE, allow_pickle=False) as arrays:
@@ -181,13 +190,5 @@ def _runs(settings: Settings, variant: str) -> dict[str, list[dict[str, Any]]]:
     for fold in FOLDS:
         folder = fold_path(settings.models / variant, fold)
         paths = [folder / str(replicate) / "config.json" for replicate in range(replicates(settings, variant, fold))]
-        found[fold] = [_json(path) for path in paths if path.is_file()]
+        found[fold] = [meta for path in paths if (meta := read_json(path)) is not None]
     return {fold: runs for fold, runs in found.items() if runs}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DistractedError(f"cannot read {path}: {error}. Delete it, then type: {RUN}") from error
-    return document

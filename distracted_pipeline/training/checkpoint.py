@@ -1,12 +1,13 @@
 """Trained variants on disk: the weights that learned, and everything needed to know what they are.
 
 `models/<variant>/<fold>/<replicate>/model.safetensors` holds only what learned, here or in the checkpoint this one
-started from; `config.json`, written last, is the commit. Belongs here: writing, reading, and telling whether a
-checkpoint is current. Not here: training (`train`), and what an interrupted training leaves (`snapshots`).
+started from; `config.json`, written last with their digest, is the commit. Belongs here: writing, reading, and telling
+whether a checkpoint is current. Not here: training (`train`), and what an interrupted training leaves (`snapshots`).
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from distracted_pipeline.advice import materialize_fold
+from distracted_pipeline.checksums import all_as_listed, file_digest
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, write_json
+from distracted_pipeline.files import atomic_path, read_json, write_json
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
@@ -38,6 +40,7 @@ CODE_VERSION = "3"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 LAST_GOOD = "last_good.safetensors"
+WEIGHTS_DIGEST = "weights_sha256"
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ def untrained(settings: Settings, config: VariantConfig, fold: str) -> dict[int,
     found: dict[int, dict[str, str]] = {}
     for replicate in range(replicates_of(settings, config)):
         prints = fingerprints(settings, config, fold, replicate)
-        meta = find_meta(model_folder(settings, config.name, fold, replicate))
-        if meta is None or meta["fingerprint"] != prints["fingerprint"]:
+        folder = model_folder(settings, config.name, fold, replicate)
+        meta = find_meta(folder)
+        if meta is None or meta["fingerprint"] != prints["fingerprint"] or not weights_are_whole(folder, meta):
             found[replicate] = prints
     return found
 
@@ -119,7 +123,7 @@ def write_checkpoint(folder: Path, state: State, meta: dict[str, Any]) -> None:
     """Write weights, then `config.json`; a crash in between leaves no checkpoint rather than a mixed one."""
     (folder / CONFIG).unlink(missing_ok=True)
     write_weights(folder / WEIGHTS, state)
-    write_json(folder / CONFIG, meta)
+    write_json(folder / CONFIG, {**meta, WEIGHTS_DIGEST: file_digest(folder / WEIGHTS)})
     (folder / LAST_GOOD).unlink(missing_ok=True)
 
 
@@ -130,20 +134,24 @@ def write_weights(path: Path, state: State) -> None:
 
 
 def find_meta(folder: Path) -> dict[str, Any] | None:
-    """Return `config.json` of a checkpoint, or None: there is none, or only one that this version cannot read.
+    """Return `config.json` of a checkpoint, or None: there is none, or only one that this version cannot read."""
+    meta = read_json(folder / CONFIG)
+    return meta if meta is not None and "fingerprint" in meta else None
 
-    Raises:
-        DistractedError: The file is damaged.
+
+def weights_are_whole(folder: Path, meta: Mapping[str, Any]) -> bool:
+    """Tell whether the weights beside a `config.json` are those that it was written with.
+
+    Earlier versions noted no digest; of their weights only the header is read, which tells how long the file is.
     """
+    digest = meta.get(WEIGHTS_DIGEST)
+    if digest is not None:
+        return all_as_listed(folder, {WEIGHTS: digest})
     try:
-        meta = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except json.JSONDecodeError as error:
-        raise DistractedError(f"{folder / CONFIG} is damaged ({error}). Delete {folder} and train again.") from error
-    if not isinstance(meta, dict) or "fingerprint" not in meta:
-        return None
-    return meta
+        with safe_open(folder / WEIGHTS, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = find_meta(folder)
     if meta is None:
         former = any((place / CONFIG).is_file() for place in (folder, folder.parent))
-        another = " (what lies there is of another version)" if former else ""
+        another = " (what lies there is damaged, or of another version)" if former else ""
         variant, fold = folder.parts[-3:-1]
         raise DistractedError(
             f"there is no trained model in {folder}{another}. Train it: "
@@ -189,6 +197,8 @@ def load_trained(settings: Settings, variant: str, fold: str, device: str = "aut
                 f"({meta['backbone_fingerprint']}, now {backbone.fingerprint}). {again}"
             )
     net = build_network(config, backbone, settings.dataset)
+    if not weights_are_whole(folder, meta):
+        raise DistractedError(f"{folder / WEIGHTS} is missing or damaged. {again}")
     try:
         inherited = _load_all(net, load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:

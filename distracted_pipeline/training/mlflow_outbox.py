@@ -5,7 +5,6 @@ the store did not answer or the process was killed in between; `distracted sync`
 `tracking`'s.
 """
 
-import json
 import os
 import shutil
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, locked, write_json
+from distracted_pipeline.files import atomic_path, locked, read_json, write_json
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
@@ -76,7 +75,7 @@ def add_metrics(
     values = [[key, float(value), 0] for key, value in metrics.items()]
     with locked(_lock(settings, folder), what=f"the checkpoint in {folder}"):
         path = folder / FOLDER / RECORD
-        record = _read(folder) if path.is_file() else {"run_id": run_id, "metrics": []}
+        record = read_json(path) or {"run_id": run_id, "metrics": []}
         names = {key for key, _, _ in values}
         record["metrics"] = [line for line in record["metrics"] if line[0] not in names] + values
         write_json(path, record)
@@ -179,7 +178,11 @@ def _try_to_send(settings: Settings, folder: Path, log: Log) -> None:
 
 
 def _send(settings: Settings, folder: Path, log: Log) -> None:
-    record = _read(folder)
+    record = read_json(folder / FOLDER / RECORD)
+    if record is None:
+        log(f"{folder / FOLDER} was damaged and is removed; the checkpoint is whole")
+        shutil.rmtree(folder / FOLDER)
+        return
     client, experiment = tracking.open_client(settings)
     run_id = record["run_id"]
     complete = "name" in record  # else only numbers of a run that was complete
@@ -230,17 +233,9 @@ def grouped(name: str) -> str:
 def _name_run(folder: Path, run_id: str) -> None:
     """Write the run's id into a checkpoint that lacks it, keeping the time of change: the model is the same."""
     path = folder / CONFIG
-    meta = json.loads(path.read_text(encoding="utf-8"))
-    if meta.get("mlflow_run_id") == run_id:
+    meta = read_json(path)
+    if meta is None or meta.get("mlflow_run_id") == run_id:  # a damaged one is written anew by the next training
         return
     before = path.stat()
     write_json(path, {**meta, "mlflow_run_id": run_id})
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / FOLDER / RECORD
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, ValueError) as error:
-        raise DistractedError(f"{path} is damaged ({error}). Delete {path.parent}; the checkpoint is whole.") from error

@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.checksums import CHECKSUM, UNSEALED, is_whole, seal
 from distracted_pipeline.files import atomic_path
+from distracted_pipeline.progress import Log
 from distracted_pipeline.training.loop import Epoch, Fit, Snapshot
 
 LAST = "last.safetensors"
@@ -54,21 +55,21 @@ def write_last(folder: Path, team: Mapping[str, Interrupted]) -> None:
             }
         )
     with atomic_path(folder / LAST) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"facts": json.dumps(facts)}))
+        temporary.write_bytes(save(tensors, metadata={"facts": json.dumps(facts), CHECKSUM: UNSEALED}))
+        seal(temporary)
 
 
-def read_last(folder: Path, fingerprints: Sequence[str]) -> list[Interrupted]:
+def read_last(folder: Path, fingerprints: Sequence[str], log: Log = print) -> list[Interrupted]:
     """Return the snapshots of the trainings with these fingerprints, in their order; all of them or none.
 
-    A file that lacks one of them is of other trainings, and is removed.
-
-    Raises:
-        DistractedError: The file is damaged.
+    A file that lacks one of them is of other trainings, and is removed; so is a damaged one, and `log` hears of it.
     """
     path = folder / LAST
     if not path.is_file():
         return []
     try:
+        if not is_whole(path):
+            raise SafetensorError("it is not as it was written")
         with safe_open(path, framework="pt") as file:
             facts = {one["fingerprint"]: one for one in json.loads(file.metadata()["facts"])}
             if not facts.keys() >= set(fingerprints):
@@ -77,8 +78,10 @@ def read_last(folder: Path, fingerprints: Sequence[str]) -> list[Interrupted]:
             wanted = tuple(f"{fingerprint}." for fingerprint in fingerprints)
             tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(wanted)}  # noqa: SIM118
         return [_interrupted(facts[fingerprint], tensors) for fingerprint in fingerprints]
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DistractedError(f"{path} is damaged ({error}). Delete it, then run the command again.") from error
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        log(f"{path} is damaged ({error}): the training begins anew")
+        path.unlink(missing_ok=True)
+        return []
 
 
 def _interrupted(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> Interrupted:

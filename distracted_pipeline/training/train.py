@@ -139,7 +139,7 @@ def _train(job: Job, dagster_run_id: str) -> None:
     counts = prepared.nets[0].count()
     for net in prepared.nets:
         net.streamline()
-    interrupted = read_last(job.folder, [prints["fingerprint"] for prints in job.prints.values()])
+    interrupted = read_last(job.folder, [prints["fingerprint"] for prints in job.prints.values()], job.options.log)
     if interrupted:
         start -= sum(one.seconds for one in interrupted)
         epochs = max(len(one.snapshot.fit.history) for one in interrupted)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from distracted_pipeline.advice import DOCTOR
@@ -114,7 +115,7 @@ def _pristine_trunk(source: str, fingerprint: str) -> Trunk:
             model, report = AutoModelForImageClassification.from_pretrained(
                 fetched_folder(source), dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _missing(source, error) from error
     kind = EfficientNetTrunk if model.config.model_type == "efficientnet" else Trunk
     trunk = kind(model.eval())
@@ -181,7 +182,10 @@ def why_unsupported(settings: Settings, config: VariantConfig) -> str | None:
     folder = local_folder(source) if config.taps else None
     family = None
     if folder is not None and (folder / "config.json").is_file():
-        family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        try:
+            family = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        except (ValueError, TypeError, KeyError) as error:
+            return str(_missing(source, f"its config.json is damaged ({type(error).__name__}: {error})"))
     return config.technique.why_not(source, family)
 
 

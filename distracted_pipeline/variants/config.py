@@ -169,6 +169,18 @@ def _catalogue(own: str, source: str) -> dict[str, VariantConfig]:
     return catalogue
 
 
+def dropped_variants(settings: Settings) -> set[str]:
+    """Return the names that the user's file gives as `null`: what lies on disk of them is shown no more.
+
+    Raises:
+        DistractedError: As `load_catalogue`.
+    """
+    if settings.variants_file is None:
+        return set()
+    entries = _entries(_read(settings.variants_file), str(settings.variants_file))
+    return {name for name, fields in entries.items() if fields is None}
+
+
 def variant_named(settings: Settings, name: str) -> VariantConfig:
     """Return one variant of the catalogue.
 

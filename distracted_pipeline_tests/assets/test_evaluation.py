@@ -18,6 +18,7 @@ from distracted_pipeline.evaluation.predictions import predictions_path
 from distracted_pipeline.explanation import selection
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import DRIVERS, make_root, predict
 from distracted_pipeline_tests.evaluation.tiny import TinyNet
 from distracted_pipeline_tests.explanation.fakes import FakeTrained, FusedNet, fused_inputs
@@ -61,7 +62,7 @@ def test_an_unusable_file_fails_its_check_and_not_the_asset(root: Settings) -> N
     path = predictions_path(root, "top_only", "0")
     table = pq.read_table(path)
     nan = np.full(table.num_rows, np.nan, np.float32)
-    pq.write_table(table.set_column(4, table.schema.field("p_c0"), [nan]), path)
+    write_unsealed(path, table.set_column(4, table.schema.field("p_c0"), [nan]))
     result = materialize(assets.class_accuracy)
     assert result.success
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}

@@ -21,6 +21,7 @@ from distracted_pipeline.training.checkpoint import model_folder, read_meta
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.train import train_variant
 from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.damage import DAMAGES, damage, write_unsealed
 from distracted_pipeline_tests.training.rooted import images, ingested, own_root, prepared
 from distracted_pipeline_tests.variants.tiny import efficientnet
 
@@ -96,6 +97,31 @@ def test_a_training_that_is_missing_is_named(own_root: Settings) -> None:
         predict_fold(own_root, "masks_only", "0", RunOptions(log=quiet))
 
 
+def test_predictions_that_are_damaged_or_of_other_images_are_made_again(own_root: Settings) -> None:
+    quiet_options = RunOptions(log=quiet)
+    train_variant(own_root, "masks_only", "0", quiet_options)
+    path = predict_fold(own_root, "masks_only", "0", quiet_options)
+    before = path.read_bytes()
+    for how in DAMAGES:
+        damage(path, how)
+        assert not is_predicted(own_root, "masks_only", "0"), how
+        assert not read_predictions(own_root, ["masks_only"]).parts
+        predict_fold(own_root, "masks_only", "0", quiet_options)
+        assert path.read_bytes() == before
+    table = pq.read_table(path, partitioning=None)
+    for other in (
+        table.replace_schema_metadata({**table.schema.metadata, b"data_fingerprint": b"another"}),
+        table.slice(1),
+        table.set_column(4, "p_c0", pa.array(np.full(table.num_rows, np.nan, np.float32))),
+    ):
+        write_unsealed(path, other)
+        assert not is_predicted(own_root, "masks_only", "0")
+        predict_fold(own_root, "masks_only", "0", quiet_options)
+        assert path.read_bytes() == before
+    write_unsealed(path, table)
+    assert is_predicted(own_root, "masks_only", "0"), "of an earlier version, and nothing is wrong with it"
+
+
 def test_predictions_from_other_data_are_refused(own_root: Settings) -> None:
     train_variant(own_root, "linear_probe", "0", RunOptions(log=quiet))
     draw_frame(5, 5, 77).save(own_root.data / held_out(own_root, "0")["path"][0].as_py(), quality=92)
@@ -110,8 +136,8 @@ def test_the_check_tells_missing_images_and_sums_that_are_not_one(own_root: Sett
     assert check_predictions(own_root, "1", path).passed
     table = pq.read_table(path, partitioning=None)
     broken = path.with_name("broken.parquet")
-    pq.write_table(table.slice(1), broken)
+    write_unsealed(broken, table.slice(1))
     assert not check_predictions(own_root, "1", broken).passed
     column = table.column_names.index("p_c0")
-    pq.write_table(table.set_column(column, "p_c0", pa.array(np.full(table.num_rows, 0.9))), broken)
+    write_unsealed(broken, table.set_column(column, "p_c0", pa.array(np.full(table.num_rows, 0.9))))
     assert not check_predictions(own_root, "1", broken).passed

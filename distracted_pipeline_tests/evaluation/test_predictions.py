@@ -17,6 +17,7 @@ from distracted_pipeline.evaluation.predictions import (
     write_predictions,
 )
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import held_out, make_root, predict, right, table, trainings
 
 
@@ -31,7 +32,7 @@ def rewrite(path: Path, column: str, values: list, meta: dict | None = None) -> 
     field = old.schema.field(column)
     new = old.set_column(old.column_names.index(column), field, pa.array(values, field.type))
     metadata = {**old.schema.metadata, **(meta or {})}
-    pq.write_table(new.cast(predictions_schema(STATE_FARM.class_ids)).replace_schema_metadata(metadata), path)
+    write_unsealed(path, new.cast(predictions_schema(STATE_FARM.class_ids)).replace_schema_metadata(metadata))
 
 
 def test_what_was_written_is_read_back_in_manifest_order(root: Settings) -> None:
@@ -71,7 +72,7 @@ def test_folds_may_differ_in_how_often_they_were_trained(root: Settings) -> None
 def test_a_file_of_an_earlier_version_holds_one_training(root: Settings) -> None:
     predict(root, "base", ["0"], replicates=1)
     path = predictions_path(root, "base", "0")
-    pq.write_table(pq.read_table(path).drop_columns(["replicate"]), path)
+    write_unsealed(path, pq.read_table(path).drop_columns(["replicate"]))
     found = read_predictions(root)
     assert not found.rejected
     assert found.parts["base", "0"].probabilities.shape == (1, 90, 10)
@@ -89,7 +90,7 @@ def test_trainings_that_disagree_on_the_images_disqualify_the_file(root: Setting
     predict(root, "base")
     path = predictions_path(root, "base", "0")
     rows = [keep(*divmod(row, 90)) for row in range(270)]
-    pq.write_table(pq.read_table(path).filter(pa.array(rows)), path)
+    write_unsealed(path, pq.read_table(path).filter(pa.array(rows)))
     found = read_predictions(root)
     assert ("base", "0") not in found.parts
     assert said in found.rejected[0]
@@ -105,6 +106,17 @@ def test_missing_variants_and_folds_are_named(root: Settings) -> None:
     assert found.missing == ["base: no predictions for folds 2, 3, 4", "other: no predictions yet"]
     assert found.absent_folds("base", "oof") == ["2", "3", "4"]
     assert found.absent_folds("base", "dev") == []
+
+
+def test_a_variant_set_to_null_is_left_out_and_one_trained_by_hand_is_not(root: Settings) -> None:
+    for variant in ("base", "other", "by_hand"):
+        predict(root, variant, ["0"])
+    assert read_predictions(root).variants == ("base", "other", "by_hand")
+    assert root.variants_file is not None
+    with root.variants_file.open("a") as file:
+        file.write("dropped: null\n")
+    predict(root, "dropped", ["0"])
+    assert read_predictions(root).variants == ("base", "other", "by_hand")
 
 
 def test_a_fold_without_drivers_is_not_missing(tmp_path: Path) -> None:
@@ -222,7 +234,7 @@ def test_files_that_the_version_before_called_seed_are_those_of_the_original_fol
     expected = read_predictions(root).parts["base", "original"]
     table = pq.read_table(path)
     former = path.with_name("seed.parquet")
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"fold": b"seed"}), former)
+    write_unsealed(former, table.replace_schema_metadata({**table.schema.metadata, b"fold": b"seed"}))
     path.unlink()
     found = read_predictions(root)
     assert not found.rejected

@@ -16,6 +16,7 @@ from distracted_pipeline.evaluation.predictions import is_predicted, predictions
 from distracted_pipeline.evaluation.tables import class_accuracy, read_class_accuracy, tables_current, tables_inputs
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict, write_model
 
 TABLES = (
@@ -46,7 +47,7 @@ def root(tmp_path: Path) -> Settings:
 def rewrite_metadata(path: Path, **facts: str) -> None:
     table = pq.read_table(path, partitioning=None)
     known = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    pq.write_table(table.replace_schema_metadata({**known, **facts}), path)
+    write_unsealed(path, table.replace_schema_metadata({**known, **facts}))
 
 
 def test_touched_and_copied_files_are_as_current_as_before(root: Settings, tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_tables_of_the_version_before_can_be_read_and_are_made_again(root: Setti
         path = root.evaluation / name
         table = pq.read_table(path)
         kept = {key: value for key, value in table.schema.metadata.items() if key != b"inputs"}
-        pq.write_table(table.replace_schema_metadata(kept), path)
+        write_unsealed(path, table.replace_schema_metadata(kept))
     assert not tables_current(root)
     assert read_class_accuracy(root).missing
 

@@ -22,6 +22,7 @@ from distracted_pipeline.evaluation.tables import (
     verdict_sentence,
 )
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import (
     DRIVERS,
     held_out,
@@ -175,7 +176,7 @@ def test_tables_of_the_version_before_still_have_a_headline(root: Settings) -> N
     predict(root, "other")
     class_accuracy(root, log=silent)
     path = root.evaluation / "variants.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["ranked_recall", "flattery", "macro_p_holm"]), path)
+    write_unsealed(path, pq.read_table(path).drop_columns(["ranked_recall", "flattery", "macro_p_holm"]))
     assert headline(root).splitlines()[0].startswith("other: macro recall 1.000")
 
 
@@ -229,7 +230,7 @@ def test_a_rejected_file_is_named_and_does_not_enter_the_tables(root: Settings) 
     path = predictions_path(root, "base", "0")
     old = pq.read_table(path)
     foreign = {**old.schema.metadata, b"data_fingerprint": b"0123456789ab"}
-    pq.write_table(old.replace_schema_metadata(foreign), path)
+    write_unsealed(path, old.replace_schema_metadata(foreign))
     result = class_accuracy(root, log=silent)
     assert row(result.classes, "base", 0).n == 27
     assert len(result.rejected) == 1

@@ -12,6 +12,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
 from distracted_pipeline.evaluation.tables_io import made, read_rows, schema_of, to_table, write_table
 from distracted_pipeline.explanation.tables import CamRow, Lift, lift_column
+from distracted_pipeline_tests.damage import write_unsealed
 
 
 def test_a_column_has_the_type_of_its_field() -> None:
@@ -71,7 +72,7 @@ def test_undefined_numbers_are_none_in_rows_and_null_on_disk(tmp_path: Path) -> 
     path = tmp_path / "t.parquet"
     table = to_table(DriverScore, [row])
     nan = pa.array([float("nan")], pa.float64())
-    pq.write_table(table.set_column(table.schema.names.index("recall"), "recall", nan), path)
+    write_unsealed(path, table.set_column(table.schema.names.index("recall"), "recall", nan))
     assert read_rows(path, DriverScore) == [row]
 
 

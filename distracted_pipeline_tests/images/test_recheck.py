@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import data_fingerprint, read_manifest
 from distracted_pipeline.images.recheck import NOTE_NAME, distrust, distrusted, trust_again
@@ -36,12 +35,24 @@ def change_unseen(path: Path) -> None:
 
 
 @pytest.fixture
-def changed(settings: Settings) -> tuple[Settings, str]:
-    """A data root whose first image changed unseen after the ingest, and what its hash was."""
+def changed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, str]:
+    """A data root whose first image changed unseen after the ingest, and what its hash was.
+
+    As on a file system that keeps no time of change of a file's status.
+    """
+    monkeypatch.setattr("distracted_pipeline.images.kaggle.stamp", lambda stat: f"{stat.st_size}:{stat.st_mtime_ns}")
     ingest(settings, log=silent)
     before = hash_of(settings)
     change_unseen(settings.data / PATH)
     return settings, before
+
+
+def test_old_size_and_time_hide_no_change(settings: Settings) -> None:
+    ingest(settings, log=silent)
+    before = hash_of(settings)
+    change_unseen(settings.data / PATH)
+    assert ingest(settings, log=silent).counts["read"] == 1
+    assert hash_of(settings) != before
 
 
 def test_an_unseen_change_stays_unseen_by_an_ordinary_ingest(changed: tuple[Settings, str]) -> None:
@@ -105,7 +116,11 @@ def test_notes_of_several_readers_at_once_are_all_kept(tmp_path: Path) -> None:
     assert distrusted(settings) == {"39.jpg"}
 
 
-def test_a_damaged_note_says_what_to_do(settings: Settings) -> None:
-    (settings.data / NOTE_NAME).write_text("[")
-    with pytest.raises(DistractedError, match=r"images_recheck\.json cannot be read.*distracted run --verify"):
-        ingest(settings, log=silent)
+@pytest.mark.parametrize("content", ["[", "", "{}"])
+def test_with_a_damaged_note_every_image_is_read_anew(content: str, changed: tuple[Settings, str]) -> None:
+    settings, before = changed
+    (settings.data / NOTE_NAME).write_text(content)
+    distrust(settings, ["imgs/train/c0/img_2.jpg"])
+    assert ingest(settings, log=silent).counts["read"] == 163
+    assert hash_of(settings) != before
+    assert not (settings.data / NOTE_NAME).exists()

@@ -23,7 +23,9 @@ from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks import fill, identity
 from distracted_pipeline.masks.cache import fraction_maps, open_cache
 from distracted_pipeline.masks.fill import fill_missing, fill_subject
+from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.damage import DAMAGES, damage
 from distracted_pipeline_tests.masks.conftest import QUIET, Bright, bright_cache, first_path, quiet
 
 
@@ -143,19 +145,39 @@ def test_fingerprints_never_share_a_folder(ingested: Settings, monkeypatch: pyte
     assert json.loads((before / "about.json").read_text())["segmenter"] == ingested.segmenter
 
 
-def test_damaged_shard_is_named_and_a_damaged_index_rebuilt(frames: Settings) -> None:
+@pytest.fixture
+def three_shards(frames: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A driver whose 20 masks lie in shards of 8, 8 and 4."""
+    monkeypatch.setattr(fill, "SHARD_IMAGES", 8)
     fill_subject(frames, "p002", options=QUIET, segmenter=Bright())
-    cache = bright_cache(frames)
-    (cache.folder("p002") / "index.json").write_text('{"images"')
-    again = Bright()
-    assert fill_subject(frames, "p002", options=QUIET, segmenter=again).reused == 20
-    assert again.batches == []
-    shard = cache.shards("p002")[0]
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(DistractedError, match=r"part-00000.parquet cannot be read.*Delete it"):
-        fill_subject(frames, "p002", options=QUIET, segmenter=again)
-    shard.unlink()
-    assert fill_subject(frames, "p002", options=QUIET, segmenter=again).done == 20
+    return frames
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize(("name", "made"), [("index.json", 0), ("part-00001.parquet", 8), ("../about.json", 0)])
+def test_what_is_damaged_is_made_again_and_no_other_mask(
+    name: str, made: int, how: str, three_shards: Settings
+) -> None:
+    cache = bright_cache(three_shards)
+    before = {img: mask.tobytes() for img, mask in cache.masks("p002")}
+    content, about = cache.content(["p002"]), cache.about()
+    damage(cache.folder("p002") / name, how)
+    said: list[str] = []
+    options = RunOptions(log=said.append)
+    result = fill_subject(three_shards, "p002", options, segmenter=Bright())
+    assert (result.done, result.index.images if result.index else 0) == (made, 20)
+    assert {img: mask.tobytes() for img, mask in cache.masks("p002")} == before
+    assert (cache.content(["p002"]), cache.about()) == (content, about)
+    assert any("is damaged" in line for line in said) == (made > 0 and how != "deleted")
+    assert fill_subject(three_shards, "p002", options, segmenter=Bright()).done == 0
+
+
+def test_a_damaged_shard_is_named_to_whoever_reads_it(three_shards: Settings) -> None:
+    cache = bright_cache(three_shards)
+    img = cache.imgs("p002")[0]
+    damage(cache.shards("p002")[0], "flipped")
+    with pytest.raises(DistractedError, match=r"part-00000.parquet cannot be read.*--select masks"):
+        cache.mask(img)
 
 
 def test_content_stays_while_nothing_changes_and_follows_what_is_held(frames: Settings) -> None:

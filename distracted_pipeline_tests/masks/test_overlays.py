@@ -6,11 +6,12 @@ from PIL import Image
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.masks.cache import open_cache
-from distracted_pipeline.masks.fill import fill_missing
+from distracted_pipeline.masks.fill import fill_missing, fill_subject
 from distracted_pipeline.masks.overlays import as_markdown, overlay, previews, sheet, show
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.damage import DAMAGES, damage
 from distracted_pipeline_tests.masks.conftest import QUIET
 
 
@@ -61,6 +62,16 @@ def test_contact_sheet_shows_every_driver(ingested: Settings) -> None:
     assert (page[14:62, :64] < 255).any()
     assert (page[76:, :64] < 255).any()
     assert (page[62:, 240:] == 255).all()
+
+
+def test_a_damaged_preview_is_drawn_again(ingested: Settings) -> None:
+    fill_subject(ingested, "p002", QUIET)
+    cache, rows = open_cache(ingested), of_subject(read_manifest(ingested), "p002")
+    pictures = previews(ingested, cache, rows, count=1)
+    (path,) = cache.root.glob("overlays/*/*.jpg")
+    for how in DAMAGES:
+        damage(path, how)
+        assert previews(ingested, cache, rows, count=1) == pictures
 
 
 def test_previews_of_nothing_are_none(ingested: Settings) -> None:

@@ -18,6 +18,7 @@ from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.segmenter import StagedSegmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
+from distracted_pipeline_tests.damage import damage
 from distracted_pipeline_tests.masks.conftest import save_tiny_mask2former
 
 
@@ -79,6 +80,17 @@ def test_weights_that_do_not_fit_are_refused_not_left_random(tiny_mask2former: P
     weights.pop("class_predictor.weight")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(DistractedError, match=r"lack 1 tensors.*class_predictor.weight"):
+        load_segmenter(Settings(data=tmp_path, segmenter=str(folder)))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("how", ["emptied", "truncated"])
+def test_a_model_whose_files_are_damaged_is_refused_in_a_sentence(
+    name: str, how: str, tiny_mask2former: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_mask2former, tmp_path / "model")
+    damage(folder / name, how)
+    with pytest.raises(DistractedError, match=rf"no segmentation model {folder} .*DISTRACTED_SEGMENTER"):
         load_segmenter(Settings(data=tmp_path, segmenter=str(folder)))
 
 

@@ -36,8 +36,18 @@ def test_an_unknown_baseline_is_refused_with_the_variants_before_anything_runs(t
     settings = Settings(data=tmp_path, baseline="top_onyl")
     with pytest.raises(DistractedError, match=r"DISTRACTED_BASELINE is 'top_onyl'.*linear_probe, top_only"):
         chosen_variants(settings, ())
-    (settings.predictions / "top_onyl").mkdir(parents=True)  # trained by `distracted train --name top_onyl`
+    (settings.predictions / "top_onyl").mkdir(parents=True)
+    (settings.predictions / "top_onyl" / "0.parquet").touch()  # trained by `distracted train --name top_onyl`
     assert chosen_variants(settings, ())
+
+
+def test_a_variant_that_was_dropped_is_no_baseline_though_its_files_are_there(tmp_path: Path) -> None:
+    (tmp_path / "variants.yaml").write_text("fine_tune: null\n")
+    settings = Settings(data=tmp_path, baseline="fine_tune", variants_file=tmp_path / "variants.yaml")
+    (settings.predictions / "fine_tune").mkdir(parents=True)
+    (settings.predictions / "fine_tune" / "0.parquet").touch()
+    with pytest.raises(DistractedError, match=r"DISTRACTED_BASELINE is 'fine_tune', which is no variant"):
+        chosen_variants(settings, ())
 
 
 def test_a_variant_that_cannot_be_trained_here_is_named_with_the_reason(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
+from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet, write_fold
 from distracted_pipeline_tests.reports.pages import Tags, links, pages, text
 
@@ -219,7 +220,7 @@ def test_an_older_evaluation_gives_a_report_that_says_what_it_lacks(small: Setti
         table = pq.read_table(small.evaluation / name)
         older = [c for c in table.column_names if c not in _NEWER]
         assert len(older) < len(table.column_names)
-        pq.write_table(table.select(older), small.evaluation / name)
+        write_unsealed(small.evaluation / name, table.select(older))
     result = build_report(small, log=quiet)
     assert "no reliability table yet" in text(result.path.parent / "variants" / "fine_tune.html")
     assert "no table of confusions yet" in text(result.path.parent / "compare.html")

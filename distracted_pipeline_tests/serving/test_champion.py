@@ -26,6 +26,7 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained, load_trained
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import build_network
+from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 from distracted_pipeline_tests.serving.crowned import TRAINED, quiet
 from distracted_pipeline_tests.variants.tiny import settings_for, variant
@@ -47,7 +48,7 @@ def tables(root: Path, rows: list[dict], trained: tuple[str, ...]) -> Settings:
     settings = Settings(data=root)
     settings.evaluation.mkdir(parents=True)
     table = pa.Table.from_pylist(rows, schema=schema_of(VariantScore))
-    pq.write_table(table, settings.evaluation / VARIANTS_FILE)
+    write_unsealed(settings.evaluation / VARIANTS_FILE, table)
     for name in trained:
         folder = settings.models / name / "original" / "0"
         folder.mkdir(parents=True)
@@ -148,7 +149,7 @@ def test_crowning_again_registers_nothing_new_and_another_model_becomes_the_next
     settings = dataclasses.replace(crowned, data=root)
     path = settings.evaluation / VARIANTS_FILE
     rows = [{**r, "ranked_recall": float(r["variant"] != first.variant)} for r in pq.read_table(path).to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema_of(VariantScore)), path)
+    write_unsealed(path, pa.Table.from_pylist(rows, schema=schema_of(VariantScore)))
     second = crown(settings, log=quiet)
     assert second is not None
     assert second.variant != first.variant

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import checkpoint, loop, optimizers, snapshots, steps, tracking
@@ -22,6 +20,7 @@ from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, fold_folder
 from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
 from distracted_pipeline.training.train import train_config, train_variant
 from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline_tests.damage import damage
 from distracted_pipeline_tests.variants.tiny import variant
 
 FOLD = "1"
@@ -227,13 +226,23 @@ def test_what_another_variant_left_is_never_gone_on_from(own_root: Settings, mon
     assert (folder / "1" / WEIGHTS).read_bytes() == (other / "1" / WEIGHTS).read_bytes()
 
 
-def test_a_damaged_snapshot_is_named(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["emptied", "truncated", "flipped"])
+def test_from_a_damaged_snapshot_nothing_is_taken(how: str, tmp_path: Path) -> None:
+    one = Interrupted(loop.Snapshot(loop.Fit([], None, 0), {"w": torch.ones(3)}, {}, {}), "run", 1.0)
+    write_last(tmp_path, {"a": one})
+    assert len(read_last(tmp_path, ["a"])) == 1
+    damage(tmp_path / LAST, how)
+    said: list[str] = []
+    assert read_last(tmp_path, ["a"], said.append) == []
+    assert "last.safetensors is damaged" in said[0]
+    assert not (tmp_path / LAST).exists()
+
+
+def test_after_a_damaged_snapshot_the_training_begins_anew(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(own_root, "masks_only", monkeypatch)
-    path = fold_folder(own_root, "masks_only", FOLD) / LAST
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DistractedError, match=r"last\.safetensors is damaged .* Delete it"):
-        train_variant(own_root, "masks_only", FOLD, QUIET)
-    path.unlink()
-    train_variant(own_root, "masks_only", FOLD, QUIET)
+    damage(fold_folder(own_root, "masks_only", FOLD) / LAST, "truncated")
+    said: list[str] = []
+    train_variant(own_root, "masks_only", FOLD, RunOptions(log=said.append))
+    assert "the training begins anew" in said[0]
+    assert not any("going on" in line for line in said)
     assert is_trained(own_root, "masks_only", FOLD)
-    assert load_file(model_folder(own_root, "masks_only", FOLD) / WEIGHTS)

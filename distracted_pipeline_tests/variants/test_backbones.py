@@ -18,6 +18,7 @@ from distracted_pipeline.variants.backbones import (
     why_unsupported,
 )
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
+from distracted_pipeline_tests.damage import damage
 from distracted_pipeline_tests.variants.tiny import SIDE, settings_for, variant
 
 
@@ -122,6 +123,21 @@ def test_the_fingerprint_follows_weights_and_processor_but_not_the_folder(effici
     changed = backbone_fingerprint(settings_for(copy))
     other = build_tiny_efficientnet(tmp_path / "other", seed=1, image_size=SIDE)
     assert len({original, changed, backbone_fingerprint(settings_for(other))}) == 3
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("how", ["emptied", "truncated"])
+def test_a_backbone_whose_files_are_damaged_is_refused_in_a_sentence(
+    name: str, how: str, efficientnet: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(efficientnet, tmp_path / "backbone")
+    damage(folder / name, how)
+    with pytest.raises(DistractedError, match=rf"backbone '{folder}' .*DISTRACTED_BACKBONE.* cannot be loaded"):
+        load_backbone(settings_for(folder))
+    if name == "config.json":
+        reason = why_unsupported(settings_for(folder), variant("linear_probe"))
+        assert reason is not None
+        assert "config.json is damaged" in reason
 
 
 def test_a_variants_own_backbone_may_lie_in_the_data_root(efficientnet: Path) -> None:
