@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report startup \
 	overhead tracking feeder gpu
 
-.PHONY: help setup demo test test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
+.PHONY: help setup demo test test-faults test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
 	@echo "make test         set up and run the tests: five to ten minutes on two cores"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff, mypy and the contract of the layers"
+	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
 	@echo "make sample-report  docs/sample-report and docs/report.png from data/demo; the picture needs chromium"
@@ -45,6 +46,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+test-faults: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest distracted_pipeline_tests/test_faults.py -m faults -n 2
 
 test-cluster: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray,postgres]"
