@@ -45,8 +45,10 @@ def load_dataset(root: Path) -> Dataset:
         raise DistractedError(f"{path} cannot be read ({error}). Correct it, then: {RUN}") from error
     import yaml
 
+    from distracted_pipeline.yaml_text import load_yaml
+
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
     except yaml.YAMLError as error:
         raise DistractedError(f"{path} is not valid YAML: {error}. Correct it, then: {RUN}") from error
     try:

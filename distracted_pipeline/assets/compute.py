@@ -154,8 +154,10 @@ def read_op_config(path: Path) -> OpConfig:
     """
     import yaml
 
+    from distracted_pipeline.yaml_text import load_yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DistractedError(f"cannot read {path}: {error}. Name a file like those in configs/.") from error
     ops = content.get("ops") if isinstance(content, dict) else None

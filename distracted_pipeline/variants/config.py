@@ -20,6 +20,7 @@ from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.kinds import KINDS, Kind, objection
+from distracted_pipeline.yaml_text import load_yaml
 
 NOT_RECIPE: Final = ("name", "label", "description", "replicates", "control")
 """Fields that leave the weights of a training as they are."""
@@ -30,10 +31,14 @@ def seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+RESERVED = ("champion",)
+"""Names that no variant may have."""
+
+
 class VariantConfig(BaseModel):
     """One way to train a classifier. Field names are those of the original project's command line, in snake case."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="key of the entry, folder and partition name")
     label: str = Field(default="", description="how reports call it; the name if empty")
@@ -59,7 +64,10 @@ class VariantConfig(BaseModel):
     )
     adapters: tuple[int, ...] = Field(default=(), description="base blocks that get an adapter")
     adapter_weight: float = Field(
-        default=0.0, ge=0, description="0: serial, h + A(h); else parallel, block(x) + weight * A(x)"
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="0: serial, h + A(h); else parallel, block(x) + weight * A(x)",
     )
     lora_rank: int = Field(default=8, ge=1, description="of kind lora's updates; narrower layers stay as they are")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the classifier, while training")
@@ -75,7 +83,7 @@ class VariantConfig(BaseModel):
     early_stopping: int = Field(
         default=0, ge=0, description="training ends after so many epochs without a better one; 0: never"
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     replicates: int = Field(
         default=3, ge=1, description="trainings on each fold, each with its own luck; DISTRACTED_REPLICATES overrides"
     )
@@ -97,6 +105,8 @@ class VariantConfig(BaseModel):
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
+        if self.name in RESERVED:
+            raise ValueError(f"the name {self.name!r} is taken: `distracted predict` calls the best variant so")
         reason = objection(self)
         if reason:
             raise ValueError(reason)
@@ -245,7 +255,7 @@ def _read(path: Path) -> str:
 
 def _entries(text: str, source: str) -> dict[str, dict[str, Any] | None]:
     try:
-        loaded = yaml.safe_load(text) or {}
+        loaded = load_yaml(text) or {}
     except yaml.YAMLError as error:
         raise DistractedError(
             f"{source} is not valid YAML: {error}. Correct it, then run the command again."
