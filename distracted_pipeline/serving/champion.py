@@ -106,13 +106,16 @@ def champion_current(settings: Settings) -> bool:
 
     MLflow is not asked; where its store was in the data root and is gone, nothing is registered.
     """
-    if not tables_current(settings) or not (settings.mlflow or settings.mlflow_database.is_file()):
+    if not tables_current(settings):
         return False
     try:
         best = best_variant(settings)
     except DistractedError:  # whoever crowns says what is wrong
         return False
-    return best is None or is_current([settings.evaluation / FILE], _inputs(settings, best))
+    if best is None:
+        return True
+    kept = bool(settings.mlflow) or settings.mlflow_database.is_file()
+    return kept and is_current([settings.evaluation / FILE], _inputs(settings, best))
 
 
 def _inputs(settings: Settings, best: Champion) -> str:

@@ -22,8 +22,10 @@ from distracted_pipeline.scopes import CROSS_FOLDS
 from distracted_pipeline.serving import champion
 from distracted_pipeline.serving.champion import FILE, URI, best_variant, champion_current, crown, registered_version
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
+from distracted_pipeline.serving.predict_files import load_champion
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained, load_trained
+from distracted_pipeline.training.relocation import local_path
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import build_network
 from distracted_pipeline_tests.damage import write_unsealed
@@ -194,6 +196,28 @@ def test_the_champion_is_current_until_the_tables_or_its_model_are_not(crowned: 
     config = settings.models / json.loads(whole)["variant"] / "original" / "0" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "fingerprint": "another"}))
     assert not champion_current(settings)
+
+
+def test_a_moved_champion_is_found_and_one_whose_files_are_gone_is_registered_again(
+    crowned: Settings, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(crowned, data=tmp_path / "a b?#%20ü")
+    shutil.copytree(crowned.data, settings.data)
+    there = registered_version(settings)
+    assert there is not None
+    files = Path(local_path(there.source))
+    assert files.is_relative_to(settings.data)
+    assert load_champion(settings).inputs
+    shutil.rmtree(files)
+    (settings.evaluation / FILE).unlink()
+    again = crown(settings, log=quiet)
+    assert again is not None
+    assert again.version == str(int(there.version) + 1)
+    assert load_champion(settings).inputs
+    assert [path.name for path in tmp_path.iterdir()] == [settings.data.name]
+    assert champion_current(settings)
+    settings.mlflow_database.unlink()
+    assert not champion_current(settings), "its registry is gone"
 
 
 def test_where_no_variant_has_predicted_every_fold_no_champion_is_missing(tmp_path: Path) -> None:
