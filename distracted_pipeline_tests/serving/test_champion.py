@@ -234,7 +234,7 @@ def test_a_champion_that_the_version_before_registered_is_not_registered_again(
     """Its tag called the original fold `seed`."""
     there = registered_version(crowned)
     assert there is not None
-    former = SimpleNamespace(version=there.version, tags={**there.tags, "fold": "seed"})
+    former = SimpleNamespace(source=there.source, version=there.version, tags={**there.tags, "fold": "seed"})
     monkeypatch.setattr(champion, "registered_version", lambda settings: former)
     again = crown(crowned, log=quiet)
     assert again is not None
