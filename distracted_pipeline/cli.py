@@ -79,6 +79,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     """Draw a small data set with a planted effect and run the whole chain on it."""
     from distracted_pipeline.demo.prepare import prepare_demo
     from distracted_pipeline.demo.story import EXPECTED, findings
+    from distracted_pipeline.images.feeder import cores
 
     # Never DISTRACTED_DATA: that is where the user's own data lies.
     root = ctx.find_root().obj or Path(DEMO_DATA).resolve()
@@ -86,7 +87,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     click.echo(f"demo data in {short(root)}; from drawing to report four to seven minutes on two cores")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
-    summary = _run(settings)
+    summary = _run(settings, workers=min(2, cores()))
     if summary.report:
         for finding in findings(settings)[: len(EXPECTED)]:
             click.echo(finding)

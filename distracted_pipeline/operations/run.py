@@ -14,6 +14,7 @@ from itertools import chain, groupby
 from pathlib import Path
 
 from distracted_pipeline.assets.compute import OpConfig
+from distracted_pipeline.assets.lease import visible_gpus
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline.operations.missing import (
@@ -118,11 +119,14 @@ def run_missing(
             check_backbones(settings, entries)
         count = workers or default_workers(per_gpu)
         with ExitStack() as stack:
-            crew: Crew = partial(_in_this_process, steps)
+            alone: Crew = partial(_in_this_process, steps)
+            crew = alone
             if count > 1:
                 log(f"{count} processes run the steps side by side")
                 crew = stack.enter_context(Workers(count, ops, per_gpu, log)).run
-            runner = _Runner(crew, settings, summary, log)
+                if visible_gpus():  # this process must not hold one that a worker waits for
+                    alone = crew
+            runner = _Runner(crew, alone, settings, summary, log)
             runner.run([MASKS])
             runner.run(feature_steps(settings))
             trainings = list(train_steps(settings, entries, wanted_folds))
@@ -152,16 +156,27 @@ def _naming_failures(summary: RunSummary) -> Iterator[None]:
 
 @dataclass
 class _Runner:
-    """Has steps run and counts; one bad step does not stop the others."""
+    """Has steps run and counts; one bad step does not stop the others.
+
+    Attributes:
+        crew: Runs several steps.
+        alone: Runs a single one, with all threads.
+        settings: Where the data lies.
+        summary: Counts.
+        log: Receives a line per step.
+    """
 
     crew: Crew
+    alone: Crew
     settings: Settings
     summary: RunSummary
     log: Log
 
     def run(self, chosen: Iterable[Step], meanwhile: Callable[[], Iterable[Step]] | None = None) -> None:
         """Run steps; every ten minutes those of `meanwhile` too, once two variants have predicted."""
-        for step, reason in self.crew(self._items(list(chosen), meanwhile)):
+        steps = list(chosen)
+        crew = self.crew if len(steps) > 1 else self.alone
+        for step, reason in crew(self._items(steps, meanwhile)):
             if reason:
                 self.summary.failed[step.label] = reason
             else:

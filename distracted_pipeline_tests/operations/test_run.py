@@ -30,7 +30,7 @@ def test_the_report_grows_while_variants_train_once_two_can_be_compared(
             ran.append(step.label)
             yield step, None
 
-    runner = room._Runner(crew, settings, room.RunSummary(), lambda line: None)
+    runner = room._Runner(crew, crew, settings, room.RunSummary(), lambda line: None)
     trainings = [Step(("trained_model",), f"training {number}") for number in range(4)]
     runner.run(trainings, meanwhile=lambda: [Step(("report",), "report")])
     assert ran.count("report") == reports
