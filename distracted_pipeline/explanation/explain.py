@@ -1,9 +1,9 @@
 """The stage `gradcam`: which images of a variant are explained, by which network, and what is kept of it.
 
 Every image is explained by the networks of the fold that held it out: what is shown and averaged is the mean over its
-trainings, for the class that their mean probability says. A few are kept one by one, to be shown; many
-are averaged by driver and class. Reading the images and running the networks is
-`passes`, the maps themselves are `gradcam`, the averages `means`, the columns `tables`.
+trainings, for the class that their mean probability says. A few are kept one by one, to be shown, among them flips of
+every comparison that the variant takes part in (`flips`); many are averaged by driver and class. Reading the images
+and running the networks is `passes`, the maps themselves are `gradcam`, the averages `means`, the columns `tables`.
 
     gradcam/<variant>/rows.parquet      one row per CAM that is shown; of a fused variant also each branch's share
     gradcam/<variant>/cams.npz          those CAMs, uint8 [row, h, w]; of a fused variant `mask_cams` beside `cams`
@@ -25,6 +25,7 @@ from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, r
 from distracted_pipeline.evaluation.predictions import Part, images_fingerprint, predictions_path, read_predictions
 from distracted_pipeline.evaluation.tables_io import listed, listed_are_whole, to_table, write_table
 from distracted_pipeline.explanation.branches import LogitSpread
+from distracted_pipeline.explanation.flips import flips_of, partner_files, partners
 from distracted_pipeline.explanation.maps import as_bytes, lift
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMeans
 from distracted_pipeline.explanation.passes import Plan, explain_rows
@@ -50,7 +51,7 @@ CAMS_FILE = "cams.npz"
 
 LEFT_OUT_FILE = "left_out.json"
 
-CODE_VERSION = "9"
+CODE_VERSION = "10"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4
@@ -128,7 +129,8 @@ def _explain(settings: Settings, variant: str, options: RunOptions, images_per_c
     dataset = settings.dataset
     parts, missing = _usable_parts(settings, variant)
     drivers = sorted({str(name) for part in parts for name in part.subject})
-    chosen = choose(parts, images_per_class, dataset.class_ids)
+    flips = flips_of(settings, read_predictions(settings, [variant, *partners(settings, variant)]), variant)
+    chosen = choose(parts, images_per_class, dataset.class_ids, flips)
     mask_of = _mask_reader(settings, drivers, missing)
     device = options.device_name()
     kept: list[tuple[int, str, CamRow, np.ndarray, np.ndarray | None]] = []
@@ -195,6 +197,7 @@ def gradcam_folder(settings: Settings, variant: str) -> Path:
 def gradcam_inputs(settings: Settings, variant: str, images_per_class: int = IMAGES_PER_CLASS) -> str:
     """Return the fingerprint of all that a variant's CAMs depend on: predictions, networks, masks in force, code.
 
+    Predictions of the variants that it is compared with are among them: flips between the two are explained by both.
     Loads no torch and opens no mask. Which taps are cached is not in it: they decide how many images are averaged.
 
     Raises:
@@ -214,6 +217,10 @@ def gradcam_inputs(settings: Settings, variant: str, images_per_class: int = IMA
         images_fingerprint(settings),
         _masks_content(settings),
         folds,
+        {
+            name: [file_digest(predictions_path(settings, name, fold)) for fold in known]
+            for name, known in partner_files(settings, variant).items()
+        },
     )
 
 

@@ -1,11 +1,11 @@
 """Which images of a variant are explained: a few to be shown one by one, and many to be averaged.
 
 Both choices depend on the predictions alone, never on the order of files or rows; what all variants have in common
-depends on the names of images and drivers alone.
+depends on the names of images and drivers alone. Which images two variants disagree about is `flips`.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,16 +15,19 @@ SHARED = 3
 """Images per class, each of another driver, that every variant explains, so that their maps can be compared."""
 
 
-def choose(parts: list[Part], per_class: int, class_ids: Sequence[str]) -> list[tuple[int, int, str]]:
+def choose(
+    parts: list[Part], per_class: int, class_ids: Sequence[str], flips: Collection[str] = ()
+) -> list[tuple[int, int, str]]:
     """Choose images to explain, per true class: `SHARED` that all variants have, the surest right and wrong ones.
 
     Args:
         parts: Predictions of one variant.
         per_class: Sure images of each kind per class, over many drivers; fewer where there are not as many.
         class_ids: Of the data set.
+        flips: Names of images to explain in any case.
 
     Returns:
-        (part, row, "correct" or "confused"), by class in the order above, no image twice.
+        (part, row, "correct" or "confused"), by class in the order above, flips at the end, no image twice.
     """
     chosen: dict[tuple[int, int], str] = {}
     for c, class_id in enumerate(class_ids):
@@ -37,7 +40,10 @@ def choose(parts: list[Part], per_class: int, class_ids: Sequence[str]) -> list[
                 for row in np.flatnonzero(wanted):
                     surest_first = (-float(part.mean[row].max()), str(part.img[row]), i, int(row))
                     by_driver.setdefault(str(part.subject[row]), []).append(surest_first)
-            chosen |= dict.fromkeys(_spread(by_driver, per_class), kind)
+            chosen |= dict.fromkeys(spread(by_driver, per_class), kind)
+    for i, part in enumerate(parts):
+        for flip in np.flatnonzero(np.isin(part.img, list(flips))).tolist():
+            chosen.setdefault((i, flip), "correct" if part.predicted[flip] == part.true[flip] else "confused")
     return [(i, row, kind) for (i, row), kind in chosen.items()]
 
 
@@ -59,8 +65,11 @@ def _hash(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
-def _spread(by_driver: dict[str, list[tuple[float, str, int, int]]], wanted: int) -> list[tuple[int, int]]:
-    """Take from each driver in turn; where there are more drivers than places, from evenly spaced ones."""
+def spread(by_driver: dict[str, list[tuple[float, str, int, int]]], wanted: int) -> list[tuple[int, int]]:
+    """Return part and row of some images, each (rank, name, part, row), the lowest first of each driver.
+
+    Take from each driver in turn; where there are more drivers than places, from evenly spaced ones.
+    """
     queues = [sorted(by_driver[driver]) for driver in sorted(by_driver)]
     if len(queues) > wanted:
         queues = [queues[i] for i in _evenly(len(queues), wanted)]
