@@ -63,7 +63,7 @@ CHROMIUM := chromium --headless --no-sandbox --disable-gpu --no-first-run --disa
 
 sample-report: $(VENV)/.installed
 	$(BIN)/python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report
-	$(CHROMIUM) --window-size=1100,1130 --screenshot=docs/report.png file://$(CURDIR)/docs/sample-report/index.html
+	$(CHROMIUM) --window-size=1280,840 --screenshot=docs/report.png file://$(CURDIR)/docs/sample-report/index.html
 
 clean-demo:
 	rm -rf data/demo

@@ -23,7 +23,7 @@ from distracted_pipeline.evaluation.comparison import (
     rates,
 )
 from distracted_pipeline.evaluation.comparison_tables import Cells, read_compared
-from distracted_pipeline.evaluation.planning import Plan, Sources, measure, plan, smallest_change
+from distracted_pipeline.evaluation.planning import Plan, Sources, measure, needed, plan, smallest_change
 from distracted_pipeline.evaluation.ranking import telling
 from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 from distracted_pipeline.evaluation.tables import CLASSES_FILE, VARIANTS_FILE, read_class_accuracy
@@ -40,6 +40,9 @@ DELTA = 0.05
 
 POWER = 0.8
 """How likely it is to be seen, likewise."""
+
+LEAST = 0.01
+"""Changes below this are not planned for one by one: no number of drivers is worth it."""
 
 NEVER = "never"
 """Stands for a number of drivers, frames or trainings that no number is enough of."""
@@ -225,6 +228,20 @@ def sentence(found: Study, k: int, name: str) -> str:
     if one.drivers is None:
         return f"{start}; more drivers alone never show {change}; it takes {one.replicates:,} trainings of each fold."
     return f"{start}; to show {change} it takes {one.drivers:,} drivers, or {one.replicates:,} trainings of each fold."
+
+
+def drivers_to_decide(found: Study, k: int, change: float) -> str:
+    """Return how many drivers it takes to see a change of one class as large as the one found, in words.
+
+    Args:
+        found: The study.
+        k: Position of the class.
+        change: The difference that was found; what is planned for is its size.
+    """
+    if not found.plans or not defined(found.plans[k].power) or abs(change) < LEAST:
+        return NONE
+    drivers = needed(found.sources.of(k), "drivers", abs(change), found.questions, found.reach)
+    return NEVER if drivers is None else f"{drivers:,}"
 
 
 def sentences(found: Study, labels: Sequence[str]) -> list[str]:

@@ -12,10 +12,8 @@ from PIL import Image, ImageDraw
 
 _TILE = (96, 72)
 
-_HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
+HEAT = np.array([[13, 8, 60], [120, 28, 109], [207, 68, 70], [251, 155, 6], [252, 255, 164]], np.float32)
 """Anchors of the CAM colour scale: brightness rises steadily, so it survives greyscale and print."""
-
-_MORE, _LESS = np.array([20, 110, 200], np.float32), np.array([240, 120, 10], np.float32)
 
 
 def heat(image: Image.Image, cam: np.ndarray) -> Image.Image:
@@ -26,28 +24,13 @@ def heat(image: Image.Image, cam: np.ndarray) -> Image.Image:
         cam: uint8 [h, w], 255 where the evidence is strongest; covers the whole image.
     """
     strength = np.asarray(Image.fromarray(cam).resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
-    position = strength * (len(_HEAT) - 1)
-    below = np.minimum(position.astype(int), len(_HEAT) - 2)
+    position = strength * (len(HEAT) - 1)
+    below = np.minimum(position.astype(int), len(HEAT) - 2)
     share = (position - below)[..., None]
-    colours = _HEAT[below] * (1 - share) + _HEAT[below + 1] * share
+    colours = HEAT[below] * (1 - share) + HEAT[below + 1] * share
     grey = np.asarray(image.convert("L"), np.float32)[..., None] * 0.8
     weight = 0.25 + 0.5 * strength[..., None]
     return Image.fromarray((grey * (1 - weight) + colours * weight).clip(0, 255).astype(np.uint8))
-
-
-def diverge(image: Image.Image, change: np.ndarray, largest: float) -> Image.Image:
-    """Lay a signed map over a greyed image: blue where it is positive, orange where it is negative.
-
-    Args:
-        image: RGB.
-        change: float [h, w]; covers the whole image.
-        largest: The size of change that has full colour: one for all maps that are to be compared.
-    """
-    scaled = Image.fromarray((change / (largest or 1.0)).astype(np.float32))
-    strength = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC), np.float32).clip(-1, 1)[..., None]
-    grey = 60 + np.asarray(image.convert("L"), np.float32)[..., None] * 0.6
-    weight = np.abs(strength) * 0.85
-    return Image.fromarray((grey * (1 - weight) + np.where(strength > 0, _MORE, _LESS) * weight).astype(np.uint8))
 
 
 def cam_strip(frames: Sequence[np.ndarray], cams: Sequence[np.ndarray], labels: Sequence[str]) -> Image.Image:

@@ -3,7 +3,7 @@
 Numbers come ready; nothing is estimated here. Figures in table rows are `dot_plots`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,19 +91,33 @@ def reliability(bins: Sequence[Bin], *, title: str) -> Markup:
     return drawing(right + 14, bottom + _BOTTOM, title, parts, "plot")
 
 
-def courses(lines: Sequence[Course], best: int | None, *, title: str) -> Markup:
-    """Return quantities over the epochs on one scale from their least to their greatest value.
+def value_range(lines: Iterable[Course]) -> tuple[float, float]:
+    """Return the least and the greatest value of some quantities."""
+    values = [value for line in lines for value in line.values]
+    return min(values), max(values)
+
+
+def courses(
+    lines: Sequence[Course],
+    best: int | None,
+    *,
+    title: str,
+    limits: tuple[float, float] | None = None,
+    epochs: int | None = None,
+) -> Markup:
+    """Return quantities over the epochs on one scale, by default from their least to their greatest value.
 
     Args:
         lines: At least one, all of the same length.
         best: The epoch whose weights were kept, counted from 1.
         title: What the plot shows.
+        limits: Ends of the scale, where plots are to be compared; not narrower than the values.
+        epochs: Length of the other axis, likewise.
     """
     width, height = COURSE
-    values = [value for line in lines for value in line.values]
-    least, greatest = min(values), max(values)
+    least, greatest = limits or value_range(lines)
     span = (greatest - least) or 1.0
-    epochs = max(len(line.values) for line in lines)
+    epochs = epochs or max(len(line.values) for line in lines)
 
     def place(epoch: int, value: float) -> tuple[float, float]:
         x = _LEFT + width * ((epoch - 1) / (epochs - 1) if epochs > 1 else 0.5)

@@ -4,7 +4,7 @@ Numbers come ready; nothing is estimated here. Larger figures are `matrices` and
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +78,8 @@ def track(
     reference: float | None,
     kind: Kind,
     title: str,
+    corrected: tuple[float, float] | None = None,
+    luck: float | None = None,
 ) -> Markup:
     """Return one dot-and-whisker.
 
@@ -89,10 +91,13 @@ def track(
         reference: Where a dashed line stands.
         kind: How the dot looks.
         title: What the track shows.
+        corrected: Ends of a second, thinner whisker.
+        luck: Half the width of a band around the reference.
     """
     width, height = TRACK
     middle = height / 2
-    parts = [element("line", x1=axis.x(axis.low), x2=axis.x(axis.high), y1=middle, y2=middle, class_="axis")]
+    parts = _band(axis, reference, luck, height)
+    parts += [element("line", x1=axis.x(axis.low), x2=axis.x(axis.high), y1=middle, y2=middle, class_="axis")]
     parts += [
         element("line", x1=axis.x(v), x2=axis.x(v), y1=middle - 2, y2=middle + 2, class_="axis") for v, _ in axis.ticks
     ]
@@ -101,6 +106,9 @@ def track(
     if value is None or not formats.defined(value):
         parts.append(element("text", formats.NONE, x=width / 2, y=middle + 4, text_anchor="middle"))
         return drawing(width, height, title, parts, "track")
+    if corrected is not None:
+        start, end = (axis.x(edge) for edge in corrected)
+        parts.append(element("line", x1=start, x2=end, y1=middle, y2=middle, class_=f"corrected {kind}"))
     if low is not None and high is not None and formats.defined(low) and formats.defined(high):
         parts.append(element("line", x1=axis.x(low), x2=axis.x(high), y1=middle, y2=middle, class_=f"whisker {kind}"))
         # An end beyond the axis has no cap: the whisker goes on.
@@ -121,7 +129,13 @@ def ratio_track(value: float | None, low: float | None, high: float | None, *, a
 
 
 def strip(
-    values: Sequence[tuple[str, float]], *, axis: Axis = PROPORTION, reference: float | None = None, title: str
+    values: Sequence[tuple[str, float]],
+    *,
+    axis: Axis = PROPORTION,
+    reference: float | None = None,
+    title: str,
+    luck: float | None = None,
+    link: Callable[[str], str] | None = None,
 ) -> Markup:
     """Return one dot per driver; drivers with about the same value are stacked.
 
@@ -130,9 +144,12 @@ def strip(
         axis: The scale.
         reference: Where a dashed line stands.
         title: What the strip shows.
+        luck: Half the width of a band around the reference.
+        link: Where the dot of a driver leads.
     """
     width, height = TRACK[0], 40
-    parts = [element("line", x1=axis.x(axis.low), x2=axis.x(axis.high), y1=height - 5, y2=height - 5, class_="axis")]
+    parts = _band(axis, reference, luck, height)
+    parts += [element("line", x1=axis.x(axis.low), x2=axis.x(axis.high), y1=height - 5, y2=height - 5, class_="axis")]
     if reference is not None:
         parts.append(_reference(axis, reference, height))
     words = formats.proportion if axis.low >= 0 else formats.difference
@@ -144,8 +161,17 @@ def strip(
         for level, (driver, value) in enumerate(stack):
             said = element("title", f"{driver}: {words(value)}")
             place = {"cx": axis.x(value), "cy": height - 9 - level * step}
-            parts.append(element("circle", said, **place, r=3, class_="driver"))
-    return drawing(width, height, title, parts, "track")
+            dot = element("circle", said, **place, r=3, class_="driver")
+            parts.append(element("a", dot, href=link(driver)) if link else dot)
+    return drawing(width, height, title, parts, "strip" if link else "track")
+
+
+def _band(axis: Axis, reference: float | None, luck: float | None, height: float) -> list[Markup]:
+    """Return what lies behind a track: how far luck alone moves things from the reference."""
+    if reference is None or not formats.defined(reference) or not luck or not formats.defined(luck):
+        return []
+    left, right = axis.x(reference - luck), axis.x(reference + luck)
+    return [element("rect", x=left, y=1, width=max(right - left, 1), height=height - 2, class_="luck")]
 
 
 def _octave(ratio: float) -> float:

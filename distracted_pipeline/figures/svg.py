@@ -10,16 +10,22 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
-_STYLE: Final = (
+STYLE: Final = (
     "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#1d2125}"
-    "text.quiet,.track text{fill:#565d66;font-size:11.5px}text.decided{font-weight:700}"
+    "text.quiet,.track text,text.open{fill:#565d66}text.quiet,.track text{font-size:11.5px}"
+    "text.decided{font-weight:700}text.n{text-anchor:middle}"
     ".none{fill:#f4f4f1}.bin,.driver{fill-opacity:.78}.up,.right,.bin,.driver,.mark.up{fill:#1769b0}.down,.wrong,.mark.down{fill:#b4500b}"
     ".even{fill:#4a515a}.frame{fill:none;stroke-width:2}.frame.up,.line.up,.whisker.up{stroke:#1769b0}"
     ".frame.down,.line.down,.whisker.down{stroke:#b4500b}.line.even,.whisker.even{stroke:#4a515a}"
-    ".whisker{stroke-width:2}.axis{stroke:#8b9199}.field{fill:none;stroke:#d8dad6}.line{fill:none;stroke-width:2}"
+    ".luck{fill:#8b9199;fill-opacity:.25}.corrected{stroke-width:1}.corrected.up{stroke:#1769b0}.corrected.down{stroke:#b4500b}.corrected.even{stroke:#4a515a}"
+    ".whisker{stroke-width:2.5}.axis{stroke:#8b9199}.field{fill:none;stroke:#d8dad6}.line{fill:none;stroke-width:2}"
     ".line.down{stroke-dasharray:5 3}.reference{stroke:#8b9199;stroke-width:2;stroke-dasharray:2 2}"
 )
 """The light colours of the report's style sheet: a figure on its own stands on a white ground."""
+
+
+_LINKED: Final = ("heatmap", "confusion", "shares", "strip")
+"""Kinds of figures whose parts may lead somewhere."""
 
 
 def element(name: str, *children: object, **attributes: Any) -> Markup:
@@ -36,7 +42,7 @@ def element(name: str, *children: object, **attributes: Any) -> Markup:
 def drawing(width: float, height: float, title: str, parts: Sequence[Markup], kind: str) -> Markup:
     """Return a whole figure of a kind (its CSS class) with its words for readers who cannot see it."""
     box = f"0 0 {width:g} {height:g}"
-    role = "group" if kind == "heatmap" else "img"  # an img hides the links inside it from screen readers
+    role = "group" if kind in _LINKED else "img"  # an img hides the links inside it from screen readers
     inner = Markup("").join(parts)
     size = {"viewBox": box, "width": width, "height": height}
     return element("svg", element("title", title), inner, class_=kind, role=role, **size)
@@ -57,7 +63,7 @@ def standalone(figure: Markup) -> str:
     return str(
         element(
             "svg",
-            element("style", Markup(_STYLE)),
+            element("style", Markup(STYLE)),
             element("rect", width=width, height=height, fill="#fff"),
             inner,
             xmlns="http://www.w3.org/2000/svg",

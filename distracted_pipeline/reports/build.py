@@ -47,7 +47,7 @@ from distracted_pipeline.reports.verdict import leaderboard_markdown, verdict_li
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 
-CODE_VERSION: Final = "4"
+CODE_VERSION: Final = "5"
 """Part of every report's inputs: raise it when the same files would give other pages, and no template changed."""
 
 PAGE_BUDGET = 2_000_000
@@ -198,7 +198,7 @@ def write_site(
         report: What it tells.
         folder: Gets the site.
         report_id: Its name.
-        most: Images with a page of their own.
+        most: Images with pictures.
         width: Of frames and masks, in pixels.
         log: Receives progress lines.
 
@@ -209,8 +209,8 @@ def write_site(
         DistractedError: A frame is gone.
     """
     selection = select(report, most)
-    log(f"report on {len(report.variants)} variants, {len(selection.images)} images with pages of their own")
-    pictures = draw_pictures(report, selection.images, folder, width=width, log=log)
+    log(f"report on {len(report.variants)} variants, {len(selection.images)} images with pictures")
+    pictures = draw_pictures(report, selection.images, selection.strips, folder, width=width, log=log)
     site = Site(
         folder=folder,
         report_id=report_id,

@@ -1,50 +1,103 @@
 """The differences of recall by class and variant as one figure: on the front page, in the summary, on `compare`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from markupsafe import Markup
 
 from distracted_pipeline.evaluation.comparison import IMPROVED, NOT_TESTABLE, UNDETERMINED, WORSENED
 from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 from distracted_pipeline.figures import formats, matrices
+from distracted_pipeline.figures.matrices import HeatCell
 from distracted_pipeline.reports.report_data import ReportData
-from distracted_pipeline.reports.site import Site, variant_url
+from distracted_pipeline.reports.site import Site, flips_url, variant_url
 from distracted_pipeline.reports.verdict import compared, kind, mark, reference_words
 from distracted_pipeline.testability import ALPHA
 
+MEAN = "mean of the classes"
 
-def heatmap(site: Site, *, linked: bool) -> Markup | None:
+
+@dataclass(frozen=True)
+class Heatmap:
+    """The figure twice, and the same as a table.
+
+    Attributes:
+        wide: Variants in the report's order.
+        narrow: Those that decide something first, for screens that do not show all of them at once.
+        head: Labels of the table's columns: the class, the baseline's recall, the variants.
+        rows: Cells of the table, in words.
+        full: Difference that has full colour.
+    """
+
+    wide: Markup
+    narrow: Markup
+    head: list[str]
+    rows: list[list[str]]
+    full: float
+
+
+def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
     """Return the figure; None where nothing is compared.
 
     Args:
         site: Gives the scores, and where classes have their pages.
-        linked: Whether labels lead to the pages of classes and variants.
+        linked: Whether labels lead to the pages of classes and variants, and cells to the images behind them.
     """
     report = site.report
-    names, scope = compared(report), report.main
+    names = compared(report)
     if not names:
         return None
-    cells = [[_cell(report, scope.classes[name][k]) for name in names] for k in report.classes]
-    macro = [_macro_cell(report, scope.variants[name]) for name in names]
-    rows = [(report.dataset.class_label(k), site.class_url(k) if linked else None) for k in report.classes]
-    return matrices.heatmap(
-        [*rows, ("mean of the classes", None)],
-        [(report.title(name), variant_url(name) if linked else None) for name in names],
-        [*cells, macro],
-        title=f"Difference of recall against {reference_words(report)}, by class and variant",
+    columns = {name: _column(site, name, linked) for name in names}
+    baseline = report.main.classes.get(report.baseline)
+    own = report.main.variants.get(report.baseline)
+    recalls = [score.recall for score in baseline] if baseline else [None] * len(report.classes)
+    facts = [formats.proportion(value) for value in [*recalls, own.macro_recall if own else None]]
+    labels = [*(report.dataset.class_label(k) for k in report.classes), MEAN]
+    rows = [(label, site.class_url(k) if linked and k in report.classes else None) for k, label in enumerate(labels)]
+    full = matrices.largest_difference(list(columns.values()))
+
+    def drawn(order: Sequence[str]) -> Markup:
+        return matrices.heatmap(
+            rows,
+            [(report.title(name), variant_url(name) if linked else None) for name in order],
+            list(zip(*(columns[name] for name in order), strict=True)),
+            title=f"Difference of recall against {reference_words(report)}, by class and variant",
+            facts=[("baseline", facts)],
+            strongest=full,
+        )
+
+    deciding = [name for name in names if any(cell.decided for cell in columns[name])]
+    return Heatmap(
+        drawn(names),
+        drawn([*deciding, *(name for name in names if name not in deciding)]),
+        ["Class", "Recall of the baseline", *(report.title(name) for name in names)],
+        [
+            [label, facts[i], *(columns[name][i].title.partition(": ")[2] for name in names)]
+            for i, label in enumerate(labels)
+        ],
+        full,
     )
 
 
-def _macro_cell(report: ReportData, score: VariantScore) -> matrices.HeatCell:
+def _column(site: Site, name: str, linked: bool) -> list[HeatCell]:
+    report, scope = site.report, site.report.main
+    cells = [_cell(report, score, linked) for score in scope.classes[name]]
+    return [*cells, _macro_cell(report, scope.variants[name], linked)]
+
+
+def _macro_cell(report: ReportData, score: VariantScore, linked: bool) -> HeatCell:
     delta, p = score.macro_delta, score.macro_p_holm
     decided = p is not None and p < ALPHA
     verdict = (IMPROVED if (delta or 0) > 0 else WORSENED) if decided else UNDETERMINED
     title = (
-        f"{report.title(score.variant)}, mean of the classes: {formats.difference(delta)}, "
+        f"{report.title(score.variant)}, {MEAN}: {formats.difference(delta)}, "
         f"p {_corrected(p, report.main.means, 'variants')}"
     )
-    return matrices.HeatCell(delta, title, mark(verdict) if decided else "", decided)
+    link = flips_url(report, score.variant) if linked else None
+    return HeatCell(delta, title, mark(verdict) if decided else "", decided, link)
 
 
-def _cell(report: ReportData, score: ClassScore) -> matrices.HeatCell:
+def _cell(report: ReportData, score: ClassScore, linked: bool) -> HeatCell:
     title = (
         f"{report.title(score.variant)}, {report.dataset.class_label(score.class_id)}: "
         f"{formats.difference(score.delta_recall)} {formats.difference_interval(score.delta_low, score.delta_high)}, "
@@ -52,7 +105,8 @@ def _cell(report: ReportData, score: ClassScore) -> matrices.HeatCell:
     )
     decided = kind(score.verdict) != "even"
     shown = mark(score.verdict) if decided or score.verdict == NOT_TESTABLE else ""
-    return matrices.HeatCell(score.delta_recall, title, shown, decided)
+    link = flips_url(report, score.variant, score.class_id) if linked else None
+    return HeatCell(score.delta_recall, title, shown, decided, link)
 
 
 def _corrected(p: float | None, questions: int, what: str) -> str:

@@ -3,12 +3,14 @@
 Pure functions of the report's data; they return values and words, never markup.
 """
 
+import math
 import statistics
 from dataclasses import dataclass
 
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures.formats import proportion
 from distracted_pipeline.reports.report_data import ReportData
+from distracted_pipeline.variants.recipe_diff import recipe_diff
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,37 @@ def trainings_said(report: ReportData) -> str:
     counts = sorted({score.trainings for score in report.main.variants.values()})
     words = "training" if counts[-1:] == [1] else "trainings"
     return f"{counts[0]} to {counts[-1]} {words}" if len(counts) > 1 else f"{counts[0]} {words}"
+
+
+def training_luck(report: ReportData, name: str | None, k: int) -> float | None:
+    """Return what training every fold of a variant once more moves in a class; None where that is not known."""
+    scores = report.main.classes.get(name or "", [])
+    return scores[k].training_alone if scores else None
+
+
+def luck_of_change(report: ReportData, name: str, k: int) -> float | None:
+    """Return what training a variant and its reference once more moves in their difference."""
+    return together(training_luck(report, name, k), training_luck(report, report.reference(name), k))
+
+
+def luck_of_driver(report: ReportData, name: str | None, k: int) -> float | None:
+    """Return what another training moves in the recall of a single driver."""
+    scores = report.main.classes.get(name or "", [])
+    return together(scores[k].sd_training, scores[k].sd_double) if scores else None
+
+
+def together(*parts: float | None) -> float | None:
+    """Return what independent sources of luck move together; None where one of them is not known."""
+    known = [part for part in parts if part is not None]
+    return math.hypot(*known) if len(known) == len(parts) else None
+
+
+def placebo(report: ReportData, name: str) -> bool:
+    """Tell whether a variant is its reference once more, from another seed."""
+    reference, known = report.reference(name), report.catalogue
+    if reference not in known or name not in known or known[name].kind != known[reference].kind:
+        return False
+    return [one.field for one in recipe_diff(known[reference], known[name])] == ["seed"]
 
 
 def noise_sentence(report: ReportData, name: str) -> str:

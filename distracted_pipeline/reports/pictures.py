@@ -6,7 +6,7 @@ belongs to `selection`; what masks and CAMs are belongs to `masks` and `explanat
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,8 +19,7 @@ from PIL import Image as Pillow
 
 from distracted_pipeline.dataset import Category
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.explanation.maps import delta_cam
-from distracted_pipeline.explanation.overlays import diverge, heat
+from distracted_pipeline.explanation.overlays import heat
 from distracted_pipeline.explanation.tables import CamRow
 from distracted_pipeline.figures.formats import slug
 from distracted_pipeline.images.decode import ImageReader
@@ -44,9 +43,8 @@ class Pictures:
     Attributes:
         frames: By image.
         masks: By image; images without a cached mask are not in it.
-        cams: By variant, image and target; of the image branch where there are two.
+        cams: By variant, image and target, where a variant's page shows them; of the image branch where there are two.
         mask_cams: The same of the mask branch; maps that are zero everywhere are not in it.
-        changes: By variant and image: where the variant looks more, and where less, than its reference does.
         means: By variant and class.
         no_masks: Why there are no masks at all, empty where there are.
     """
@@ -55,7 +53,6 @@ class Pictures:
     masks: dict[str, str] = field(default_factory=dict)
     cams: dict[tuple[str, str, str], str] = field(default_factory=dict)
     mask_cams: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    changes: dict[tuple[str, str], str] = field(default_factory=dict)
     means: dict[tuple[str, int], str] = field(default_factory=dict)
     no_masks: str = ""
 
@@ -72,12 +69,21 @@ class _Cam(NamedTuple):
 def draw_pictures(
     report: ReportData,
     images: Sequence[Image],
+    strips: Mapping[str, Sequence[str]],
     site: Path,
     *,
     width: int = WIDTH,
     log: Log = print,
 ) -> Pictures:
-    """Write the pictures of `images`, `width` pixels wide at most, under `site/pictures`; return where they are.
+    """Write pictures under `site/pictures` and return where they are.
+
+    Args:
+        report: Gives masks and CAMs.
+        images: Whose frames and masks are drawn.
+        strips: By variant, of which of them its CAMs are drawn; the page of images draws all there are by itself.
+        site: The site's root.
+        width: Of frames and masks in pixels, at most.
+        log: Receives progress lines.
 
     Raises:
         DistractedError: A frame of the manifest cannot be read any more.
@@ -87,7 +93,10 @@ def draw_pictures(
     cams: dict[str, list[_Cam]] = {}
     for variant, found in report.cams.items():
         of_masks = [None] * len(found.rows) if found.mask_maps is None else found.mask_maps
+        shown = set(strips.get(variant, ()))
         for row, values, masks in zip(found.rows, found.maps, of_masks, strict=True):
+            if row.img not in shown:
+                continue
             cams.setdefault(row.img, []).append(_Cam(variant, row, values, masks))
     for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in report.cams)):
         (site / folder).mkdir(parents=True, exist_ok=True)
@@ -105,8 +114,7 @@ def draw_pictures(
                 pictures.masks[image.img] = _save(overlaid, site, f"pictures/{name}.mask.jpg")
             small = _fit(frame, CAM_WIDTH)
             average.add(image.true, small)
-            own = cams.get(image.img, ())
-            for cam in own:
+            for cam in cams.get(image.img, ()):
                 heated = heat(small, cam.values)
                 place = f"pictures/{slug(cam.variant)}/{name}.{slug(cam.row.target)}.jpg"
                 pictures.cams[cam.variant, image.img, cam.row.target] = _save(heated, site, place)
@@ -114,12 +122,6 @@ def draw_pictures(
                     place = f"pictures/{slug(cam.variant)}/{name}.{slug(cam.row.target)}.masks.jpg"
                     heated = heat(small, cam.of_masks)
                     pictures.mask_cams[cam.variant, image.img, cam.row.target] = _save(heated, site, place)
-            changes = _changes(report, own)
-            largest = max((float(np.abs(change).max()) for change in changes.values()), default=0.0)
-            for variant, change in changes.items():
-                tinted = diverge(small, change, largest)
-                place = f"pictures/{slug(variant)}/{name}.change.jpg"
-                pictures.changes[variant, image.img] = _save(tinted, site, place)
 
         try:
             for _ in pool.map(draw, images):
@@ -173,22 +175,6 @@ def _draw_means(report: ReportData, average: _Average, site: Path, pictures: Pic
             if frame is not None and mean.any():
                 place = f"pictures/{slug(variant)}/mean.{report.dataset.class_ids[k]}.jpg"
                 pictures.means[variant, k] = _save(heat(frame, mean), site, place)
-
-
-def _changes(report: ReportData, cams: Sequence[_Cam]) -> dict[str, np.ndarray]:
-    """Return by variant what changes on an image's true class against its reference, where both have a CAM of it."""
-    maps = {name: _for_true_class(name, cams) for name in dict.fromkeys(cam.variant for cam in cams)}
-    pairs = ((name, values, maps.get(report.reference(name) or "")) for name, values in maps.items())
-    return {name: delta_cam(own, before) for name, own, before in pairs if own is not None and before is not None}
-
-
-def _for_true_class(variant: str, cams: Sequence[_Cam]) -> np.ndarray | None:
-    """Return a variant's CAM of an image's true class, None where it has none or an empty one."""
-    for cam in cams:
-        row = cam.row
-        if cam.variant == variant and (row.target == "true" or row.predicted == row.true) and not row.all_zero:
-            return cam.values
-    return None
 
 
 def _masks(report: ReportData, images: Sequence[Image]) -> tuple[MaskCache | None, set[str], str]:

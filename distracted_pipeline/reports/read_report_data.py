@@ -35,6 +35,7 @@ from distracted_pipeline.explanation.tables import EVERY_CLASS, CamRow, Lift
 from distracted_pipeline.files import read_json
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.images.problems import OK
+from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.reports.report_data import Cams, Image, Probabilities, ReportData, ScopeScores
 from distracted_pipeline.scopes import FOLDS, SCOPES, fold_path
 from distracted_pipeline.settings import Settings
@@ -63,6 +64,7 @@ def read_report_data(settings: Settings) -> ReportData:
     catalogue = load_catalogue(settings)
     named = {name for scope in scopes.values() for name in scope.variants}
     variants = [name for name in catalogue if name in named] + sorted(named - set(catalogue))
+    variants.sort(key=lambda name: name != settings.baseline)
     usable = sum(status == OK for status in table["status"].to_pylist())
     return ReportData(
         settings=settings,
@@ -74,6 +76,7 @@ def read_report_data(settings: Settings) -> ReportData:
         predictions=_probabilities(settings, variants, next(iter(scopes)), list(images)),
         cams={name: cams for name in variants if (cams := _cams(settings, name)) is not None},
         runs={name: _runs(settings, name) for name in variants},
+        found=_found(settings, list(images.values())),
         unlabelled=usable - len(images),
         unusable=table.num_rows - usable,
         missing=[*result.missing, *_alone(scopes)],
@@ -150,6 +153,21 @@ def _probabilities(settings: Settings, variants: list[str], scope: str, imgs: li
             rows = part.rows(scope)
             values[v, [place[img] for img in part.img[rows]]] = part.mean[rows]
     return Probabilities(variants, values)
+
+
+def _found(settings: Settings, images: list[Image]) -> np.ndarray | None:
+    """Return which images have a cached mask, and which of its categories; never fills the cache."""
+    try:
+        cache = open_cache(settings)
+    except DistractedError:  # no segmenter: the pictures say why there are no masks
+        return None
+    seen: dict[str, np.ndarray] = {}
+    for subject in sorted({image.subject for image in images}):
+        areas = cache.shard_areas(subject) > 0
+        areas[:, 0] = True
+        seen |= dict(zip(cache.imgs(subject), areas, strict=True))
+    nothing = np.zeros(1 + len(settings.dataset.categories), bool)
+    return np.stack([seen.get(image.img, nothing) for image in images]) if seen else None
 
 
 def _cams(settings: Settings, variant: str) -> Cams | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distracted_pipeline.dataset import Dataset
-from distracted_pipeline.evaluation.comparison import ABSENT, NO_CLAIM, sentence
+from distracted_pipeline.evaluation.comparison import ABSENT, NO_CLAIM, UNDETERMINED, sentence
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Move, VariantScore
 from distracted_pipeline.explanation.tables import CamRow, Lift
 from distracted_pipeline.scopes import SCOPES
@@ -63,6 +63,12 @@ class ScopeScores:
         """Return what a variant changed: `2 of 10 classes improved, 1 worsened, 7 undetermined`."""
         scores = self.classes[variant]
         return sentence([score.verdict for score in scores], [score.obstacle for score in scores], self.cells)
+
+    @property
+    def undecided(self) -> int:
+        """Questions asked together that nothing decides."""
+        scores = [score for rows in self.classes.values() for score in rows]
+        return sum(score.p_holm is not None and score.verdict == UNDETERMINED for score in scores)
 
     def untested(self, variant: str) -> str:
         """Return the one word for a variant of which nothing is tested: baseline, control, or not testable."""
@@ -137,13 +143,15 @@ class ReportData:
     Attributes:
         settings: The data root and models in force.
         catalogue: The variants that should be there.
-        variants: Those with results in any scope, in catalogue order, then others.
+        variants: Those with results in any scope: the baseline, the others in catalogue order, then those not in it.
         scopes: By name, the most telling first; only those with predictions.
         drivers: First axis of the confusion counts.
         images: Labelled images by name, in manifest order.
         predictions: Of the main scope.
         cams: By variant; variants without Grad-CAMs are not in it.
         runs: What each training wrote, by variant and fold, in the trainings' order.
+        found: Which labelled images have a mask, then which show each mask category, bool [image, 1 + category]; None
+            where there are no masks.
         unlabelled: Usable images without a label.
         unusable: Images that were found damaged.
         missing: Sentences that say what is not in the evaluation, and why.
@@ -158,6 +166,7 @@ class ReportData:
     predictions: Probabilities
     cams: dict[str, Cams]
     runs: dict[str, dict[str, list[dict[str, Any]]]]
+    found: np.ndarray | None
     unlabelled: int
     unusable: int
     missing: list[str]

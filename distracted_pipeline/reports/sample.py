@@ -18,13 +18,13 @@ from distracted_pipeline.reports.folders import publish_site, temporary_site
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 
-BUDGET = 1_500_000
+BUDGET = 2_500_000
 """Bytes of the whole sample: it lives in the repository."""
 
 VARIANTS = ("top_only", "embedding_only", "adapter_serial", "masks_fused", "placebo")
 """One of each idea."""
 
-IMAGES = 5
+IMAGES = 10
 WIDTH = 200
 
 

@@ -11,10 +11,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from distracted_pipeline.reports.report_data import Image, ReportData
-
-FLIPS = 6
-"""Images shown for each direction of a variant's flips."""
+from distracted_pipeline.explanation.flips import choose_flips, flipped
+from distracted_pipeline.reports.report_data import Cams, Image, ReportData
 
 HARDEST = 8
 """Images shown for each class as its hardest."""
@@ -25,8 +23,11 @@ SUSPECTS = 6
 MASK_SAMPLES = 6
 """Images shown per class with their masks, one per driver."""
 
-MOST = 900
-"""Most images with a page of their own; keeps the site within its budget whatever the catalogue."""
+MOST = 1200
+"""Most images with pictures; keeps the site within its budget whatever the catalogue."""
+
+STRIPS = 2
+"""Right images, and as many confused ones, per class whose Grad-CAMs stand on a variant's page."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Flips:
     Attributes:
         gained: Images by class that only the variant gets right, int [class].
         lost: Images by class that only the reference gets right, int [class].
-        shown_gained: A few of the former, spread over classes and drivers.
-        shown_lost: A few of the latter.
+        shown_gained: Of the former a few of each class, which both variants explain; see `explanation.flips`.
+        shown_lost: Of the latter likewise.
         common: Images that both predict.
+        every: All that are gained or lost.
     """
 
     gained: np.ndarray
@@ -46,6 +48,7 @@ class Flips:
     shown_gained: list[str]
     shown_lost: list[str]
     common: int
+    every: list[str]
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,16 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Selection:
-    """Images with pages of their own, in manifest order, and where else they appear.
+    """Images with pictures, in manifest order, and where else they appear.
 
     Attributes:
-        images: Those with pages.
+        images: Those with pictures.
         flips: By variant.
         hardest: By class, the hardest first.
         suspects: By class, the most doubted first.
         masks: By class, one per driver.
-        left_out: Images that deserve a page but would make the site too large.
+        strips: By variant, those whose Grad-CAMs stand on its page.
+        left_out: Images that deserve pictures but would make the site too large.
     """
 
     images: list[Image]
@@ -76,11 +80,12 @@ class Selection:
     hardest: list[list[str]]
     suspects: list[list[Suspect]]
     masks: list[list[str]]
+    strips: dict[str, list[str]]
     left_out: int
 
 
 def select(report: ReportData, most: int = MOST) -> Selection:
-    """Choose the images of a report: all with CAMs, a few flips per variant, the hardest of each class.
+    """Choose the images with pictures: a few flips and CAMs of every variant, the hardest of each class.
 
     Where that is more than `most`, each of these lists gives its first images.
     """
@@ -91,16 +96,19 @@ def select(report: ReportData, most: int = MOST) -> Selection:
     together, seen = _together(report)
     hardest = _hardest(together, seen, images, true)
     suspects = _suspects(together, seen, images, true)
-    masks = [_turned(_spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in report.classes]
+    masks = [_turned(spread([i for i in images if i.true == k], MASK_SAMPLES), k) for k in report.classes]
     explained = Counter(img for cams in report.cams.values() for img in {row.img: None for row in cams.rows})
+    strips = {name: _strips(cams) for name, cams in report.cams.items()}
     groups = [
-        [img for img, _ in explained.most_common()],  # those that all variants explain first
-        *([*f.shown_gained, *f.shown_lost] for f in flips.values()),
+        [img for img, count in explained.most_common() if count == len(report.cams)],
+        *(names for f in flips.values() for names in (f.shown_gained, f.shown_lost)),
+        *strips.values(),
         *hardest,
         *([suspect.img for suspect in found] for found in suspects),
         *(names[:2] for names in masks),
     ]
-    wanted = dict.fromkeys(img for turn in zip_longest(*groups) for img in turn if img in report.images)
+    chosen = [img for turn in zip_longest(*groups) for img in turn if img in report.images]
+    wanted = dict.fromkeys([*chosen, *(img for f in flips.values() for img in f.every)])
     kept = set(list(wanted)[:most])
     return Selection(
         images=[image for image in images if image.img in kept],
@@ -108,12 +116,14 @@ def select(report: ReportData, most: int = MOST) -> Selection:
         hardest=hardest,
         suspects=[[suspect for suspect in found if suspect.img in kept] for found in suspects],
         masks=[[img for img in names if img in kept] for names in masks],
+        strips={name: [img for img in names if img in kept] for name, names in strips.items()},
         left_out=len(wanted) - len(kept),
     )
 
 
 def _flips(report: ReportData, images: Sequence[Image], true: np.ndarray, predicted: np.ndarray) -> dict[str, Flips]:
     names = report.predictions.variants
+    imgs, subjects = [image.img for image in images], [image.subject for image in images]
     result = {}
     for v, name in enumerate(names):
         reference = report.reference(name)
@@ -123,16 +133,27 @@ def _flips(report: ReportData, images: Sequence[Image], true: np.ndarray, predic
         both = (base >= 0) & (predicted[v] >= 0)
         if not both.any():
             continue
-        gained = both & (base != true) & (predicted[v] == true)
-        lost = both & (base == true) & (predicted[v] != true)
+        gained, lost = flipped(true, base, predicted[v])
         result[name] = Flips(
             np.bincount(true[gained], minlength=len(report.classes)),
             np.bincount(true[lost], minlength=len(report.classes)),
-            _spread((images[i] for i in np.flatnonzero(gained).tolist()), FLIPS),
-            _spread((images[i] for i in np.flatnonzero(lost).tolist()), FLIPS),
+            [imgs[i] for i in choose_flips(imgs, subjects, true, gained)],
+            [imgs[i] for i in choose_flips(imgs, subjects, true, lost)],
             int(both.sum()),
+            [imgs[i] for i in np.flatnonzero(gained | lost).tolist()],
         )
     return result
+
+
+def _strips(cams: Cams) -> list[str]:
+    """Return the images whose CAMs stand on a variant's page, the first of each class and kind."""
+    kept: Counter[tuple[int, str]] = Counter()
+    chosen: dict[str, None] = {}
+    for row in cams.rows:
+        if row.img not in chosen and kept[row.true, row.kind] < STRIPS:
+            kept[row.true, row.kind] += 1
+            chosen[row.img] = None
+    return list(chosen)
 
 
 def _together(report: ReportData) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +213,7 @@ def _two_per_driver(images: Sequence[Image], most: int) -> list[str]:
     return chosen
 
 
-def _spread(images: Iterable[Image], most: int) -> list[str]:
+def spread(images: Iterable[Image], most: int) -> list[str]:
     """Take one image per class, the largest class first, then of the next driver: near-duplicates never fill a row."""
     groups: dict[tuple[int, str], list[str]] = {}
     for image in images:

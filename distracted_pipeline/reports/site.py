@@ -3,19 +3,24 @@
 What single pages say is `pages`; values that need no pictures are `verdict`, `confusions` and `by_driver`.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 import numpy as np
 
+from distracted_pipeline.evaluation.plan_tables import Study, study
 from distracted_pipeline.explanation.tables import CamRow
 from distracted_pipeline.figures import formats
 from distracted_pipeline.reports.pictures import Pictures
 from distracted_pipeline.reports.report_data import Image, ReportData
 from distracted_pipeline.reports.selection import Selection
-from distracted_pipeline.reports.verdict import headline
+from distracted_pipeline.reports.verdict import compared, headline
+
+IMAGES = "images.html"
 
 
 class Pair(NamedTuple):
@@ -37,7 +42,7 @@ class Site:
         report_id: Its name.
         written: When, in words.
         report: What it tells.
-        selection: Which images have pages.
+        selection: Which images have pictures.
         pictures: Which pictures exist.
         problems: What ingest found wrong with the data.
         missing: Sentences that say what this report lacks.
@@ -64,29 +69,31 @@ class Site:
 
     @cached_property
     def shown(self) -> dict[str, Image]:
-        """Images that have a page."""
+        """Images that have pictures."""
         return {image.img: image for image in self.selection.images}
-
-    @cached_property
-    def explained(self) -> dict[str, dict[str, Pair]]:
-        """Explained images that have a page, by image, then variant."""
-        found: dict[str, dict[str, Pair]] = {}
-        for variant in self.report.variants:
-            for pair in self.cam_pairs(variant):
-                found.setdefault(pair.image.img, {})[variant] = pair
-        return found
 
     @cached_property
     def explained_by_all(self) -> list[Image]:
         """One image of each class that every explained variant has a CAM of; none where fewer than two have any."""
+        explained = Counter(img for cams in self.report.cams.values() for img in {row.img for row in cams.rows})
         variants = len(self.report.cams)
-        found = [self.shown[img] for img, pairs in self.explained.items() if len(pairs) == variants > 1]
+        found = [image for img, image in self.shown.items() if explained[img] == variants > 1]
         first = {image.true: image for image in sorted(found, key=lambda image: image.img, reverse=True)}
         return [first[k] for k in sorted(first)]
 
     @cached_property
+    def studies(self) -> dict[str, Study]:
+        """What it takes to see a change, by variant that is compared with another one."""
+        return {name: self._study(name) for name in compared(self.report)}
+
+    def _study(self, name: str) -> Study:
+        scope, reference = self.report.main, self.report.reference(name) or self.report.baseline
+        counts = scope.trainings[name], scope.trainings[reference]
+        return study(name, reference, counts, scope.folds, questions=scope.questions or scope.cells or 1)
+
+    @cached_property
     def by_driver(self) -> dict[str, list[Image]]:
-        """Images that have a page, by driver, in manifest order."""
+        """Images that have pictures, by driver, in manifest order."""
         found: dict[str, list[Image]] = {}
         for image in self.selection.images:
             found.setdefault(image.subject, []).append(image)
@@ -124,11 +131,11 @@ class Site:
         return float(np.nanmean(given)) if np.isfinite(given).any() else float("nan")
 
     def cam_pairs(self, variant: str) -> list[Pair]:
-        """Return the explained images of a variant, each with its CAMs."""
+        """Return the images whose CAMs stand on a variant's page, each with its CAMs."""
         found: dict[str, Pair] = {}
-        cams = self.report.cams.get(variant)
+        cams, strips = self.report.cams.get(variant), set(self.selection.strips.get(variant, ()))
         for cam in cams.rows if cams else ():
-            if cam.img in self.shown:
+            if cam.img in strips:
                 pair = found.setdefault(cam.img, Pair(self.shown[cam.img], cam.kind, cam.true, cam.predicted, {}))
                 pair.rows.setdefault(cam.target, cam)
         return list(found.values())
@@ -168,6 +175,23 @@ def noise_url(name: str) -> str:
     return f"noise.html#{formats.slug(name)}"
 
 
-def image_url(img: str) -> str:
-    """Return the page of an image, relative to the site's root."""
-    return f"images/{formats.slug(img)}.html"
+def images_url(**view: str | None) -> str:
+    """Return the list of images in a view of its own, relative to the site's root.
+
+    Args:
+        view: What the page's script reads from the address: `class`, `driver`, `has`, `lacks`, `variant`, `called`,
+            `answer`, `against`, `flip`, `votes`, `sort`, `word` and `img` (the `slug` of an image); a keyword
+            ends in `_` where Python would not have it. None leaves it out.
+    """
+    known = {name.rstrip("_"): value for name, value in view.items() if value is not None}
+    return f"{IMAGES}#{urlencode(known, quote_via=quote, errors='surrogatepass')}"
+
+
+def flips_url(report: ReportData, variant: str, k: int | None = None, flip: str = "both") -> str:
+    """Return where the images are that a variant gained or lost against its reference, of one class or of all."""
+    return images_url(class_=None if k is None else report.dataset.class_ids[k], variant=variant, flip=flip)
+
+
+def image_url(img: str, **view: str | None) -> str:
+    """Return where one image is shown, relative to the site's root; `view` as for `images_url`."""
+    return images_url(**view, img=formats.slug(img))

@@ -25,6 +25,7 @@ from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScor
 from distracted_pipeline.figures import formats
 from distracted_pipeline.figures.dot_plots import Kind
 from distracted_pipeline.reports.report_data import ReportData
+from distracted_pipeline.serving.champion import best_score
 
 ORIGINAL_QUOTED: Final = (("Top only", 0.68), ("Adapters", 0.68), ("Masks + embedding", 0.45), ("Masks only", 0.42))
 """Dev accuracy of the original project's own runs (github:Ispanicus/Distracted-Drivers), corrected for its mistakes."""
@@ -101,6 +102,46 @@ def verdict_line(report: ReportData) -> str:
     without = lacking(report.main.variants[best])
     reference = report.title(report.reference(best) or report.baseline)
     return f"{report.title(best)}{without}, compared with {reference}: {report.main.verdict(best)}."
+
+
+def answer(report: ReportData) -> str:
+    """Return what the variant with the most to tell changed, in one sentence with its numbers, without its name.
+
+    Begins where the name ends: ` improved c0 and c1 by 45 to 52 points (...)`. Empty where nothing is compared.
+    """
+    best = headline(report)
+    if best is None:
+        return ""
+    scope, reference = report.main, report.reference(best) or report.baseline
+    changed = [_changed(report, best, verdict) for verdict in (IMPROVED, WORSENED)]
+    parts = [part for part in changed if part]
+    told = " and ".join(parts) if parts else f": {scope.verdict(best)}"
+    before, after = (scope.variants[name].macro_recall for name in (reference, best))
+    macro = f"; macro recall {formats.proportion(before)} → {formats.proportion(after)}"
+    return f"{lacking(scope.variants[best])}{told}{macro}."
+
+
+def _changed(report: ReportData, variant: str, verdict: str) -> str:
+    """Return ` improved c0 and c1 by 45 to 52 points (from .42 to .60 in Top only, the baseline)`; empty for none."""
+    reference = report.reference(variant) or report.baseline
+    scores = [score for score in report.main.classes[variant] if score.verdict == verdict]
+    if not scores:
+        return ""
+    classes = formats.listing([report.dataset.class_ids[score.class_id] for score in scores])
+    points = [round(abs(score.delta_recall or 0) * 100) for score in scores]
+    recalls = report.reference_recalls(variant)
+    known = [recall for score in scores if (recall := recalls[score.class_id]) is not None]
+    role = "the baseline" if reference == report.baseline else "its control"
+    by = f"{min(points)} to {max(points)} points" if min(points) < max(points) else f"{points[0]} points"
+    low, high = (formats.proportion(end) for end in (min(known), max(known)))
+    was = f"{low} to {high}" if low != high else low
+    return f" {verdict} {classes} by {by} ({report.title(reference)}, {role}: {was})"
+
+
+def champion(report: ReportData) -> VariantScore | None:
+    """Return the score of the champion, where it was the best one; None while there is none."""
+    found = best_score(score for scope in report.scopes.values() for score in scope.variants.values())
+    return found[1] if found else None
 
 
 def lacking(score: VariantScore) -> str:

@@ -6,6 +6,7 @@ Anywhere MLflow's store is reached, without this package:
 """
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,9 +135,21 @@ def best_variant(settings: Settings) -> Champion | None:
     path = settings.evaluation / VARIANTS_FILE
     if not path.is_file():
         raise DistractedError(f"{path} does not exist yet: which variant is best is not known. Type: {RUN}")
+    found = best_score(read_rows(path, VariantScore))
+    if found is None:
+        return None
+    recall, best = found
+    fold = usable_fold(settings, best.variant)
+    made_by = str(model_facts(settings, best.variant, fold)["fingerprint"])
+    flattery = None if best.flattery is None else round(best.flattery, 4)
+    return Champion(best.variant, fold, best.scope, recall, made_by, flattery)
+
+
+def best_score(scores: Iterable[VariantScore]) -> tuple[float, VariantScore] | None:
+    """Return the best of some variants and its macro recall where it was best; None where none has all folds."""
     whole = [
         (recall, score)
-        for score in read_rows(path, VariantScore)
+        for score in scores
         # Versions before wrote no ranked recall; where no variant lacks images, the two are the same.
         if (recall := score.macro_recall if score.ranked_recall is None else score.ranked_recall) is not None
         and not score.folds_missing
@@ -144,11 +157,7 @@ def best_variant(settings: Settings) -> Champion | None:
     for scope in _DECIDING:
         known = [(recall, score) for recall, score in whole if score.scope == scope]
         if known:
-            recall, best = max(known, key=lambda pair: (pair[0], -(pair[1].trainable_parameters or 0)))
-            fold = usable_fold(settings, best.variant)
-            made_by = str(model_facts(settings, best.variant, fold)["fingerprint"])
-            flattery = None if best.flattery is None else round(best.flattery, 4)
-            return Champion(best.variant, fold, scope, recall, made_by, flattery)
+            return max(known, key=lambda pair: (pair[0], -(pair[1].trainable_parameters or 0)))
     return None
 
 

@@ -37,6 +37,7 @@ from distracted_pipeline.evaluation.predictions import (
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.evaluation.tables_io import to_table
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
+from distracted_pipeline.explanation.flips import flips_of, partners
 from distracted_pipeline.explanation.means import CamMeans
 from distracted_pipeline.explanation.selection import choose
 from distracted_pipeline.explanation.tables import CamRow, lift_column
@@ -170,9 +171,10 @@ def _predict(settings: Settings, variant: str, fold: str, skill: float) -> None:
 
 
 def _explain(settings: Settings, variant: str, per_class: int = 4) -> None:
-    parts = read_predictions(settings, [variant]).of(variant, "oof")
+    predictions = read_predictions(settings, [variant, *partners(settings, variant)])
+    parts, flips = predictions.of(variant, "oof"), flips_of(settings, predictions, variant)
     rows: list[CamRow] = []
-    for i, row, kind in choose(parts, per_class, STATE_FARM.class_ids):
+    for i, row, kind in choose(parts, per_class, STATE_FARM.class_ids, flips):
         rows += [_cam_row(parts[i], row, kind, target) for target in ("predicted", "true")[: 1 + (kind == "confused")]]
     random = np.random.default_rng([*variant.encode()])
     means = CamMeans(STATE_FARM.drivers, (10, 10), len(STATE_FARM.class_ids), STATE_FARM.category_names)

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.explanation.maps import as_bytes, delta_cam, energy, lift, resized
-from distracted_pipeline.explanation.overlays import diverge
 
 CATEGORIES = STATE_FARM.category_names
 
@@ -68,13 +66,3 @@ def test_the_delta_of_maps_of_two_sizes_has_the_finer_one_s() -> None:
 def test_an_empty_map_takes_nothing_away() -> None:
     assert delta_cam(np.zeros((2, 2), np.uint8), np.ones((2, 2))) == pytest.approx(np.full((2, 2), -0.25))
     assert not as_bytes(np.zeros((2, 2))).any()
-
-
-def test_changes_drawn_on_one_scale_keep_their_proportions() -> None:
-    frame = Image.new("RGB", (4, 4), "white")
-    large, small = np.full((4, 4), 0.2), np.full((4, 4), -0.05)
-    blue, orange = (np.asarray(diverge(frame, change, 0.2), int)[2, 2] for change in (large, small))
-    grey = np.asarray(diverge(frame, 0 * large, 0.2), int)[2, 2]
-    assert blue[2] > blue[0]
-    assert orange[0] > orange[2]
-    assert 0 < abs(orange - grey).max() < abs(blue - grey).max() / 2

@@ -71,6 +71,7 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Page.navigate", url="about:blank")  # else a page that differs behind # alone would not load
         self._visit, self._loaded = Visit(), False
         self.call("Page.navigate", url=url)
         while not self._loaded:
@@ -88,6 +89,23 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(str(result["exceptionDetails"]))
         return result["result"].get("value")
+
+    def wait(self, expression: str) -> Any:
+        """Return the value of an expression as soon as it is true; a page's script runs after the page is loaded."""
+        end = time.monotonic() + _LIMIT_S
+        while time.monotonic() < end:
+            try:
+                if value := self.evaluate(expression):
+                    return value
+            except RuntimeError:  # between two pages there is none to ask
+                pass
+            time.sleep(0.02)
+        raise TimeoutError(f"never true: {expression}")
+
+    def press(self, key: str, code: int) -> None:
+        """Press and release a key, by its name and its number."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     def _read(self) -> dict[str, Any]:
         end = time.monotonic() + _LIMIT_S

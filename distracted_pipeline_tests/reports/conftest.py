@@ -15,6 +15,7 @@ from distracted_pipeline.evaluation.predictions import predictions_schema, read_
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
+from distracted_pipeline.explanation.flips import flips_of
 from distracted_pipeline.explanation.means import CamMeans
 from distracted_pipeline.explanation.selection import choose
 from distracted_pipeline.explanation.tables import CamRow, lift_column
@@ -94,17 +95,18 @@ def write_training(settings: Settings, variant: str, fold: str, seconds: float =
 
 
 def write_cams(settings: Settings, variant: str, per_class: int = 1) -> None:
-    """Write Grad-CAMs: for each class one right image and one confused one, the first of them all zero.
+    """Write Grad-CAMs: for each class one right image and one confused one, and flips; the first of them all zero.
 
     Of `masks_fused` also those of the mask branch, on a grid of their own, with the shares of both branches.
     """
     dataset = settings.dataset
-    parts = read_predictions(settings, [variant]).of(variant, "oof")
+    predictions = read_predictions(settings)
+    parts = predictions.of(variant, "oof")
     rows, cams = [], []
     drivers = sorted({subject for part in parts for subject in part.subject.tolist()})
     means = CamMeans(drivers, (7, 7), len(dataset.class_ids), dataset.category_names)
     lifts = [lift_column(category) for category in dataset.category_names]
-    for i, row, kind in choose(parts, per_class, dataset.class_ids):
+    for i, row, kind in choose(parts, per_class, dataset.class_ids, flips_of(settings, predictions, variant)):
         part = parts[i]
         for target in ("predicted",) if kind == "correct" else ("predicted", "true"):
             rng = np.random.default_rng([i, row])

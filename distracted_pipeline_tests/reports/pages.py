@@ -1,10 +1,14 @@
 """Reading a built report: its tags, links and words."""
 
+import base64
+import json
 import re
+import zlib
 from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from distracted_pipeline.reports.build import ReportResult
 
@@ -37,5 +41,12 @@ def links(page: Path) -> Iterator[str]:
 
 def text(page: Path) -> str:
     """Return the words of a page."""
-    source = re.sub(r"<(style|script)>.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    source = re.sub(r"<(style|script)\b.*?</\1>|</?dfn[^>]*>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", source)).split())
+
+
+def unpacked(page: Path) -> dict[str, Any]:
+    """Return the data in a page, as its script reads it."""
+    text = page.read_text(encoding="utf-8").partition('id="data">')[2].partition("</script>")[0]
+    found: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(text)))
+    return found

@@ -1,12 +1,15 @@
+import base64
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from distracted_pipeline.reports.build import ReportResult
 from distracted_pipeline.reports.serve import make_server
 from distracted_pipeline_tests.reports import browser
 from distracted_pipeline_tests.reports.browser import Browser
+from distracted_pipeline_tests.reports.pages import unpacked
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,13 +26,19 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(built: ReportResult) -> list[str]:
     """One page of every type, relative to the site."""
-    site = built.path.parent
-    images = sorted(path.relative_to(site).as_posix() for path in (site / "images").glob("*.html"))
-    explained = next(name for name in images if "change against its reference" in (site / name).read_text())
+    flip = next(iter(unpacked_flips(built)))
     return [
-        *("index.html", "summary.html", "compare.html", "noise.html", "data.html", "images.html"),
-        *("variants/fine_tune.html", "classes/c1.html", explained),
+        *("index.html", "summary.html", "compare.html", "pairs.html", "noise.html", "data.html", "images.html"),
+        *("variants/fine_tune.html", "classes/c1.html", f"images.html#variant=fine_tune&img={flip}"),
     ]
+
+
+def unpacked_flips(built: ReportResult) -> list[str]:
+    """Images that fine-tuning gained or lost and that have pictures."""
+    data = unpacked(built.path.parent / "images.html")
+    before, after = (np.frombuffer(base64.b64decode(data["answer"][v]), np.uint8) for v in (0, 1))
+    true = np.frombuffer(base64.b64decode(data["true"]), np.uint8)
+    return [data["names"][i] for i in data["shown"] if (before[i] == true[i]) != (after[i] == true[i])]
 
 
 def test_pages_ask_for_nothing_but_themselves_and_complain_about_nothing(
@@ -55,6 +64,13 @@ def test_pages_ask_for_nothing_but_themselves_and_complain_about_nothing(
         thread.join()
 
 
+def test_the_heatmap_is_whole_on_the_first_screen(chromium: Browser, built: ReportResult) -> None:
+    chromium.open(built.path.as_uri(), 1280)
+    assert chromium.evaluate("document.querySelector('.wide svg.heatmap').getBoundingClientRect().bottom") <= 900
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert chromium.evaluate("getComputedStyle(document.querySelector('.narrow')).display") == "none"
+
+
 def test_no_page_is_wider_than_a_phone(chromium: Browser, pages: list[str], built: ReportResult) -> None:
     for page in pages:
         chromium.open(f"{built.path.parent.as_uri()}/{page}", 390)
@@ -73,19 +89,6 @@ def test_the_policy_stops_what_the_page_did_not_bring(chromium: Browser, built: 
     assert any("Content Security Policy" in words for words in visit.complaints)  # so the browser does tell us
 
 
-def test_images_are_filtered_without_a_network(chromium: Browser, built: ReportResult) -> None:
-    chromium.open(f"{built.path.parent.as_uri()}/images.html", 1280)
-    shown = "[...document.querySelectorAll('.cards > li')].filter(c => !c.hidden).length"
-    every = chromium.evaluate(shown)
-    fill = "f = document.querySelector('.filter'); f.elements.{}.value = '{}'; f.dispatchEvent(new Event('input'))"
-    counts = []
-    for name, value in (("klass", "c1"), ("driver", "p002"), ("word", "no such name")):
-        chromium.evaluate(fill.format(name, value))
-        counts.append(chromium.evaluate(shown))
-    assert every > counts[0] > counts[1] > counts[2] == 0
-    assert chromium.evaluate("document.querySelector('#shown').textContent") == f"0 of {every} images"
-
-
 def test_the_keyboard_reaches_the_content_first_and_then_the_pages(chromium: Browser, built: ReportResult) -> None:
     chromium.open(built.path.as_uri(), 1280)
     order = []
@@ -93,4 +96,4 @@ def test_the_keyboard_reaches_the_content_first_and_then_the_pages(chromium: Bro
         for kind in ("keyDown", "keyUp"):
             chromium.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
         order.append(chromium.evaluate("document.activeElement.textContent.trim()"))
-    assert order == ["Skip to the content", "Report", "Compare", "Noise"]
+    assert order == ["Skip to the content", "Report", "Compare", "A against B"]

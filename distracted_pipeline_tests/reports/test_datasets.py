@@ -1,5 +1,6 @@
 """A report on a data set that is not State Farm: 4 classes, 3 mask categories, no `c0` anywhere."""
 
+import base64
 import re
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from distracted_pipeline.options import RunOptions
 from distracted_pipeline.reports.build import ReportResult, build_report
 from distracted_pipeline.settings import load_settings
 from distracted_pipeline_tests.reports.conftest import evaluate, quiet, without_controls
-from distracted_pipeline_tests.reports.pages import links, pages, text
+from distracted_pipeline_tests.reports.pages import links, pages, text, unpacked
 from distracted_pipeline_tests.toy import CATEGORIES, CLASSES, write_toy_root
 
 
@@ -56,9 +57,9 @@ def test_the_original_split_is_counted_not_assumed(toy: ReportResult) -> None:
 
 
 def test_probabilities_have_a_column_for_each_class(toy: ReportResult) -> None:
-    page = next(iter(sorted((toy.path.parent / "images").glob("*.html")))).read_text(encoding="utf-8")
-    (head,) = re.findall(r"<thead><tr>(.*?)</tr></thead>", page)
-    assert re.findall(r">(\w+)</th>", head) == ["Variant", *CLASSES, "Answer"]
+    data = unpacked(toy.path.parent / "images.html")
+    assert [class_id for class_id, _ in data["classes"]] == list(CLASSES)
+    assert len(base64.b64decode(data["p"])) == len(data["variants"]) * len(data["shown"]) * len(CLASSES)
 
 
 def test_its_heatmap_and_confusion_matrix_have_its_classes(toy: ReportResult) -> None:

@@ -1,5 +1,6 @@
 """What single pages say, beyond that they are there and lead to each other."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.reports.build import PAGE_BUDGET, ReportResult, build_report
+from distracted_pipeline.reports.image_list import NOTHING
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.selection import SUSPECTS, select
 from distracted_pipeline.reports.verdict import class_rows, compared, headline, leaderboard, verdict_line
@@ -20,7 +22,7 @@ from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
 from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.reports.conftest import evaluate, prepared, quiet, write_fold
-from distracted_pipeline_tests.reports.pages import Tags, links, pages, text
+from distracted_pipeline_tests.reports.pages import Tags, links, pages, text, unpacked
 
 
 def test_compare_shows_differences_flips_both_ways_and_moved_confusions(
@@ -30,10 +32,10 @@ def test_compare_shows_differences_flips_both_ways_and_moved_confusions(
     said = text(page)
     html = page.read_text(encoding="utf-8")
     compared = len(built.variants) - 1
-    assert html.count('class="sheet"') == 1
+    assert html.count('class="sheet"') == 2  # for wide and for narrow screens
     assert html.count('class="track"') == 10 * (compared + 1)  # a whisker per class and variant, an axis per class
-    for words in ("gained", "lost"):
-        assert said.count(f": {words}") == compared
+    for words in ("Gained", "Lost"):
+        assert html.count(f"<h4>{words}</h4>") == compared
     moves = pq.read_table(evaluated.evaluation / "confusions.parquet").to_pylist()
     own = [row for row in moves if (row["scope"], row["variant"]) == ("oof", "fine_tune")]
     rarest = min(own, key=lambda row: (row["delta_share"], row["true"], row["predicted"]))
@@ -49,7 +51,8 @@ def test_a_variant_page_has_calibration_drivers_settings_and_curves(built: Repor
     assert said.count("predictions with confidence") == len(full)
     assert "body_lr 0.0001" in said
     assert said.count("Macro recall on the validation drivers: Fine-tuning, fold") == 6
-    assert "Driver by driver" in said
+    assert "What changed, driver by driver" in said
+    assert "Recall of Fine-tuning by driver and class" in said
     assert "What Fine-tuning changed in the recall of c0 safe driving, by driver" in said
     baseline = text(built.path.parent / "variants" / "top_only.html")
     assert "changed in the recall of" not in baseline
@@ -107,10 +110,8 @@ def test_a_variant_with_two_branches_shows_both_maps_and_their_shares(small: Set
     of_image = [link for link in links(page) if link.endswith((".true.jpg", ".predicted.jpg"))]
     assert len(of_masks) > 5
     assert {link.replace(".masks", "") for link in of_masks} <= set(of_image)
-    images = [path for path in (site / "images").glob("*.html") if any(".masks.jpg" in link for link in links(path))]
-    assert images
-    for path in images:
-        assert "Above from the image, below from the masks: 57% of what decides" in text(path)
+    told = unpacked(site / "images.html")["cams"][report.variants.index("masks_fused")]
+    assert (told["masks_size"], len(told["masks_maps"])) == ([12, 8], len(told["rows"]) * 96)
     words = [a["alt"] or "" for tag, a in Tags(page).tags if tag == "img"]
     assert any(alt.endswith("class, from the masks") for alt in words)
     assert any(alt.endswith("class, from the image") for alt in words)
@@ -141,23 +142,14 @@ def test_a_class_page_has_mean_cams_and_says_how_confusions_moved(built: ReportR
     assert re.search(r"\(\d+\), Δ [+−±]", said)
 
 
-def test_an_image_page_sets_the_cams_beside_the_baselines_and_shows_the_driver(built: ReportResult) -> None:
-    site = built.path.parent
-    page = next(p for p in sorted(site.glob("images/*.html")) if "change against its reference" in text(p))
-    changes = [link for link in links(page) if link.endswith(".change.jpg")]
-    assert changes
-    assert not any("/top_only/" in link for link in changes)
-    neighbours = re.findall(r"More of driver (p\d+)", text(page))
-    assert neighbours == re.findall(r"Driver (p\d+),", text(page))
-
-
 def test_one_image_of_each_class_has_the_cams_of_every_variant(built: ReportResult) -> None:
     site = built.path.parent
     section = (site / "compare.html").read_text(encoding="utf-8").split('id="explained"')[1].split('id="flips"')[0]
-    pages = re.findall(r'href="(images/[^"]+)"', section)
-    assert len(pages) == 10
-    changes = [link for link in links(site / pages[5]) if link.endswith(".change.jpg")]
-    assert len(changes) == len(built.variants) - 1
+    imgs = re.findall(r'href="images.html#img=([^"]+)"', section)
+    assert len(imgs) == 10
+    data = unpacked(site / "images.html")
+    place = data["shown"].index(data["names"].index(imgs[5]))
+    assert all(2 * place in cams["rows"] for cams in data["cams"])
 
 
 def test_an_interval_that_does_not_exist_is_a_dash(small: Settings) -> None:
@@ -264,7 +256,9 @@ def test_hostile_drivers_and_image_names_are_text_everywhere(tmp_path: Path) -> 
             place = link.partition("#")[0]
             assert link.startswith(("data:", "http://127.0.0.1:300")) or (page.parent / place).is_file() or not place
     assert drivers[0] in text(result.path.parent / "data.html")  # refused, and said so
-    assert any("%2e" in text(page) for page in (result.path.parent / "images").glob("*.html"))
+    data = unpacked(result.path.parent / "images.html")
+    assert any("%2e" in data["names"][image] for image in data["shown"])
+    assert len(data["slugs"]) >= 2  # and have plain names in addresses and on disk
 
 
 def test_missing_folds_are_named_where_the_variant_is_judged(small: Settings) -> None:
@@ -276,8 +270,9 @@ def test_missing_folds_are_named_where_the_variant_is_judged(small: Settings) ->
     said = text(result.path.parent / "variants" / "fine_tune.html")
     assert "missing: 0, 1, 2 and 3" in said
     assert "not testable" in said
-    unseen = [text(page) for page in (result.path.parent / "images").glob("*.html") if "no prediction" in text(page)]
-    assert unseen
+    answers = base64.b64decode(unpacked(result.path.parent / "images.html")["answer"][1])
+    assert NOTHING in answers
+    assert set(answers) != {NOTHING}
 
 
 def test_a_variant_that_lacks_folds_is_listed_last_and_never_the_headline(small: Settings) -> None:
@@ -294,7 +289,8 @@ def test_a_variant_that_lacks_folds_is_listed_last_and_never_the_headline(small:
     result = build_report(small, log=quiet)
     assert not result.verdict.startswith("Masks only")
     assert result.table.splitlines()[-1].startswith("| Masks only (without fold 3) |")
-    assert "A variant that lacks folds stands after all others" in text(result.path)
+    assert "A variant that lacks folds has no rank among the others" in text(result.path)
+    assert "Masks only –" in text(result.path).partition("Leaderboard")[2]
     for name in ("fine_tune", "linear_probe"):
         (small.predictions / name / "2.parquet").unlink()
     class_accuracy(small, log=quiet)

@@ -3,7 +3,7 @@ from itertools import product
 
 import pytest
 
-from distracted_pipeline.figures.matrices import DEEPEST
+from distracted_pipeline.figures.matrices import DEEPEST, FADED
 from distracted_pipeline.reports.pages.write import TEMPLATES
 
 Colour = tuple[float, float, float]
@@ -50,6 +50,14 @@ def test_numbers_in_the_deepest_cells_meet_aa_contrast(theme: str) -> None:
     colours = themes()[theme]
     for hue, (ground, opacity) in product(("up", "down"), (("paper", DEEPEST), ("raised", DEEPEST))):
         assert contrast(colours["ink"], mixed(colours[hue], colours[ground], opacity)) >= 4.5, (hue, opacity)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_quiet_numbers_in_faded_cells_meet_aa_contrast(theme: str) -> None:
+    colours = themes()[theme]
+    deepest = 0.04 + (DEEPEST - 0.04) * FADED
+    for hue in ("up", "down"):
+        assert contrast(colours["quiet"], mixed(colours[hue], colours["paper"], deepest)) >= 4.5, hue
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

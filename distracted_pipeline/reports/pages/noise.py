@@ -14,7 +14,6 @@ from distracted_pipeline.figures.dot_plots import Axis
 from distracted_pipeline.reports.noise import moved, noise_sentence, noisiest, trained_once
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.verdict import compared
 
 
 def page(site: Site) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def page(site: Site) -> dict[str, Any]:
         ],
         "delta": DELTA,
         "reach": POWER,
-        "plans": [_planned(report, _study(report, name)) for name in compared(report)],
+        "plans": [_planned(report, found) for found in site.studies.values()],
     }
 
 
@@ -56,12 +55,6 @@ def _figure(report: ReportData, score: ClassScore, axis: Axis) -> Markup:
     )
     title = f"{report.title(score.variant)}, {report.dataset.class_label(score.class_id)}: {said}"
     return figures.components(list(zip(sources, _parts(score), strict=True)), axis=axis, title=title)
-
-
-def _study(report: ReportData, name: str) -> Study:
-    scope, reference = report.main, report.reference(name) or report.baseline
-    counts = scope.trainings[name], scope.trainings[reference]
-    return plan_tables.study(name, reference, counts, scope.folds, questions=scope.questions or scope.cells or 1)
 
 
 def _planned(report: ReportData, found: Study) -> dict[str, Any]:

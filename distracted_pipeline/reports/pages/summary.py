@@ -5,7 +5,7 @@ from typing import Any
 from distracted_pipeline.reports.data_card import data_card
 from distracted_pipeline.reports.heatmap import heatmap
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.verdict import headline, leaderboard
+from distracted_pipeline.reports.verdict import answer, champion, headline, leaderboard
 
 
 def page(site: Site) -> dict[str, Any]:
@@ -17,6 +17,8 @@ def result(site: Site) -> dict[str, Any]:
     """Return what the summary and the front page both say."""
     return {
         "headline": headline(site.report),
+        "answer": answer(site.report),
+        "champion": champion(site.report),
         "missing": site.missing,
         "leaderboard": leaderboard(site.report),
         **data_card(site.report),

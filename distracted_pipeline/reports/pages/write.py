@@ -5,6 +5,7 @@ What a page says is in the page's own file, wording and layout are the template'
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,15 @@ from distracted_pipeline.evaluation import comparison
 from distracted_pipeline.evaluation.statistics import DRAWS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures import dot_plots, formats, matrices
+from distracted_pipeline.figures.svg import STYLE
 from distracted_pipeline.reports.data_card import masks_from
-from distracted_pipeline.reports.noise import trained_once, trainings_said
-from distracted_pipeline.reports.pages import class_page, compare, data, image, images, index, noise, summary, variant
+from distracted_pipeline.reports.glossary import explain_words
+from distracted_pipeline.reports.noise import placebo, trained_once, training_luck, trainings_said
+from distracted_pipeline.reports.pages import class_page, compare, data, images, index, noise, pairs, summary, variant
 from distracted_pipeline.reports.report_data import ReportData
-from distracted_pipeline.reports.site import Site, image_url, noise_url, variant_url
+from distracted_pipeline.reports.site import Site, flips_url, image_url, images_url, noise_url, variant_url
 from distracted_pipeline.reports.verdict import kind, lacking, mark, reference_words, tally, why_not_comparable
-from distracted_pipeline.scopes import ORIGINAL_FOLD
+from distracted_pipeline.scopes import ORIGINAL_FOLD, SCOPES
 from distracted_pipeline.testability import ALPHA, needed_drivers
 from distracted_pipeline.training.tracking import run_url
 
@@ -34,7 +37,13 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 SUMMARY: Final = "summary.html"
 """The page that stands alone: no link, no picture, no script."""
 
-_SCRIPTS: Final = {"images.html.jinja": "filter.js"}
+_SHARED: Final = "shared.js"
+
+_SCRIPTS: Final = {
+    "images.html.jinja": ("images_data.js", "images_list.js", "images_view.js"),
+    "pairs.html.jinja": ("pairs.js",),
+}
+"""What runs on a page beside what all share, one after another; nothing else may."""
 
 
 class Page(NamedTuple):
@@ -50,6 +59,7 @@ def list_pages(site: Site) -> Iterator[Page]:
     yield Page("index.html", "index.html.jinja", index.page(site))
     yield Page(SUMMARY, "summary.html.jinja", summary.page(site))
     yield Page("compare.html", "compare.html.jinja", compare.page(site))
+    yield Page("pairs.html", "pairs.html.jinja", pairs.page(site))
     yield Page("noise.html", "noise.html.jinja", noise.page(site))
     yield Page("data.html", "data.html.jinja", data.page(site))
     yield Page("images.html", "images.html.jinja", images.page(site))
@@ -57,8 +67,6 @@ def list_pages(site: Site) -> Iterator[Page]:
         yield Page(variant_url(name), "variant.html.jinja", variant.page(site, name))
     for k in site.report.classes:
         yield Page(site.class_url(k), "class.html.jinja", class_page.page(site, k))
-    for shown in site.selection.images:
-        yield Page(image_url(shown.img), "image.html.jinja", image.page(site, shown))
 
 
 def write_pages(site: Site) -> list[str]:
@@ -69,7 +77,7 @@ def write_pages(site: Site) -> list[str]:
     for page in list_pages(site):
         path = site.folder / page.place
         path.parent.mkdir(parents=True, exist_ok=True)
-        script = _source(_SCRIPTS[page.template]) if page.template in _SCRIPTS else None
+        script = _script(page)
         html = environment.get_template(page.template).render(
             root="../" * page.place.count("/"),
             here=page.place,
@@ -77,9 +85,19 @@ def write_pages(site: Site) -> list[str]:
             csp=_policy(style, script),
             **page.said,
         )
+        if page.place != SUMMARY:
+            html = explain_words(html)
         path.write_text(html, encoding="utf-8")
         places.append(page.place)
     return places
+
+
+def _script(page: Page) -> str | None:
+    """Return what runs on a page: its downloads, and what makes the page itself."""
+    if page.place == SUMMARY:
+        return None
+    style = f"const FIGURE_STYLE = {json.dumps(STYLE)};\n"
+    return style + "".join(map(_code, (_SHARED, *_SCRIPTS.get(page.template, ()))))
 
 
 def _environment(site: Site, style: str) -> jinja2.Environment:
@@ -93,9 +111,11 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
     )
     for name in ("proportion", "difference", "p_value", "count", "decimal", "listing", "percent", "seconds", "tint"):
         environment.filters[name] = getattr(formats, name)
+    environment.tests["is_placebo"] = lambda name: placebo(report, name)
     environment.filters.update(
         mark=mark,
         kind=kind,
+        scope_words=lambda name: SCOPES[name].words,
         title_of=report.title,
         class_id=site.class_id,
         class_name=lambda k: report.dataset.class_names[k],
@@ -117,16 +137,19 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         trained_once=trained_once(report),
         class_url=site.class_url,
         image_url=image_url,
+        images_url=images_url,
+        flips_url=partial(flips_url, report),
         dagster_run_url=partial(dagster_run_url, report.settings.data),
         mlflow_run_url=partial(run_url, report.settings),
         called=site.called,
         tally=partial(tally, report),
         lacking=lacking,
+        placebo=partial(placebo, report),
         votes=site.votes,
         standing=site.standing,
         mean_true=site.mean_true,
         chosen=lambda names: [site.shown[img] for img in names if img in site.shown],
-        dots=_dots,
+        dots=partial(_dots, report),
         scale=dot_plots.scale(dot_plots.PROPORTION),
         mask_colours=[(found.name, matrices.swatch(found.colour)) for found in report.dataset.categories],
         masks_from=masks_from(report),
@@ -169,16 +192,23 @@ def _style(site: Site) -> str:
     return f"{_source('style.css')}:root{{--label:{22 + 8 * longest}px}}\n"
 
 
+def _code(name: str) -> str:
+    """Return a script without indents and lines that are comments: every page carries it."""
+    lines = (line.strip() for line in _source(name).splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
+
+
 def _source(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _dots(score: ClassScore, reference: float | None) -> Markup:
+def _dots(report: ReportData, score: ClassScore, reference: float | None) -> Markup:
     title = f"recall {formats.proportion(score.recall)} {formats.interval(score.recall_low, score.recall_high)}"
     if reference is not None:
         title += f", compared with {formats.proportion(reference)}"
     ends = (score.recall_low, score.recall_high)
-    return dot_plots.track(score.recall, *ends, reference=reference, kind=kind(score.verdict), title=title)
+    luck = training_luck(report, report.reference(score.variant) or score.variant, score.class_id)
+    return dot_plots.track(score.recall, *ends, reference=reference, kind=kind(score.verdict), title=title, luck=luck)
 
 
 def _branches(report: ReportData) -> dict[str, str]:
