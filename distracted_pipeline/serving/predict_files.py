@@ -39,6 +39,7 @@ from distracted_pipeline.progress import Progress
 from distracted_pipeline.scopes import ORIGINAL_FOLD
 from distracted_pipeline.serving.champion import ALIAS, MODEL, registered_version, usable_fold
 from distracted_pipeline.serving.export import classifier_of
+from distracted_pipeline.serving.familiarity import SAMPLE, unlike_training
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import load_trained
@@ -114,6 +115,8 @@ def predict_files(
     model = load_champion(settings, fold) if variant == CHAMPION else load_variant(settings, variant, fold, device)
     nothing = np.empty((0, len(settings.dataset.class_ids)), np.float32)
     result = FilePredictions(nothing, notes=[model.chosen, *_skipped_folders(path)])
+    if settings.synthetic:
+        result.notes.append("trained on drawings, not on photographs")
     segmenter = _segmenter(settings, model, device, result.notes)
     parts: list[np.ndarray] = []
     seen: list[str] = []
@@ -133,7 +136,22 @@ def predict_files(
             f"warning: {len(seen)} of {len(names)} images are of drivers that this model was trained on "
             f"({printable(seen[0])} first): what it says about them is no evidence of how good it is"
         )
+    result.notes += _unlike(settings, model, folder, result.imgs)
     return result
+
+
+def _unlike(settings: Settings, model: Model, folder: Path, imgs: Sequence[str]) -> list[str]:
+    """Return a warning where most of the frames are unlike those that the model was trained on."""
+    places = np.unique(np.linspace(0, len(imgs) - 1, min(SAMPLE, len(imgs))).astype(int)) if imgs else ()
+    frames = [decode_rgb(file_bytes(folder / imgs[place], imgs[place]), imgs[place]) for place in places]
+    share = unlike_training(settings, model.about["train_subjects"], frames)
+    if share is None or share < 0.5:
+        return []
+    kind = "drawings" if settings.synthetic else f"photographs of {settings.dataset.name}"
+    return [
+        f"warning: {share:.0%} of {len(frames)} frames looked at are unlike the {kind} that this model was trained on "
+        "(distance of their embeddings): however sure it is of them, do not rely on it"
+    ]
 
 
 @torch.inference_mode()

@@ -7,8 +7,10 @@ training. MLflow is imported when first used (it takes seconds), and used throug
 """
 
 import os
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -206,7 +208,21 @@ def run_url(settings: Settings, run: str) -> str:
     """Return where the tracking server in force, or `distracted ui`, shows a run."""
     served = settings.mlflow_uri.startswith("http")
     server = shown(settings.mlflow_uri).rstrip("/") if served else local(ports_of(settings.data).mlflow)
-    return f"{server}/#/runs/{quote(run, safe='')}"
+    experiment = None if served else _local_experiment(settings)
+    # Without its experiment, MLflow leads to a run among language models, and forgets what kind was asked for.
+    place = f"experiments/{experiment}/runs" if experiment else "runs"
+    kind = "?workflowType=machine_learning" if experiment else ""
+    return f"{server}/#/{place}/{quote(run, safe='')}{kind}"
+
+
+def _local_experiment(settings: Settings) -> str | None:
+    """Return the id of the experiment in the data root's own store, without loading MLflow; None before it is there."""
+    try:
+        with closing(sqlite3.connect(f"{(settings.data / 'mlflow.db').as_uri()}?mode=ro", uri=True)) as store:
+            found = store.execute("SELECT experiment_id FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
+    except sqlite3.Error:  # no store yet, or one that is being made
+        return None
+    return str(found[0]) if found else None
 
 
 def _reopened_or_started(settings: Settings, run: OpenRun) -> OpenRun:

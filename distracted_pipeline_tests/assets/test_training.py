@@ -46,7 +46,7 @@ def test_training_and_predicting_one_partition_reports_metadata_and_checks(in_fo
     metadata = result.asset_materializations_for_node("trained_model")[0].metadata
     assert "data:image/svg+xml;base64" in metadata["curve"].value
     assert metadata["trainable_parameters"].value > 0
-    assert metadata["mlflow_run"].url.startswith("http://127.0.0.1:3001/#/runs/")
+    assert metadata["mlflow_run"].url.startswith("http://127.0.0.1:3001/#/experiments/")
     assert all(re.fullmatch("[a-z0-9_]+", name) for name in metadata)
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert set(checks) == {"drivers_disjoint", "finite", "better_than_chance", "valid_probabilities"}

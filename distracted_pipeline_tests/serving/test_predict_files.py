@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,18 @@ def test_formats_and_top(crowned: Settings, frames: Path) -> None:
     assert loaded[0]["img"] == "frame_3.jpg"
     assert max(loaded[0]["probabilities"], key=loaded[0]["probabilities"].get) == loaded[0]["class"]
     assert table.splitlines()[1].split()[1] == loaded[0]["class"]
+
+
+def test_frames_unlike_the_trainings_are_warned_of_and_drawings_are_called_so(
+    crowned: Settings, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg", quality=95)
+    drawn = replace(crowned, synthetic=True)
+    notes = predict_files(drawn, tmp_path, "linear_probe", options=QUIET).notes
+    assert "trained on drawings, not on photographs" in notes
+    assert notes[-1].startswith("warning: 100% of 3 frames looked at are unlike the drawings that this model")
 
 
 def test_frames_of_drivers_that_trained_the_model_are_no_evidence(crowned: Settings, frames: Path) -> None:

@@ -171,6 +171,13 @@ def test_a_lost_store_is_filled_again_from_the_checkpoints(own_root: Settings, c
     meta = read_meta(folder)
     run = client.get_run(meta["mlflow_run_id"])
     assert (run.info.status, run.data.tags["variant"]) == ("FINISHED", "masks_only")
-    assert run.data.metrics["validation_loss"] == pytest.approx(meta["history"][-1]["validation_loss"])
+    assert run.data.metrics["loss/validation"] == pytest.approx(meta["history"][-1]["validation_loss"])
     assert is_trained(own_root, "masks_only", "0")
     assert sync(own_root, every=True, log=quiet) == 0
+
+
+def test_a_link_to_a_run_opens_among_trainings_and_not_among_language_models(own_root: Settings) -> None:
+    _, experiment = open_client(own_root)
+    where = f"http://127.0.0.1:3001/#/experiments/{experiment}/runs/abc?workflowType=machine_learning"
+    assert tracking.run_url(own_root, "abc") == where
+    assert tracking.run_url(dataclasses.replace(own_root, data=own_root.data / "none"), "abc").endswith("/#/runs/abc")
