@@ -71,6 +71,7 @@ def test_the_shipped_settings_queue_gpu_runs_and_retry_only_crashed_workers(tmp_
         assert pools.pool_granularity is not None
         assert pools.pool_granularity.value == "run"
         assert pools.default_pool_limit == 1
+        assert instance.get_settings("run_monitoring")["free_slots_after_run_end_seconds"] == 60
         assert instance.run_retries_enabled
         assert instance.get_settings("run_retries")["retry_on_asset_or_op_failure"] is False
 

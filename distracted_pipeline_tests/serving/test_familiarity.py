@@ -5,6 +5,7 @@ import pytest
 
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.serving import familiarity
 from distracted_pipeline.serving.familiarity import unlike_training
 from distracted_pipeline.settings import Settings
 
@@ -20,10 +21,22 @@ def frames_of(settings: Settings, driver: str) -> list[np.ndarray]:
         return [reader.rgb(row["path"]) for row in table.to_pylist() if row["subject"] == driver][:8]
 
 
-def test_noise_is_unlike_the_training_and_a_frame_of_it_is_not(crowned: Settings, drivers: list[str]) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (8, 48, 64, 3), dtype=np.uint8)
-    assert unlike_training(crowned, drivers[:4], list(noise)) == 1
+def test_frames_of_the_training_are_like_it(crowned: Settings, drivers: list[str]) -> None:
     assert unlike_training(crowned, drivers[:4], frames_of(crowned, drivers[0])) == 0
+
+
+def test_frames_whose_embeddings_lie_elsewhere_are_unlike_it(
+    crowned: Settings, drivers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = familiarity._embeddings
+
+    def half_elsewhere(settings: Settings, frames: list[np.ndarray]) -> np.ndarray:
+        found = embed(settings, frames)
+        found[::2] += 100 * found.std()
+        return found
+
+    monkeypatch.setattr(familiarity, "_embeddings", half_elsewhere)
+    assert unlike_training(crowned, drivers[:4], frames_of(crowned, drivers[0])) == 0.5
 
 
 def test_without_cached_embeddings_or_frames_nothing_is_claimed(crowned: Settings, drivers: list[str]) -> None:
