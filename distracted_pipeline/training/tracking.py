@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -39,6 +40,9 @@ PAUSE_S = 300.0
 """How long a store that did not answer is left alone: sixty trainings must not wait sixty times."""
 
 _paused: dict[str, float] = {}
+
+_code_tags = cache(code_tags)
+"""Asks git once a process: the code of a process does not change under it."""
 
 
 class StoreDownError(DistractedError):
@@ -129,7 +133,7 @@ def reopen_or_start(
         run_id: The run of the training that is resumed; it goes on if the store still has it.
         log: Hears what did not work.
     """
-    every_tag = {**code_tags(), **process_tags(settings.data), **tags}
+    every_tag = {**_code_tags(), **process_tags(settings.data), **tags}
     text = {key: str(value) for key, value in params.items()}
     run = OpenRun(run_id, name, text, every_tag, int(time.time() * 1000))
     try:

@@ -215,7 +215,7 @@ def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prep
     assert {"variant", "fold", "data_fingerprint", "masks_fingerprint", "code_version"} <= set(run.data.tags)
     assert {
         "loss/train",
-        "validation_loss",
+        "loss/validation",
         "recall_validation/c0",
         "recall_validation/c9",
         "accuracy/held_out",
