@@ -23,7 +23,7 @@ SUSPECTS = 6
 MASK_SAMPLES = 6
 """Images shown per class with their masks, one per driver."""
 
-MOST = 1200
+MOST = 1000
 """Most images with pictures; keeps the site within its budget whatever the catalogue."""
 
 STRIPS = 2

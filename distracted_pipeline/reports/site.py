@@ -119,12 +119,6 @@ class Site:
         right = int((given == self.report.images[img].true).sum())
         return f"{right} of {len(given)} variants right" if len(given) else "no predictions"
 
-    def standing(self, img: str) -> str:
-        """Return `all`, `some` or `none`: which variants are right about an image; empty without predictions."""
-        answers = self.predicted[:, self.place[img]]
-        right = (answers == self.report.images[img].true)[answers >= 0]
-        return "" if not len(right) else "all" if right.all() else "some" if right.any() else "none"
-
     def mean_true(self, img: str) -> float:
         """Return the mean probability that the variants give to an image's true class."""
         given = self.report.predictions.probabilities[:, self.place[img], self.report.images[img].true]

@@ -26,7 +26,7 @@ def test_flips_are_chosen_by_class_over_many_drivers_whatever_their_order() -> N
     flips = np.ones(40, bool)
     chosen = choose_flips(imgs, subjects, true, flips)
     assert len(chosen) == 2 * FLIPS
-    assert len({subjects[place] for place in chosen[:FLIPS]}) == FLIPS
+    assert {subjects[place] for place in chosen[:FLIPS]} == set("abcdefgh"), "every driver, before any has a second"
     backwards = choose_flips(imgs[::-1], subjects[::-1], true[::-1], flips)
     assert {imgs[::-1][place] for place in backwards} == {imgs[place] for place in chosen}
     assert choose_flips(imgs, subjects, true, ~flips) == []
@@ -46,7 +46,7 @@ def test_both_sides_of_a_comparison_explain_the_same_flips(compared: Settings) -
     found = read_predictions(compared, names)
     flips = [flips_of(compared, found, name) for name in names]
     assert flips[0] == flips[1]
-    assert len(flips[0]) == 2 * FLIPS
+    assert 0 < len(flips[0]) <= 2 * FLIPS
     parts = found.of("linear_probe", "oof")
     explained = {str(parts[i].img[row]) for i, row, _ in choose(parts, 1, compared.dataset.class_ids, flips[0])}
     assert flips[0] <= explained

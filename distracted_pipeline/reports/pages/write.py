@@ -146,7 +146,6 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         lacking=lacking,
         placebo=partial(placebo, report),
         votes=site.votes,
-        standing=site.standing,
         mean_true=site.mean_true,
         chosen=lambda names: [site.shown[img] for img in names if img in site.shown],
         dots=partial(_dots, report),
