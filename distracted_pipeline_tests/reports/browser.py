@@ -71,17 +71,24 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url="about:blank")  # else a page that differs behind # alone would not load
-        self._visit, self._loaded = Visit(), False
-        self.call("Page.navigate", url=url)
-        while not self._loaded:
-            self._read()
-        # Pictures below the fold load lazily; ask for them now.
+        self._load("about:blank")  # else a page that differs behind # alone would not load
+        self._visit = Visit()
+        self._load(url)
+        self.settle()
+        return self._visit
+
+    def settle(self) -> None:
+        """Wait for all pictures, those below the fold too, which load lazily."""
         self.evaluate(
             "Promise.all([...document.images].map(i => {i.loading = 'eager';"
             "return i.complete || new Promise(done => {i.onload = i.onerror = done})}))"
         )
-        return self._visit
+
+    def _load(self, url: str) -> None:
+        self._loaded = False
+        self.call("Page.navigate", url=url)
+        while not self._loaded:
+            self._read()
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression on the page."""

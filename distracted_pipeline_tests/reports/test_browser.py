@@ -52,6 +52,9 @@ def test_pages_ask_for_nothing_but_themselves_and_complain_about_nothing(
         for place, dark in ((built.path.parent.as_uri(), False), (served, True)):
             for page in pages:
                 visit = chromium.open(f"{place}/{page}", 1280, dark)
+                if page.startswith("images.html"):  # a script makes it
+                    chromium.wait("document.querySelector('#shown').textContent")
+                    chromium.settle()
                 off = [url for url in visit.requests if not url.startswith((place, "data:"))]
                 assert not off, (page, off)
                 assert not visit.complaints, (page, visit.complaints)
