@@ -36,7 +36,7 @@ def test_the_asset_shows_verdict_place_and_picture_and_warns_of_absent_variants(
     client, experiment = tracking.open_client(evaluated)
     (run,) = client.search_runs([experiment], "attributes.run_name = 'report'")
     assert run.data.tags["report"] == page.parent.name
-    assert str(event.metadata["mlflow"].value).endswith(f"/#/runs/{run.info.run_id}")
+    assert str(event.metadata["mlflow"].value).endswith(f"/runs/{run.info.run_id}?workflowType=machine_learning")
     (artifact,) = client.list_artifacts(run.info.run_id)
     kept = Path(client.download_artifacts(run.info.run_id, artifact.path))
     assert kept.read_bytes() == (page.parent / "summary.html").read_bytes()

@@ -292,7 +292,7 @@ def test_a_cam_that_is_zero_everywhere_is_said_not_drawn(built: ReportResult) ->
 def test_the_variant_page_leads_to_its_runs_and_says_when_that_works(built: ReportResult) -> None:
     page = built.path.parent / "variants" / "top_only.html"
     found = set(links(page))
-    assert "http://127.0.0.1:3001/#/runs/run0oftop_only" in found
+    assert any(re.match(r"http://127\.0\.0\.1:3001/#/(.*/)?runs/run0oftop_only", link) for link in found)
     assert "http://127.0.0.1:3000/runs/%3Cdagster%3E%2F0" in found
     assert "The links work while distracted ui runs on this machine" in text(page)
 
