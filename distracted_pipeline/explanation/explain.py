@@ -25,7 +25,7 @@ from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, r
 from distracted_pipeline.evaluation.predictions import Part, images_fingerprint, predictions_path, read_predictions
 from distracted_pipeline.evaluation.tables_io import listed, listed_are_whole, to_table, write_table
 from distracted_pipeline.explanation.branches import LogitSpread
-from distracted_pipeline.explanation.flips import flips_of, partner_files, partners
+from distracted_pipeline.explanation.flips import FLIPS, flips_of, partner_files, partners
 from distracted_pipeline.explanation.maps import as_bytes, lift
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE, CamMeans
 from distracted_pipeline.explanation.passes import Plan, explain_rows
@@ -211,7 +211,7 @@ def gradcam_inputs(settings: Settings, variant: str, images_per_class: int = IMA
     return fingerprint(
         CODE_VERSION,
         variant,
-        images_per_class,
+        (images_per_class, FLIPS),
         settings.dataset.class_ids,
         settings.dataset.category_names,
         images_fingerprint(settings),

@@ -14,7 +14,7 @@ from distracted_pipeline.scopes import FOLDS, SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue, reference_of
 
-FLIPS = 12
+FLIPS = 50
 """Images of each class that are shown as gained by a variant, over many drivers, and as many that are lost."""
 
 

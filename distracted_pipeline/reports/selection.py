@@ -101,7 +101,11 @@ def select(report: ReportData, most: int = MOST) -> Selection:
     strips = {name: _strips(cams) for name, cams in report.cams.items()}
     groups = [
         [img for img, count in explained.most_common() if count == len(report.cams)],
-        *(names for f in flips.values() for names in (f.shown_gained, f.shown_lost)),
+        *(
+            spread((report.images[img] for img in names), len(names))  # every class, and every driver, in turn
+            for f in flips.values()
+            for names in (f.shown_gained, f.shown_lost)
+        ),
         *strips.values(),
         *hardest,
         *([suspect.img for suspect in found] for found in suspects),

@@ -24,10 +24,10 @@ def test_flips_are_chosen_by_class_over_many_drivers_whatever_their_order() -> N
     imgs = [f"{driver}_{i}.jpg" for driver in "abcdefgh" for i in range(5)]
     subjects, true = [img[0] for img in imgs], np.arange(40) % 2
     flips = np.ones(40, bool)
-    chosen = choose_flips(imgs, subjects, true, flips)
-    assert len(chosen) == 2 * FLIPS
-    assert {subjects[place] for place in chosen[:FLIPS]} == set("abcdefgh"), "every driver, before any has a second"
-    backwards = choose_flips(imgs[::-1], subjects[::-1], true[::-1], flips)
+    chosen = choose_flips(imgs, subjects, true, flips, 10)
+    assert len(chosen) == 2 * 10
+    assert {subjects[place] for place in chosen[:10]} == set("abcdefgh"), "every driver, before any has a second"
+    backwards = choose_flips(imgs[::-1], subjects[::-1], true[::-1], flips, 10)
     assert {imgs[::-1][place] for place in backwards} == {imgs[place] for place in chosen}
     assert choose_flips(imgs, subjects, true, ~flips) == []
 
