@@ -210,7 +210,7 @@ def test_an_interrupted_training_goes_on_in_the_same_mlflow_run(
         assert meta["seconds"] > before.seconds
         assert [line["epoch"] for line in meta["history"]] == [1, 2]
         assert client.get_run(before.run_id).info.status == "FINISHED"
-        assert len(client.get_metric_history(before.run_id, "train_loss")) == 2
+        assert len(client.get_metric_history(before.run_id, "loss/train")) == 2
 
 
 def test_what_another_variant_left_is_never_gone_on_from(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
