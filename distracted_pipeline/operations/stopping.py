@@ -134,8 +134,11 @@ def exit_code() -> int:
 
 @atexit.register
 def _end_at_once() -> None:
-    """After a signal, leave out what Python tears down at the very end: with torch loaded that takes seconds."""
-    if received():
+    """After a signal, leave out what Python tears down at the very end: with torch loaded that takes seconds.
+
+    A command that took its time has ended as it should: servers have no other end.
+    """
+    if _listener is not None and _listener.number is not None and _listener.grace is not None:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(exit_code())

@@ -13,10 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distracted_pipeline.checksums import CHECKSUM, file_digest
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import is_predicted, predict_fold
 from distracted_pipeline.evaluation.predictions import probabilities_of, read_predictions
+from distracted_pipeline.files import write_json
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.options import RunOptions
@@ -27,6 +29,7 @@ from distracted_pipeline.training.checkpoint import (
     CONFIG,
     LAST_GOOD,
     WEIGHTS,
+    WEIGHTS_DIGEST,
     is_trained,
     load_trained,
     model_folder,
@@ -279,11 +282,10 @@ def test_a_changed_start_makes_what_follows_from_it_stale(own_root: Settings) ->
 
 def test_a_start_that_knows_a_held_out_driver_is_refused(own_root: Settings) -> None:
     folder = train_variant(own_root, "masks_only", "1", QUIET).folder / "0"
-    meta = json.loads((folder / CONFIG).read_text())
     driver = held_out(own_root, "1")["subject"][0].as_py()
     elsewhere = own_root.data / "elsewhere"
     shutil.copytree(folder, elsewhere)
-    (elsewhere / CONFIG).write_text(json.dumps({**meta, "train_subjects": [driver]}))
+    write_json(elsewhere / CONFIG, {**read_meta(folder), "train_subjects": [driver]})
     assert own_root.variants_file is not None
     with own_root.variants_file.open("a") as handle:
         handle.write(f"\nleaky: {{kind: masks_only, checkpoint: {elsewhere}}}\n")
@@ -307,6 +309,7 @@ def test_a_checkpoint_with_foreign_weights_is_refused(own_root: Settings) -> Non
     weights = load_file(folder / WEIGHTS)
     weights.pop("classifier.bias")
     save_file(weights, folder / WEIGHTS)
+    write_json(folder / CONFIG, {**read_meta(folder), WEIGHTS_DIGEST: file_digest(folder / WEIGHTS)})
     with pytest.raises(DistractedError, match=r"classifier\.bias"):
         load_trained(own_root, "masks_only", "0", "cpu")
 
@@ -343,7 +346,7 @@ def test_without_test_images_or_model_the_submission_says_what_to_do(own_root: S
 def test_the_meta_is_plain_json_with_what_reports_need(prepared: Settings) -> None:
     folder = train_variant(prepared, "masks_only", "1", QUIET).folder / "0"
     meta = json.loads((folder / CONFIG).read_text())
-    assert meta == read_meta(folder)
+    assert {name: value for name, value in meta.items() if name != CHECKSUM} == read_meta(folder)
     wanted = {
         "trainable_parameters", "total_parameters", "seconds", "history", "best_epoch", "data_fingerprint",
         "masks_fingerprint", "mlflow_run_id", "config", "fold", "variant", "backbone_fingerprint",
