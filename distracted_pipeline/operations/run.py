@@ -33,7 +33,7 @@ from distracted_pipeline.operations.step_runner import StepRunner, run_images
 from distracted_pipeline.operations.timeline import show_in_timeline
 from distracted_pipeline.operations.workers import Item, Outcome, Workers, default_workers
 from distracted_pipeline.progress import Log, duration
-from distracted_pipeline.settings import Settings
+from distracted_pipeline.settings import Settings, has_data
 
 REPORT_EVERY_S = 600.0
 """While variants train, the report is made anew this often, as soon as two of them can be compared."""
@@ -93,7 +93,8 @@ def run_missing(
     """
     start = time.monotonic()
     entries, wanted_folds = chosen_variants(settings, variants), chosen_folds(folds)
-    require_models(settings, entries)
+    if has_data(settings.data):  # else that is what has to be said
+        require_models(settings, entries)
     ops = dict(config or {})
     if verify:
         from distracted_pipeline.features.row_lists import forget_checks

@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 import pytest
@@ -12,7 +12,9 @@ from distracted_pipeline.assets.partitions import BACKFILL, backfill_policy
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import of_subject, read_manifest
+from distracted_pipeline.masks import fill
 from distracted_pipeline.masks.cache import open_cache
+from distracted_pipeline.masks.fill import FillResult
 from distracted_pipeline.settings import Settings
 
 
@@ -55,12 +57,21 @@ def test_one_driver_is_a_partition_with_metadata_and_a_check(in_force: Settings,
     assert open_cache(in_force).subjects_done() == ["p002"]
 
 
+def failing_for_p014(fill_one: Callable[..., FillResult]) -> Callable[..., FillResult]:
+    """Return what fills a subject, but for one of them."""
+
+    def one(source: object, subject: str, rows: object) -> FillResult:
+        if subject == "p014":
+            raise DistractedError("no room left")
+        return fill_one(source, subject, rows)
+
+    return one
+
+
 def test_one_run_of_many_partitions_keeps_what_it_finished_when_one_fails(
-    in_force: Settings, instance: dg.DagsterInstance
+    in_force: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = open_cache(in_force).folder("p014")
-    folder.mkdir(parents=True)
-    (folder / "part-00000.parquet").write_bytes(b"damaged")
+    monkeypatch.setattr(fill, "_fill", failing_for_p014(fill._fill))
     asked = {"dagster/asset_partition_range_start": "p002", "dagster/asset_partition_range_end": "p026"}
     own = dg.StaticPartitionsDefinition(["p002", "p014", "p026", "test-000"])
     three = subject_masks.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=own))
@@ -135,18 +146,16 @@ def test_images_without_a_mask_fail_the_check_by_name(in_force: Settings, instan
 
 
 def test_failed_subjects_are_named_at_the_end_and_the_others_kept(
-    in_force: Settings, instance: dg.DagsterInstance
+    in_force: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = open_cache(in_force).folder("p014")
-    folder.mkdir(parents=True)
-    (folder / "part-00000.parquet").write_bytes(b"damaged")
+    monkeypatch.setattr(fill, "_fill", failing_for_p014(fill._fill))
     result = run(masks, instance, raise_on_error=False)
     assert not result.success
     failure = result.get_step_failure_events()[0].step_failure_data.user_failure_data
     assert failure is not None
     assert "1 of 4 subjects" in str(failure.description)
     assert "p014: " in str(failure.description)
-    assert "part-00000.parquet" in str(failure.description)
+    assert "no room left" in str(failure.description)
     assert len(open_cache(in_force).subjects_done()) == 3
 
 

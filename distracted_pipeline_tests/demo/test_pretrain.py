@@ -96,7 +96,7 @@ def test_segmenter_pretraining_ends_in_a_folder_that_the_pipeline_loads(
     frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     small = np.asarray(Image.fromarray(frame).resize((320, 240), Image.Resampling.BILINEAR), np.float32)
     prepared = segmenter.prepare(frame, "x")  # type: ignore[attr-defined]
-    assert torch.allclose(prepared, torch.from_numpy(small.transpose(2, 0, 1) - 127.5) / 127.5, atol=1e-5)
+    assert torch.allclose(prepared.pixels, torch.from_numpy(small.transpose(2, 0, 1) - 127.5) / 127.5, atol=1e-5)
 
 
 def test_backbone_pretraining_is_repeatable_and_measured_on_new_pictures(

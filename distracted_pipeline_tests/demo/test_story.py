@@ -28,9 +28,9 @@ def answer(settings: Settings, variant: str, wrong: dict[int, int] | None = None
 def root(tmp_path: Path) -> Settings:
     """Twelve drivers, a baseline that fails on the planted classes, and no other predictions yet."""
     settings = make_root(tmp_path, frames=1)
-    names = "".join(f"{name}: null\n" for name in load_catalogue(Settings(data=tmp_path)))
-    own = ("top_only: {kind: top_only}", "placebo: {kind: top_only, seed: 1}", "masks_fused: {control: null}")
-    (tmp_path / "variants.yaml").write_text(names + "\n".join(own))
+    own = {"top_only": "{kind: top_only}", "placebo": "{kind: top_only, seed: 1}", "masks_fused": "{control: null}"}
+    entries = dict.fromkeys(load_catalogue(Settings(data=tmp_path)), "null") | own
+    (tmp_path / "variants.yaml").write_text("".join(f"{name}: {entry}\n" for name, entry in entries.items()))
     (tmp_path / "settings.env").write_text("DISTRACTED_VARIANTS=variants.yaml\n")
     settings = Settings(data=tmp_path, variants_file=settings.variants_file, baseline="top_only")
     answer(settings, "top_only", CONFUSED)

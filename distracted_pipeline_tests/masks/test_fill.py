@@ -81,7 +81,10 @@ def test_log_says_what_runs_where_and_what_it_cannot_see(ingested: Settings, tmp
     fill_subject(
         replace(ingested, segmenter=str(model)), "test-000", options=RunOptions(device="cpu", log=lines.append)
     )
-    assert lines[0] == f"masks by {model} on cpu, fp32; it does not know bottle, cell phone, cup, chair"
+    assert lines[:2] == [
+        f"loading the segmentation model {model}",
+        f"masks by {model} on cpu, fp32; it does not know bottle, cell phone, cup, chair",
+    ]
     assert lines[-1].startswith("test-000: 3 masks made, 0 reused, 0 failed in ")
 
 

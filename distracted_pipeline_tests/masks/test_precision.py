@@ -130,7 +130,7 @@ def test_auto_keeps_the_precision_of_the_masks_that_are_there_and_another_is_ref
     fill_subject(ingested, "test-000", options=RunOptions(device="cpu", precision="bf16", log=quiet))
     lines: list[str] = []
     assert fill_subject(ingested, "p002", options=RunOptions(device="cpu", log=lines.append)).done == 10
-    assert lines[0].endswith("on cpu, bf16")
+    assert lines[1].endswith("on cpu, bf16")
     with pytest.raises(DistractedError, match=r"made in bf16, so none in fp32 .*precision to auto or bf16"):
         fill_subject(ingested, "p014", options=RunOptions(device="cpu", precision="fp32", log=quiet))
     assert open_cache(ingested).imgs("p014") == []

@@ -63,16 +63,15 @@ def test_what_failed_before_is_named_beside_what_ends_the_run() -> None:
         raise DistractedError("the disk is full")
 
 
-def test_a_blocking_check_that_fails_is_the_reason_in_its_own_words(settings: Settings) -> None:
+def test_a_blocking_check_that_fails_is_the_reason_in_its_own_words() -> None:
     @dg.asset(check_specs=[dg.AssetCheckSpec("bad_files", asset="images", blocking=True)])
     def images() -> dg.MaterializeResult:
         found = dg.AssetCheckResult(check_name="bad_files", passed=False, description="img_1.jpg is truncated; mend it")
         return dg.MaterializeResult(check_results=[found])
 
-    defs = dg.Definitions(assets=[images], loggers={"console": room.plain_console})
+    defs = dg.Definitions(assets=[images], loggers={"console": step_runner.plain_console})
     with dg.DagsterInstance.ephemeral() as instance:
-        reason = room._execute(
-            defs.resolve_implicit_global_asset_job_def(), Step(("images",), "images"), instance, settings, {}
-        )
+        job = defs.resolve_implicit_global_asset_job_def()
+        reason = step_runner.execute(job, Step(("images",), "images"), instance, {})
         assert instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
     assert reason == "check bad_files: img_1.jpg is truncated; mend it"
