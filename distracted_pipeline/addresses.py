@@ -3,12 +3,11 @@
 Belongs here: ports and how they are remembered. Starting the servers is `operations.servers`.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from distracted_pipeline.files import write_json
+from distracted_pipeline.files import read_json, write_json
 
 HOST = "127.0.0.1"
 FILE = "ui.json"
@@ -31,8 +30,8 @@ class Ports:
 def ports_of(data: Path) -> Ports:
     """Return the ports that `distracted ui` was last started on for a data root; its defaults if it never was."""
     try:
-        return Ports(**json.loads((data / FILE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):  # a damaged file costs links, and the next start mends it
+        return Ports(**(read_json(data / FILE) or {}))
+    except TypeError:  # a damaged file costs links, and the next start mends it
         return Ports()
 
 
