@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.operations.doctor import _machine
+from distracted_pipeline.operations.doctor import _disk
 from distracted_pipeline.operations.hints import hint
 from distracted_pipeline.operations.models import require_models
 from distracted_pipeline.settings import Settings
@@ -56,7 +56,7 @@ def test_a_folder_that_is_not_there_is_no_question_for_the_hub(settings: Setting
 
 def test_doctor_says_that_the_data_root_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as on a read-only disk, for root as well
-    disk = next(finding for finding in _machine(Settings(data=tmp_path)) if finding.topic == "disk")
+    disk = next(finding for finding in _disk(Settings(data=tmp_path)) if finding.topic == "disk")
     assert (disk.state, disk.words) == ("missing", f"{tmp_path} is read-only: nothing can be made there")
     assert "DISTRACTED_DATA" in disk.remedy
 

@@ -62,6 +62,7 @@ if __name__ == "__main__":
     if manner == "bare":
         run_all()
         sys.exit(1)  # what the dagster command does after a run that did not succeed
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup ignores it
     with stopping.listening():
         try:
             run_all()
