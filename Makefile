@@ -10,7 +10,7 @@ BENCHMARKS := archive masks mask-cache training replicates gradcam statistics tr
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
-	@echo "make test         set up and run the tests: five to ten minutes on two cores"
+	@echo "make test         set up and run the tests: eight to fifteen minutes on two cores"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff, mypy and the contract of the layers"
 	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
