@@ -273,6 +273,8 @@ def trained(*variants: str) -> list[str]:
 
 
 CAMS = ["gradcam masks_fused", "gradcam top_only"]
+"""Each also explains the flips between the two, so both follow from the predictions of either."""
+
 EVERYTHING = [*trained("top_only", "masks_fused"), *CAMS]
 
 
@@ -339,9 +341,12 @@ CHANGES: Mapping[str, tuple[Callable[[Path], dict[str, str]], Sequence[str]]] = 
     "backbone": (other_backbone, [*(f"features {subject}" for subject in SUBJECTS), *EVERYTHING]),
     "words of a class": (words_of_a_class, ["report"]),
     "words of a variant": (entry("top_only: {", "top_only: {label: Top, "), ["report"]),
-    "recipe of a variant": (entry("top_only: {", "top_only: {gamma: 0.5, "), [*trained("top_only"), CAMS[1]]),
-    "a variant dropped": (entry("masks_fused: {epochs: 1, control: top_only}", "masks_fused: null"), REPORTED),
-    "label of a frame": (label_of_a_frame, EVERYTHING),
+    "recipe of a variant": (entry("top_only: {", "top_only: {gamma: 0.5, "), [*trained("top_only"), *CAMS]),
+    "a variant dropped": (
+        entry("masks_fused: {epochs: 1, control: top_only}", "masks_fused: null"),
+        [*REPORTED, CAMS[1]],
+    ),
+    "label of a frame": (label_of_a_frame, ["features gus", *EVERYTHING]),  # rows lie by class in a driver's taps
     "a frame, its size and time as before": (frame_behind_its_times, ["features ann", *EVERYTHING]),
     "a frame taken out": (frame_gone, ["features gus", *EVERYTHING]),
 }

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster_shared.check import CheckError
 
 from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.assets.step import failed_checks
 from distracted_pipeline.assets.store import raw_places
 from distracted_pipeline.dataset import DATASET_FILE
 from distracted_pipeline.errors import DistractedError
@@ -126,11 +127,8 @@ def next_command(run: dg.DagsterRun) -> str:
 
 def _reason(context: dg.RunFailureSensorContext) -> str:
     """Return why a run failed: the check that stopped it, which names file and remedy, else the first step's error."""
-    for entry in context.instance.all_logs(
-        context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
-    ):
-        check = entry.get_dagster_event().asset_check_evaluation_data
-        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR and check.description:
+    for check in failed_checks(context.instance, context.dagster_run.run_id):
+        if check.description:
             return f"{check.asset_key.to_user_string()}, check {check.check_name}: {check.description}"
     for event in context.get_step_failure_events():
         error = event.step_failure_data.error

@@ -41,3 +41,13 @@ def user_errors_as_failures() -> Iterator[None]:
         yield
     except DistractedError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    """Return the checks that failed a run: their descriptions name file and remedy, Dagster's own error neither."""
+    events = (
+        entry.get_dagster_event()
+        for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    )
+    found = [event.asset_check_evaluation_data for event in events]
+    return [check for check in found if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR]

@@ -1,7 +1,8 @@
 """Images ahead of the network: threads make the next ones ready while it is busy with these.
 
-Threads are enough: reading, hashing, decoding, resizing and copying let go of Python's lock, and nothing has to be
-moved between processes. Belongs here: order, and how far ahead. What making ready means is the caller's.
+Threads, because reading, hashing, decoding, resizing and copying let go of Python's lock, and nothing has to be moved
+between processes; `make bench-feeder` says how far they carry. Belongs here: order, and how far ahead. What making
+ready means is the caller's.
 """
 
 import os

@@ -13,8 +13,8 @@ _ONE = materialize("subject_masks", "p002")
 
 HINTS = {
     "Partition ranges with the CLI require": "every partition is a run of its own here, so that one bad driver costs "
-    f"nobody else's result. Everything that is missing: {RUN}. One partition: {_ONE}. Several: distracted ui, "
-    "Materialize",
+    f"nobody else's result. Everything that is missing: {RUN}. One partition: {_ONE}. Several of subject_masks in one "
+    "run: set DISTRACTED_BACKFILL=one_run. Any: distracted ui, Materialize",
     "must share the same PartitionsDefinition": "the selection holds assets of different partitions, which one command "
     f"cannot make. Everything that is missing, in order: {RUN}. Or name one asset: {materialize('masks')}",
     "but no '--partition' option was provided": f"name its partition, as in: {_ONE}. Everything that is missing: {RUN}",

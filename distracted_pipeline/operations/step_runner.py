@@ -11,6 +11,7 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 
 from distracted_pipeline.assets import graph
 from distracted_pipeline.assets.compute import OpConfig
+from distracted_pipeline.assets.step import failed_checks
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.console import plain_console
 from distracted_pipeline.operations.missing import Step
@@ -72,19 +73,10 @@ def execute(job: dg.JobDefinition, step: Step, instance: dg.DagsterInstance, con
                 run_id=run_id,
             )
     except DagsterAssetCheckFailedError:
-        return _failed_checks(instance, run_id)
+        found = failed_checks(instance, run_id)
+        return "; ".join(f"check {check.check_name}: {check.description}" for check in found)
     except dg.Failure as failure:
         return failure.description or "failed without a reason"
     except Exception as error:
         return f"{type(error).__name__}: {error} (`distracted ui` shows the traceback in the run's log)"
     return None
-
-
-def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Return what the failed checks of a run found, which says what to do as well."""
-    found = []
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
-        check = entry.dagster_event.asset_check_evaluation_data if entry.dagster_event else None
-        if check is not None and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            found.append(f"check {check.check_name}: {check.description}")
-    return "; ".join(found)
