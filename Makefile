@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report startup \
 	overhead tracking feeder gpu
 
-.PHONY: help setup demo test test-faults test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
+.PHONY: help setup demo test test-slow test-faults test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
-	@echo "make test         set up and run the tests: eight to fifteen minutes on two cores"
+	@echo "make test         set up and run the tests: under five minutes on two cores"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff, mypy and the contract of the layers"
+	@echo "make test-slow    whole chains, servers, browsers, processes that are killed: minutes"
 	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
@@ -40,6 +41,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

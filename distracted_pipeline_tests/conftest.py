@@ -2,8 +2,9 @@
 
 import csv
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Before torch or Dagster load: tests use little, talk to nobody, and never see the developer's own data.
@@ -26,6 +27,7 @@ from PIL import Image
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import tracking
 
 LONGEST = ("test_chain.py", "test_resume.py", "test_toy_chain.py", "test_train.py", "test_servers.py")
 """Files of tests that take longest: they begin first, so that no process is left with one of them at the end.
@@ -83,6 +85,25 @@ def write_kaggle_tree(
         writer.writerow(("subject", "classname", "img"))
         writer.writerows(rows)
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fresh_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give every data root a moved copy of one fresh MLflow store: its migrations take five seconds each time."""
+    template = Settings(data=tmp_path_factory.mktemp("store"))
+    follow_move = tracking.follow_move
+
+    def copied(settings: Settings) -> bool:
+        path = settings.mlflow_database
+        if not settings.mlflow and not path.exists() and settings is not template:
+            if not template.mlflow_database.exists():
+                tracking.open_client(template)
+            shutil.copyfile(template.mlflow_database, path)
+        return follow_move(settings)
+
+    tracking.follow_move = copied
+    yield
+    tracking.follow_move = follow_move
 
 
 @pytest.fixture

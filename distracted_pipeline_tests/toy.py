@@ -108,6 +108,16 @@ def write_toy_root(root: Path, *, frames: int = 2, backbone: bool = True) -> Pat
     return root
 
 
+def write_short_toy_root(root: Path, *, replicates: int = 2) -> Path:
+    """Write the least that the whole chain runs on, two variants that train for one epoch; return `root`."""
+    write_toy_root(root, frames=1)
+    variants = VARIANTS.replace("linear_probe: {epochs: 2}", "linear_probe: null").replace("epochs: 2", "epochs: 1")
+    (root / "variants.yaml").write_text(variants, encoding="utf-8")
+    settings = SETTINGS.replace("REPLICATES=2", f"REPLICATES={replicates}")
+    (root / "settings.env").write_text(settings, encoding="utf-8")
+    return root
+
+
 def draw_toy_frame(driver: int, camera: int, klass: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a frame, uint8 `[48, 64, 3]`, and its class map, uint8 `[48, 64]` of ids 0 (none) to 3 (bottle)."""
     width, height = SIZE

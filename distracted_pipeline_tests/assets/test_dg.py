@@ -12,6 +12,8 @@ import pytest
 from distracted_pipeline.operations.instance import prepare_home
 from distracted_pipeline.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 

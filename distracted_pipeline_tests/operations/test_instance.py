@@ -45,6 +45,7 @@ with open_instance(Path(sys.argv[1])) as instance:
 """
 
 
+@pytest.mark.slow
 def test_three_first_runs_at_once_on_a_fresh_home_all_end_well(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     runs = [
