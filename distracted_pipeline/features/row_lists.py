@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distracted_pipeline.cache_folders import PRECISION
@@ -28,7 +29,10 @@ _TAPS: Final = "taps"
 
 
 def are_of(folder: Path, rows: pa.Table, precision: str) -> bool:
-    """Tell whether a folder's taps are of these images, in this precision (an earlier version noted none)."""
+    """Tell whether a folder's taps are of these images, in any order, and in this precision.
+
+    An earlier version noted no precision.
+    """
     path = folder / ROWS
     if not is_whole(path):
         return False
@@ -37,7 +41,14 @@ def are_of(folder: Path, rows: pa.Table, precision: str) -> bool:
     except (pa.ArrowException, OSError):  # an earlier version's, and damaged
         return False
     noted = (found.schema.metadata or {}).get(PRECISION.encode())
-    return noted == precision.encode() and found.equals(rows.select(_COLUMNS), check_metadata=False)
+    images = rows.select(_COLUMNS).sort_by("img")
+    return noted == precision.encode() and found.sort_by("img").equals(images, check_metadata=False)
+
+
+def in_stored_order(folder: Path, rows: pa.Table) -> pa.Table:
+    """Return the images in the order of the taps that are there, which are of the same images."""
+    names = pq.read_table(folder / ROWS, columns=["img"], partitioning=None)["img"]
+    return rows.take(pc.index_in(names, value_set=rows["img"].combine_chunks()))
 
 
 def write(folder: Path, rows: pa.Table, precision: str, taps: Sequence[str]) -> None:

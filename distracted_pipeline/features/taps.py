@@ -3,7 +3,8 @@
 Layout: `features/<fingerprint>/subject=<s>/<tap>.npy`, fp16 (`pixels`: uint8), memory-mapped. `rows.parquet` beside
 them lists the images in the order of the rows, and in its metadata the precision that the backbone ran in. The cache on
 disk decides what is missing: a tap counts if `rows.parquet` lists the subject's images (names and content hashes) as
-the manifest has them now, in the precision of the whole folder (`cache_folders`), and the tap with its digest.
+the manifest has them now, in the precision of the whole folder (`cache_folders`), and the tap with its digest. The
+order is that of their names when they were computed: labels play no part.
 
 Belongs here: filling and reading the cache. The list beside the taps is `row_lists`, where a backbone can be cut is
 `variants.trunks`.
@@ -185,7 +186,9 @@ class TapStore:
                 device = resolve_device(options.device_name())
                 precision = self._settled_precision(options.precision, device)
             if wanted:
-                if not row_lists.are_of(folder, rows, precision):
+                if row_lists.are_of(folder, rows, precision):
+                    rows = row_lists.in_stored_order(folder, rows)
+                else:
                     row_lists.clear(folder)
                 try:
                     self._compute(folder, rows, wanted, device, precision, options)
@@ -371,7 +374,7 @@ def _one_behind(passed: Iterable[_Passed]) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _rows(table: pa.Table, subject: str) -> pa.Table:
-    return of_subject(table, subject).select(["img", "path", "sha256"])
+    return of_subject(table, subject).select(["img", "path", "sha256"]).sort_by("img")
 
 
 def _check_finite(values: np.ndarray, tap: str, rows: pa.Table, first: int) -> None:

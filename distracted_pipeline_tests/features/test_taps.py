@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.features import row_lists
 from distracted_pipeline.features.plan import fill_subject, is_filled, wanted_taps
 from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.decode import ImageReader
@@ -86,6 +87,24 @@ def test_a_tap_added_later_is_that_of_the_images_and_opens_none_where_their_pixe
     later = TapStore(own_root)
     later.ensure("p002", TAPS, QUIET)
     assert {tap: (later.folder("p002") / f"{tap}.npy").read_bytes() for tap in TAPS} == at_once
+
+
+def test_taps_in_another_order_stay_and_what_is_added_lies_in_that_order(own_root: Settings) -> None:
+    """An earlier version's lay by class, so a corrected label had all of a driver's computed again."""
+    first = ("pooled", "pixels")
+    store = TapStore(own_root)
+    store.ensure("p002", first, QUIET)
+    folder = store.folder("p002")
+    for tap in first:
+        np.save(folder / f"{tap}.npy", np.load(folder / f"{tap}.npy")[::-1])
+    rows = of_subject(read_manifest(own_root), "p002").sort_by([("img", "descending")])
+    row_lists.write(folder, rows, "fp32", first)
+    assert TapStore(own_root).ensure("p002", (*first, "last_block"), QUIET).computed == ("last_block",)
+    imgs = own_images(own_root)[3:6]
+    found = TapStore(own_root).load((*first, "last_block"), imgs)
+    expected = direct(own_root, imgs)
+    for tap, values in found.items():
+        assert np.allclose(values, expected[tap].numpy(), rtol=2e-3, atol=2e-3), tap
 
 
 def test_a_batch_that_does_not_fit_passes_in_halves_and_the_taps_are_the_same(
