@@ -2,17 +2,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-tools/bin
 
 BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report startup \
 	overhead tracking feeder gpu
 
-.PHONY: help setup demo test test-slow test-faults test-cluster lint clean-demo sample-report $(BENCHMARKS:%=bench-%)
+.PHONY: help setup demo test test-slow test-faults test-cluster lint lock audit clean-demo sample-report \
+	$(BENCHMARKS:%=bench-%)
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
 	@echo "make test         set up and run the tests: under five minutes on two cores"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff, mypy and the contract of the layers"
+	@echo "make lock         pin every package with its hashes again, from setup.cfg and constraints.txt"
+	@echo "make audit        known holes in what is pinned, its licences (docs/licences.md), a bill of materials"
 	@echo "make test-slow    whole chains, servers, browsers, processes that are killed: minutes"
 	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
@@ -26,14 +30,18 @@ $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
 	$(PYTHON) -m venv $(VENV)
 
-# The constraints pin every version that was tested, torch and torchvision as the pair that fits.
-$(VENV)/.installed: setup.cfg constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+# The locks hold the versions of constraints.txt, which were tested together, and the hash of every file: pip refuses any
+# other. The project itself has no hash, so it follows without its requirements, built by the lock's own setuptools.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/.installed: setup.cfg requirements.lock | $(BIN)/python
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	$(BIN)/distracted setup
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -55,8 +63,33 @@ test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest distracted_pipeline_tests/test_faults.py -m faults -n 2
 
 test-cluster: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray,postgres]"
+	$(PIP_INSTALL) -c constraints.txt -e ".[dev,ray,postgres]"
 	$(BIN)/python -m pytest distracted_pipeline_tests/cluster -m cluster
+
+.venv-tools/.installed: requirements-tools.lock
+	$(PYTHON) -m venv .venv-tools
+	$(TOOLS)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# One lock serves every system and Python from 3.11 on: uv writes the markers. pip wants extras named where there are hashes.
+COMPILE := $(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+lock: .venv-tools/.installed
+	$(COMPILE) setup.cfg -c constraints.txt -o requirements.lock
+	$(COMPILE) setup.cfg -c constraints.txt --extra dev -o requirements-dev.lock
+	$(COMPILE) requirements-tools.in -o requirements-tools.lock
+
+# pip-audit comes last, for it alone asks a service (PyPI's advisories). --strict: what it cannot look up is a failure.
+audit: .venv-tools/.installed $(VENV)/.installed
+	@mkdir -p build
+	$(TOOLS)/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file build/sbom.cdx.json
+	@echo "bill of materials: build/sbom.cdx.json"
+	@cp docs/licences-head.txt docs/licences.md
+	$(TOOLS)/pip-licenses --python $(BIN)/python --format markdown --ignore-packages distracted_pipeline \
+		>> docs/licences.md
+	@echo "licences: docs/licences.md"
+	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 # Options of one: python -m distracted_pipeline_tests.benchmarks.bench_NAME --help
 $(BENCHMARKS:%=bench-%): bench-%: $(VENV)/.installed-dev
