@@ -17,7 +17,7 @@ from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.plan import plan
-from distracted_pipeline.commands.predict import predict, sync
+from distracted_pipeline.commands.predict import export, predict, sync
 from distracted_pipeline.commands.report import compare, report
 from distracted_pipeline.commands.training import train
 from distracted_pipeline.commands.variants import variants
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _WORKFLOW = {
     "Begin": ("demo", "fetch", "doctor", "setup"),
     "Run": ("run", "train", "variants", "masks", "sync"),
-    "Look": ("ui", "report", "compare", "plan", "predict"),
+    "Look": ("ui", "report", "compare", "plan", "predict", "export"),
 }
 """Commands in the order in which a person needs them."""
 
@@ -235,7 +235,7 @@ def setup() -> None:
     click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
 
 
-for command in (train, compare, plan, predict, sync, masks, report, variants):
+for command in (train, compare, plan, predict, export, sync, masks, report, variants):
     main.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""`distracted predict`: probabilities for anybody's frames. And `distracted sync`: results that MLflow lacks."""
+"""`distracted predict`: probabilities for anybody's frames. `export`: a model for elsewhere. `sync`: MLflow again."""
 
 import sys
 from pathlib import Path
@@ -39,6 +39,18 @@ def predict(path: Path, variant: str, fold: str | None, style: str, top: int) ->
     if not result.imgs:
         _aside(f"none of {len(result.failed)} files could be predicted")
         sys.exit(1)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--variant", default="champion", show_default=True, help="A trained variant, or the registered champion.")
+@click.option("--fold", type=FOLD, help="Whose weights; by default those of the original split.")
+@data_option
+def export(folder: Path, variant: str, fold: str | None) -> None:
+    """Write a model for other programs into FOLDER: ONNX, which reads whole frames, and its model card."""
+    from distracted_pipeline.serving.package import export_package
+
+    export_package(current_settings(), variant, folder, fold=fold, log=click.echo)
 
 
 @click.command()

@@ -19,7 +19,7 @@ from distracted_pipeline.evaluation.table_schemas import VariantScore
 from distracted_pipeline.evaluation.tables import VARIANTS_FILE, tables_current
 from distracted_pipeline.evaluation.tables_io import read_rows
 from distracted_pipeline.figures.formats import listing
-from distracted_pipeline.files import write_json
+from distracted_pipeline.files import write_json, write_text
 from distracted_pipeline.fingerprints import INPUTS, fingerprint, is_current
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
@@ -36,10 +36,11 @@ ALIAS = "champion"
 URI = f"models:/{MODEL}@{ALIAS}"
 FILE = "champion.json"
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 """Raise it when the same tables and models would crown another champion, or register it otherwise."""
 
-_ARTIFACTS = "champion"
+ARTIFACTS = "champion"
+"""Folder of the run in which the model and what belongs to it lie."""
 
 _DECIDING = ("oof", "dev")
 """Scopes that decide: the first of which any variant has predicted every fold; the test drivers never do."""
@@ -193,6 +194,27 @@ def registered_version(settings: Settings) -> "ModelVersion | None":
         raise
 
 
+def required_version(settings: Settings, fold: str | None = None) -> "ModelVersion":
+    """Return the registered champion.
+
+    Raises:
+        DistractedError: None is registered, MLflow does not answer, or a fold was named.
+    """
+    if fold is not None:
+        raise DistractedError(
+            f"--fold is {fold}, but the champion's weights are those registered in MLflow. "
+            "Leave --fold away, or name a variant."
+        )
+    version = registered_version(settings)
+    if version is None:
+        raise DistractedError(
+            f"no champion is registered in MLflow at {tracking.shown(settings.mlflow_uri)}. Type `{RUN}`, "
+            "which registers the best variant (`distracted sync`, where MLflow has lost it), or name one: "
+            "--variant top_only"
+        )
+    return version
+
+
 def _registered(settings: Settings, best: Champion, log: Log) -> Champion:
     from mlflow.exceptions import MlflowException
 
@@ -226,6 +248,7 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
     from mlflow.exceptions import MlflowException
 
     from distracted_pipeline.serving.export import classifier_of, save_classifier
+    from distracted_pipeline.serving.model_card import CARD, model_card, subject_of
     from distracted_pipeline.training.checkpoint import load_trained
 
     trained = load_trained(settings, best.variant, best.fold, "cpu")  # the first training
@@ -245,14 +268,15 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         save_classifier(module, folder, about)
-        client.log_artifacts(run_id, str(folder), _ARTIFACTS)
+        write_text(folder / CARD, model_card(settings, subject_of(settings, trained, best.fold, module)))
+        client.log_artifacts(run_id, str(folder), ARTIFACTS)
     try:
         what = f"Which of {len(settings.dataset.class_ids)} things a driver does, from one frame."
         client.create_registered_model(MODEL, description=what)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACTS}"
+    source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACTS}"
     description = _description(best, about, settings.dataset)
     version = client.create_model_version(MODEL, source, run_id, tags=tags, description=description)
     client.set_registered_model_alias(MODEL, ALIAS, version.version)

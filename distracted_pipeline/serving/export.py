@@ -1,7 +1,9 @@
 """A trained variant as one file that runs without this package: from image values to probabilities, as pt2.
 
 Belongs here: the module that is exported, and saving it as an MLflow model. Which one deserves it is `champion`.
-A pt2 archive is a traced graph; nothing in it is pickled code.
+A pt2 archive holds a traced graph, but `torch.export.load` unpickles its weights and constants with
+`weights_only=False`: a prepared one can run code. Load it only from a store that you trust. This package's own weights
+are safetensors, and `onnx_export` writes a file without Python in it.
 """
 
 import copy

@@ -37,11 +37,10 @@ from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
 from distracted_pipeline.scopes import ORIGINAL_FOLD
-from distracted_pipeline.serving.champion import ALIAS, MODEL, registered_version, usable_fold
+from distracted_pipeline.serving.champion import ALIAS, MODEL, required_version, usable_fold
 from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.serving.familiarity import SAMPLE, unlike_training
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import load_trained
 from distracted_pipeline.variants.backbones import Preprocessing
 from distracted_pipeline.variants.config import load_catalogue
@@ -187,18 +186,7 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
     Raises:
         DistractedError: None is registered, MLflow does not answer, or a fold was named.
     """
-    if fold is not None:
-        raise DistractedError(
-            f"--fold is {fold}, but the champion's weights are those registered in MLflow. "
-            "Leave --fold away, or name a variant."
-        )
-    version = registered_version(settings)
-    if version is None:
-        raise DistractedError(
-            f"no champion is registered in MLflow at {tracking.shown(settings.mlflow_uri)}. Type `{RUN}`, "
-            "which registers the best variant (`distracted sync`, where MLflow has lost it), or name one: "
-            "--variant top_only"
-        )
+    version = required_version(settings, fold)
     import mlflow.pytorch
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException

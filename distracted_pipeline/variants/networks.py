@@ -85,8 +85,8 @@ class MaskHead(nn.Module):
 
 
 def _strongest(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return what `adaptive_max_pool2d` does; its own gradient adds up in no fixed order on a GPU."""
-    if not torch.are_deterministic_algorithms_enabled():
+    """Return what `adaptive_max_pool2d` does; its gradient adds up in no fixed order on a GPU, and ONNX lacks it."""
+    if not (torch.are_deterministic_algorithms_enabled() or torch.onnx.is_in_onnx_export()):
         return functional.adaptive_max_pool2d(maps, grid)
     for axis, cells in zip((2, 3), grid, strict=True):
         size = maps.shape[axis]
