@@ -87,7 +87,7 @@ audit: .venv-tools/.installed $(VENV)/.installed
 	@echo "bill of materials: build/sbom.cdx.json"
 	@cp docs/licences-head.txt docs/licences.md
 	$(TOOLS)/pip-licenses --python $(BIN)/python --format markdown --ignore-packages distracted_pipeline \
-		>> docs/licences.md
+		| sed -E 's/ +\|/ |/g; s/-{5,}/---/g' >> docs/licences.md
 	@echo "licences: docs/licences.md"
 	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
