@@ -187,7 +187,7 @@ def test_other_masks_make_every_gradcam_anew_and_train_only_what_reads_them(
     assert run("0") == [
         *NOTHING,
         "masks_fused fold 0",
-        *("class_accuracy", "gradcam top_only", "gradcam masks_fused", "report", "champion"),
+        *("class_accuracy", "gradcam top_only", "gradcam masks_fused", "champion", "report"),
     ]
     assert run("0") == NOTHING
 
@@ -202,7 +202,7 @@ def test_two_processes_make_what_one_made(changeable: tuple[Path, Callable[..., 
     steps = run(workers=2)
     assert steps[:3] == ["images", "2 processes run the steps side by side", "masks"]
     assert steps[3:6] == ["top_only fold 0", "masks_fused fold 0", "class_accuracy"]
-    assert steps[-2:] == ["report", "champion"]
+    assert steps[-2:] == ["champion", "report"]
     for path, expected in zip(lost, before, strict=True):
         pd.testing.assert_frame_equal(pq.read_table(path).to_pandas(), expected, atol=1e-4)
     assert run() == NOTHING
@@ -213,7 +213,7 @@ def test_another_baseline_makes_tables_report_and_champion_anew(
 ) -> None:
     root, run = changeable
     _set(root, "DISTRACTED_BASELINE=masks_fused")
-    assert run() == [*NOTHING, "class_accuracy", "report", "champion"]
+    assert run() == [*NOTHING, "class_accuracy", "champion", "report"]
     assert set(pq.read_table(root / "evaluation" / "class_accuracy.parquet")["baseline"].to_pylist()) == {"masks_fused"}
 
 

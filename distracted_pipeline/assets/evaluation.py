@@ -7,9 +7,10 @@ import dagster as dg
 
 from distracted_pipeline.assets.compute import LIGHT, TRAIN, ScoringConfig
 from distracted_pipeline.assets.metadata import check_result, class_accuracy_metadata, version_of_files
-from distracted_pipeline.assets.partitions import variant_fold_partitions
-from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.assets.partitions import fold_and_variant, variant_fold_partitions
+from distracted_pipeline.assets.step import Events, asset_step, each_partition
 from distracted_pipeline.checks import Check
+from distracted_pipeline.settings import Settings
 
 _GROUP = "evaluation"
 
@@ -20,6 +21,7 @@ _GROUP = "evaluation"
     group_name=_GROUP,
     kinds={"pytorch", "parquet"},
     code_version="2",
+    output_required=False,
     **TRAIN.options(),
     check_specs=[
         dg.AssetCheckSpec(
@@ -29,19 +31,22 @@ _GROUP = "evaluation"
         )
     ],
 )
-def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
+def predictions(context: dg.AssetExecutionContext, config: ScoringConfig) -> Events:
     """Probabilities for every image of the drivers that a fold holds out, by each of its trainings."""
-    keys = context.partition_key.keys_by_dimension
-    with asset_step(context) as settings:
+
+    def one(settings: Settings, partition: str) -> dg.MaterializeResult:
         from distracted_pipeline.evaluation.predict import check_predictions, predict_fold
 
-        path = predict_fold(settings, keys["variant"], keys["fold"], config.options(context.log.info))
-        check = check_predictions(settings, keys["fold"], path)
-    return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(path), **check.facts},
-        check_results=[check_result(check)],
-        data_version=version_of_files(path),
-    )
+        fold, variant = fold_and_variant(partition)
+        path = predict_fold(settings, variant, fold, config.options(context.log.info))
+        check = check_predictions(settings, fold, path)
+        return dg.MaterializeResult(
+            metadata={"path": dg.MetadataValue.path(path), **check.facts},
+            check_results=[check_result(check)],
+            data_version=version_of_files(path),
+        )
+
+    yield from each_partition(context, one)
 
 
 @dg.asset(

@@ -11,7 +11,7 @@ from distracted_pipeline.assets.automation import nightly_fill
 from distracted_pipeline.assets.compute import SEGMENT, DeviceConfig
 from distracted_pipeline.assets.metadata import DATA_VERSION_TAG, check_result, fill_metadata, masks_metadata
 from distracted_pipeline.assets.partitions import backfill_policy, subject_partitions
-from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.assets.step import Events, asset_step
 from distracted_pipeline.errors import DistractedError
 
 if TYPE_CHECKING:
@@ -39,35 +39,34 @@ _COMMON: dict[str, Any] = {
     deps=["images", "segmenter"],
     automation_condition=nightly_fill(),
     backfill_policy=backfill_policy(),
+    output_required=False,
     check_specs=[dg.AssetCheckSpec("complete", asset="subject_masks", description=CHECKS["complete"])],
     **_COMMON,
 )
-def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> Events:
     """Masks of one driver, or of one shard of unlabelled images, in the mask cache.
 
     Each pixel belongs to one of the data set's mask categories (person, cell phone, cup …), or to none of them.
-    A run of several partitions makes one after the other; what fails does not stop the rest.
+    A run of several partitions makes one after the other by one loaded model; what fails does not stop the rest.
     """
     subjects = list(context.partition_keys)
-
-    def nothing(_subject: str, _result: "FillResult") -> None:
-        """The result says it all."""
-
-    with asset_step(context) as settings:
+    several = len(subjects) > 1
+    with asset_step(context, "*" if several else subjects[0]) as settings:
         from distracted_pipeline.masks.fill import fill_missing
 
-        results = fill_missing(
-            settings,
-            subjects,
-            config.options(context.log.info),
-            on_filled=_materialized(context, settings) if len(subjects) > 1 else nothing,
-        )
+        each = _materialized(context, settings) if several else _nothing
+        results = fill_missing(settings, subjects, config.options(context.log.info), on_filled=each)
+        for subject, result in results.items():
+            if not result.done and not result.error:
+                each(subject, result)
         _fail_for_unfinished(results)
         metadata, checks, content = masks_metadata(settings, subjects)
-    return dg.MaterializeResult(
-        metadata=metadata | fill_metadata(results.values()),
-        check_results=[check_result(check) for check in checks if check.name == "complete"],
-        data_version=dg.DataVersion(content),
+    found = [check_result(check) for check in checks if check.name == "complete"]
+    if several:
+        yield from found
+        return
+    yield dg.MaterializeResult(
+        metadata=metadata | fill_metadata(results.values()), check_results=found, data_version=dg.DataVersion(content)
     )
 
 
@@ -99,6 +98,10 @@ def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.Materia
         check_results=[check_result(check) for check in checks],
         data_version=dg.DataVersion(content),
     )
+
+
+def _nothing(_subject: str, _result: "FillResult") -> None:
+    """The asset's own result says it all."""
 
 
 def _materialized(context: dg.AssetExecutionContext, settings: "Settings") -> "Callable[[str, FillResult], None]":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distracted_pipeline.evaluation.tables import ClassAccuracy
     from distracted_pipeline.explanation.explain import GradcamResult
     from distracted_pipeline.explanation.tables import CamRow, Lift
+    from distracted_pipeline.features.plan import Filled
     from distracted_pipeline.images.ingest import IngestResult
     from distracted_pipeline.masks.fill import FillResult
     from distracted_pipeline.training.train import TrainResult
@@ -200,6 +201,19 @@ def class_table(dataset: Dataset, result: "ClassAccuracy", scope: str) -> str:
         name = variant["variant"].replace("|", "\\|")
         lines.append(f"| {name} | {cells} | {variant['macro_recall']:.2f} |")
     return "\n".join(lines)
+
+
+def features_metadata(filled: "Filled") -> dict[str, Any]:
+    """Return the metadata of `features`: what was computed, what was there, and how fast."""
+    return {
+        "images": filled.images,
+        "computed": ", ".join(filled.computed) or "nothing",
+        "reused": ", ".join(filled.reused) or "nothing",
+        "skipped_variants": bullets(filled.skipped, "none"),
+        "size": f"{filled.bytes / 2**20:.1f} MiB",
+        "seconds": filled.seconds,
+        "images_per_second": filled.images / filled.seconds if filled.computed else 0.0,
+    }
 
 
 def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, Any]:

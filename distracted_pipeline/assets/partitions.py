@@ -46,6 +46,13 @@ def note_former_name(former: str, today: str) -> None:
     print(f"note: {former} is called {today} now", file=sys.stderr)
 
 
+def fold_and_variant(partition: str) -> tuple[str, str]:
+    """Return what a key of `variant_fold_partitions` names."""
+    assert isinstance(partition, dg.MultiPartitionKey)
+    named = partition.keys_by_dimension
+    return named[FOLD_DIMENSION], named[VARIANT_DIMENSION]
+
+
 subject_partitions = dg.StaticPartitionsDefinition(_settings.subjects())
 driver_partitions = dg.StaticPartitionsDefinition(
     [subject for subject in _settings.subjects() if not subject.startswith(TEST_PREFIX)]

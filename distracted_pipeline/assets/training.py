@@ -7,8 +7,9 @@ import dagster as dg
 
 from distracted_pipeline.assets.compute import TRAIN, TrainingConfig
 from distracted_pipeline.assets.metadata import check_result, training_metadata
-from distracted_pipeline.assets.partitions import variant_fold_partitions
-from distracted_pipeline.assets.step import asset_step
+from distracted_pipeline.assets.partitions import fold_and_variant, variant_fold_partitions
+from distracted_pipeline.assets.step import Events, each_partition
+from distracted_pipeline.settings import Settings
 
 _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMapping())
 
@@ -19,6 +20,7 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
     group_name="training",
     kinds={"pytorch", "mlflow"},
     code_version="1",
+    output_required=False,
     **TRAIN.options(),
     check_specs=[
         dg.AssetCheckSpec(
@@ -35,18 +37,20 @@ _EVERY_SUBJECT = dg.AssetDep("features", partition_mapping=dg.AllPartitionMappin
         ),
     ],
 )
-def trained_model(context: dg.AssetExecutionContext, config: TrainingConfig) -> dg.MaterializeResult:
+def trained_model(context: dg.AssetExecutionContext, config: TrainingConfig) -> Events:
     """One variant trained on one fold, as often as it has replicates: weights, histories, and runs in MLflow."""
-    keys = context.partition_key.keys_by_dimension
-    with asset_step(context) as settings:
+
+    def one(settings: Settings, partition: str) -> dg.MaterializeResult:
         from distracted_pipeline.training.checks import check_trained
         from distracted_pipeline.training.train import train_variant
 
+        fold, variant = fold_and_variant(partition)
         options = config.options(context.log.info)
-        result = train_variant(settings, keys["variant"], keys["fold"], options, dagster_run_id=context.run.run_id)
-        checks = check_trained(settings, result)
-    return dg.MaterializeResult(
-        metadata=training_metadata(settings, result),
-        check_results=[check_result(check) for check in checks],
-        data_version=dg.DataVersion(result.fingerprint),
-    )
+        result = train_variant(settings, variant, fold, options, dagster_run_id=context.run.run_id)
+        return dg.MaterializeResult(
+            metadata=training_metadata(settings, result),
+            check_results=[check_result(check) for check in check_trained(settings, result)],
+            data_version=dg.DataVersion(result.fingerprint),
+        )
+
+    yield from each_partition(context, one)

@@ -51,7 +51,7 @@ DISTRACTED_BACKBONE={BACKBONE_FOLDER}
 DISTRACTED_SYNTHETIC=1
 DISTRACTED_VARIANTS={VARIANTS_FILE}
 """
-_VARIANTS = """\
+VARIANTS = """\
 # A network of 60,000 weights takes larger steps than the shipped rates, which suit pretrained ones of millions;
 # and a visitor has ten minutes, so everything trains for few epochs, and slows down towards its end. What trains its
 # body, and parallel adapters, are left out: they would double the time and find nothing here.
@@ -157,7 +157,7 @@ def generate(
             _draw(plan, seed, log)
             write_text(root / RAW_CSV, _csv(rows))
             write_text(root / DATA_SETTINGS_FILE, _SETTINGS)
-            write_text(root / VARIANTS_FILE, _VARIANTS)
+            write_text(root / VARIANTS_FILE, VARIANTS)
             write_json(root / STAMP, {**wanted, "complete": True})
         seconds = time.monotonic() - started if drawn else 0.0
     labelled = len(names) * len(STATE_FARM.class_ids) * frames

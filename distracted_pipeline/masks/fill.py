@@ -25,7 +25,16 @@ from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import OK
 from distracted_pipeline.images.recheck import distrust
 from distracted_pipeline.masks.batching import Failure, Wanted, segment_images
-from distracted_pipeline.masks.cache import INDEX, SOURCE_DIGITS, Index, Mask, MaskCache, rows_digest, write_table
+from distracted_pipeline.masks.cache import (
+    INDEX,
+    SOURCE_DIGITS,
+    Index,
+    Mask,
+    MaskCache,
+    open_cache,
+    rows_digest,
+    write_table,
+)
 from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.masks.source import Source
 from distracted_pipeline.masks.stage_timer import StageClock
@@ -158,6 +167,13 @@ def fill_missing(
         if subject in open_ones:
             progress.advance(rows.num_rows)
     return results
+
+
+def unfinished(settings: Settings) -> list[str]:
+    """Return the subjects of the manifest for which something is left to do."""
+    cache, manifest = open_cache(settings), read_manifest(settings)
+    subjects = manifest.filter(pc.equal(manifest["status"], OK))["subject"].unique().to_pylist()
+    return [name for name in subjects if not finished(cache, settings.data, name, _rows(manifest, name))]
 
 
 def finished(cache: MaskCache, data: Path, subject: str, rows: pa.Table) -> Index | None:

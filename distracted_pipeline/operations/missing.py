@@ -16,15 +16,38 @@ from distracted_pipeline.variants.config import VariantConfig, load_catalogue
 
 @dataclass(frozen=True)
 class Step:
-    """One Dagster run: some assets, at most one partition, and what to call it in the terminal."""
+    """Some assets, at most one partition, and what to call it in the terminal.
+
+    Attributes:
+        assets: Their names, in the order of the graph.
+        label: What the terminal says.
+        partition: The one that is made; None where there are none.
+        together: Steps that share this word may share a Dagster run: each takes moments, beside which what a run
+            costs would show. Empty for a step that has a run to itself.
+    """
 
     assets: tuple[str, ...]
     label: str
     partition: str | None = None
+    together: str = ""
 
+
+Item = tuple[Step, ...]
+"""Steps that one process runs in this order."""
+
+Outcome = tuple[Step, str | None]
+"""A step, and why it failed; None where it did not."""
 
 MASKS = Step(("masks",), "masks")
 """Always run: it takes moments to find that nothing is missing."""
+
+
+def mask_steps(settings: Settings) -> Iterator[Step]:
+    """Yield the subjects that lack masks, for several processes to make; `masks` makes whatever they leave."""
+    from distracted_pipeline.masks.fill import unfinished
+
+    for subject in unfinished(settings):
+        yield Step(("subject_masks",), f"masks of {subject}", subject, together="subject_masks")
 
 
 def feature_steps(settings: Settings) -> Iterator[Step]:
@@ -33,7 +56,7 @@ def feature_steps(settings: Settings) -> Iterator[Step]:
 
     for subject in settings.subjects():
         if not is_filled(settings, subject):
-            yield Step(("features",), f"features {subject}", subject)
+            yield Step(("features",), f"features {subject}", subject, together="features")
 
 
 def train_steps(settings: Settings, variants: Mapping[str, VariantConfig], folds: Sequence[str]) -> Iterator[Step]:
@@ -41,13 +64,15 @@ def train_steps(settings: Settings, variants: Mapping[str, VariantConfig], folds
     from distracted_pipeline.evaluation.predict import is_predicted
     from distracted_pipeline.training.checkpoint import is_trained
 
-    for variant in variants:
+    for variant, entry in variants.items():
+        slow = entry.checkpoint or "pixels" in entry.inputs  # whole images pass through the backbone
+        together = "" if slow else variant
         for fold in folds:
             label, partition = f"{variant} fold {fold}", f"{fold}|{variant}"
             if not is_trained(settings, variant, fold):
-                yield Step(("trained_model", "predictions"), label, partition)
+                yield Step(("trained_model", "predictions"), label, partition, together)
             elif not is_predicted(settings, variant, fold):
-                yield Step(("predictions",), label, partition)
+                yield Step(("predictions",), label, partition, together)
 
 
 def report_steps(settings: Settings, variants: Mapping[str, VariantConfig]) -> Iterator[Step]:
@@ -63,7 +88,7 @@ def report_steps(settings: Settings, variants: Mapping[str, VariantConfig]) -> I
     predicted = [variant for variant in variants if any((settings.predictions / variant).glob("*.parquet"))]
     stale_cams = [variant for variant in predicted if not gradcam_current(settings, variant)]
     for variant in stale_cams:
-        yield Step(("gradcam",), f"gradcam {variant}", variant)
+        yield Step(("gradcam",), f"gradcam {variant}", variant, together="gradcam")
     if not tables or stale_cams or not report_current(settings):
         yield Step(("report",), "report")
     if not tables or not champion_current(settings):

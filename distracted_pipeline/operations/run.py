@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 
 from distracted_pipeline.assets.compute import OpConfig
@@ -19,11 +19,14 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline.operations.missing import (
     MASKS,
+    Item,
+    Outcome,
     Step,
     check_backbones,
     chosen_folds,
     chosen_variants,
     feature_steps,
+    mask_steps,
     report_steps,
     train_steps,
     unsupported,
@@ -31,7 +34,7 @@ from distracted_pipeline.operations.missing import (
 from distracted_pipeline.operations.models import require_models
 from distracted_pipeline.operations.step_runner import StepRunner, run_images
 from distracted_pipeline.operations.timeline import show_in_timeline
-from distracted_pipeline.operations.workers import Item, Outcome, Workers, default_workers
+from distracted_pipeline.operations.workers import Workers, default_workers
 from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings, has_data
 
@@ -127,18 +130,34 @@ def run_missing(
                 crew = stack.enter_context(Workers(count, ops, per_gpu, log)).run
                 if visible_gpus():  # this process must not hold one that a worker waits for
                     alone = crew
-            runner = _Runner(crew, alone, settings, summary, log)
+            runner = _Runner(crew, alone, count, settings, summary, log)
+            if count > 1:
+                runner.run(mask_steps(settings))
             runner.run([MASKS])
             runner.run(feature_steps(settings))
             trainings = list(train_steps(settings, entries, wanted_folds))
             _settle_tracking(settings, bool(trainings), log)
             runner.run(trainings, meanwhile=lambda: report_steps(settings, entries))
-            for _, group in groupby(list(report_steps(settings, entries)), lambda step: step.assets):
-                runner.run(group)  # each asset needs the one before
+            for stage in _stages(report_steps(settings, entries)):
+                runner.run(stage)
     summary.seconds = time.monotonic() - start
     page = settings.reports / "latest" / "index.html"
     summary.report = page if page.exists() else None
     return summary
+
+
+_STAGES = {"class_accuracy": 0, "gradcam": 1, "champion": 1, "report": 2}
+"""What has to be there before the next may begin; CAMs and champion need nothing of each other."""
+
+
+def _stages(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """Yield the steps of a report in lists that can each run side by side."""
+
+    def stage(step: Step) -> int:
+        return _STAGES[step.assets[0]]
+
+    for _, together in groupby(sorted(steps, key=stage), stage):
+        yield list(together)
 
 
 @contextmanager
@@ -162,6 +181,7 @@ class _Runner:
     Attributes:
         crew: Runs several steps.
         alone: Runs a single one, with all threads.
+        workers: How many processes the crew has.
         settings: Where the data lies.
         summary: Counts.
         log: Receives a line per step.
@@ -169,6 +189,7 @@ class _Runner:
 
     crew: Crew
     alone: Crew
+    workers: int
     settings: Settings
     summary: RunSummary
     log: Log
@@ -177,20 +198,27 @@ class _Runner:
         """Run steps; every ten minutes those of `meanwhile` too, once two variants have predicted."""
         steps = list(chosen)
         crew = self.crew if len(steps) > 1 else self.alone
-        for step, reason in crew(self._items(steps, meanwhile)):
+        finished: list[Step] = []
+        for step, reason in crew(self._items(steps, finished, meanwhile)):
+            finished.append(step)
             if reason:
                 self.summary.failed[step.label] = reason
             else:
                 self.summary.done += 1
 
-    def _items(self, steps: list[Step], meanwhile: Callable[[], Iterable[Step]] | None) -> Iterator[Item]:
+    def _items(
+        self, steps: list[Step], finished: list[Step], meanwhile: Callable[[], Iterable[Step]] | None
+    ) -> Iterator[Item]:
         start = reported = time.monotonic()
-        for number, step in enumerate(steps):
-            left = (time.monotonic() - start) / number * (len(steps) - number) if number else 0.0
-            about = f", about {duration(left)} left" if number else ""
-            self.log(f"{step.label}  ({number + 1} of {len(steps)}{about})" if len(steps) > 1 else step.label)
-            yield (step,)
-            if meanwhile and time.monotonic() - reported > REPORT_EVERY_S and number + 1 < len(steps):
+        begun = 0
+        for item in shared_out(steps, self.workers):
+            left = (time.monotonic() - start) * (len(steps) / len(finished) - 1) if finished else 0.0
+            about = f", about {duration(left)} left" if finished else ""
+            for number, step in enumerate(item, begun + 1):
+                self.log(f"{step.label}  ({number} of {len(steps)}{about})" if len(steps) > 1 else step.label)
+            begun += len(item)
+            yield item
+            if meanwhile and time.monotonic() - reported > REPORT_EVERY_S and begun < len(steps):
                 if len(list(self.settings.predictions.glob("*/"))) > 1:
                     between = tuple(meanwhile())
                     self.log(", ".join(step.label for step in between))
@@ -198,9 +226,17 @@ class _Runner:
                 reported = time.monotonic()
 
 
+def shared_out(steps: Iterable[Step], workers: int) -> Iterator[Item]:
+    """Yield steps as items: those that belong together in as many parts as there are processes, others alone."""
+    for together, group in groupby(steps, lambda step: (step.together, step.assets)):
+        alike = list(group)
+        size = -(-len(alike) // workers) if together[0] else 1
+        yield from (tuple(alike[at : at + size]) for at in range(0, len(alike), size))
+
+
 def _in_this_process(runner: StepRunner, items: Iterable[Item]) -> Iterator[Outcome]:
-    for step in chain.from_iterable(items):
-        yield step, runner.run(step)
+    for item in items:
+        yield from runner.run_item(item)
 
 
 def _settle_tracking(settings: Settings, training: bool, log: Log) -> None:

@@ -8,7 +8,7 @@ which steps there are and in which order is `missing` and `run`. A process holds
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from distracted_pipeline.assets import lease
-from distracted_pipeline.operations.missing import Step
+from distracted_pipeline.operations.missing import Item, Outcome
 from distracted_pipeline.progress import Log
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ THREADS = "OMP_NUM_THREADS"
 
 _ATTEMPTS = 2
 _PATIENCE_S = 2.0
-
-Item = tuple[Step, ...]
-"""Steps that one process runs in this order."""
-
-Outcome = tuple[Step, str | None]
-"""A step, and why it failed; None where it did not."""
 
 
 def default_workers(per_gpu: int = 1) -> int:
@@ -134,13 +128,20 @@ class Workers:
         return _Worker(process, ours)
 
     def _replace(self, worker: _Worker) -> list[Outcome]:
-        """Put a new process in the place of one that ended, and have it begin the step again that this one was at."""
+        """Put a new process in the place of one that ended, and have it begin the step again that this one was at.
+
+        Of steps that were one run it is not known which it was at: they begin again one by one.
+        """
         worker.process.join()
         worker.pipe.close()
         step, rest, attempt = worker.item[worker.done], worker.item[worker.done :], worker.attempt
         how = f"its process ended with exit code {worker.process.exitcode}"
         fresh = self._start()
         self._workers[self._workers.index(worker)] = fresh
+        if step.together and len(rest) > 1:
+            self._log(f"{step.label} and {len(rest) - 1} more: {how}; they begin again one by one")
+            fresh.begin(tuple(replace(one, together="") for one in rest))
+            return []
         if attempt < _ATTEMPTS:
             self._log(f"{step.label}: {how}; it begins again where it was saved")
             fresh.begin(rest, attempt + 1)
@@ -166,8 +167,8 @@ def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variable
             runner = StepRunner(instance, config)
             while True:
                 item: Item = pipe.recv()  # type: ignore[assignment]
-                for step in item:
-                    pipe.send(runner.run(step))
+                for _, reason in runner.run_item(item):
+                    pipe.send(reason)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 

@@ -1,11 +1,15 @@
-"""What Dagster adds to a partition: wall and CPU seconds of a step that does nothing, by executor.
+"""What Dagster adds: to the steps of the demo, and to a single partition by executor.
 
     python -m distracted_pipeline_tests.benchmarks.bench_overhead
+    python -m distracted_pipeline_tests.benchmarks.bench_overhead steps      # the demo's steps alone
     python -m distracted_pipeline_tests.benchmarks.bench_overhead ray        # starts two nodes on this machine
 
-A run starts from nothing, as `dagster asset materialize` does: a process, and what its executor starts. `loop` is
-`distracted run` instead, further partitions in one process. CPU is that of all these processes; on Ray the
-cluster's own count too, with what an idle cluster takes in the same time. Linux only.
+`steps` is the demo's whole graph with assets that do nothing but log and record, once with a run for each step and once
+with the runs that two processes share out; it exits with 1 where the second costs more than half.
+
+The others are one step that does nothing. A run starts from nothing, as `dagster asset materialize` does: a process,
+and what its executor starts. `loop` is `distracted run` instead, further partitions in one process. CPU is that of all
+these processes; on Ray the cluster's own count too, with what an idle cluster takes in the same time. Linux only.
 """
 
 import ctypes
@@ -14,15 +18,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 REPEATS = 3
 IN_LOOP = 20
+STEPS = "steps"
+STEPS_BAR = 0.5
 PR_SET_CHILD_SUBREAPER = 36
+MODULE = "distracted_pipeline_tests.benchmarks.bench_overhead"
 
 _ONE_STEP = """
 import dagster as dg
@@ -60,6 +71,105 @@ def trivial() -> object:
         nothing()
 
     return one_step
+
+
+def hollow() -> "dg.Definitions":
+    """Return the whole graph with assets that log two lines and record what the real ones record."""
+    import dagster as dg
+
+    from distracted_pipeline.assets import graph
+    from distracted_pipeline.assets.step import Events, each_partition
+    from distracted_pipeline.operations.console import plain_console
+
+    def like(real: dg.AssetsDefinition) -> dg.AssetsDefinition:
+        spec, checks = next(iter(real.specs)), list(real.check_specs)
+
+        def result(log: Callable[[str], None], partition: str) -> dg.MaterializeResult:
+            log(f"{partition}: begun")
+            log(f"{partition}: done")
+            found = [
+                dg.AssetCheckResult(passed=True, check_name=one.name, description="as it should") for one in checks
+            ]
+            facts = {"path": dg.MetadataValue.path("data"), "images": 50, "picture": dg.MetadataValue.md("x" * 2_000)}
+            return dg.MaterializeResult(metadata=facts, check_results=found, data_version=dg.DataVersion(partition))
+
+        def many(context: dg.AssetExecutionContext) -> Events:
+            yield from each_partition(context, lambda settings, partition: result(context.log.info, partition))
+
+        def single(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+            return result(context.log.info, "all")
+
+        make = dg.asset(
+            key=spec.key,
+            deps=list(spec.deps),
+            partitions_def=real.partitions_def,
+            check_specs=checks,
+            code_version=spec.code_version,
+            output_required=real.partitions_def is None,
+        )
+        return make(single if real.partitions_def is None else many)
+
+    whole = graph.definitions()
+    assets = [like(one) if isinstance(one, dg.AssetsDefinition) else one for one in whole.assets or ()]
+    return dg.Definitions(assets=assets, loggers={"console": plain_console})  # type: ignore[list-item]
+
+
+def run_steps(workers: int) -> tuple[int, float, float]:
+    """Run the demo's steps in this process, shared out among `workers` (0: a run each): runs, wall and CPU seconds."""
+    import dagster as dg
+
+    from distracted_pipeline.operations import missing
+    from distracted_pipeline.operations.run import shared_out
+    from distracted_pipeline.operations.step_runner import StepRunner
+    from distracted_pipeline.scopes import FOLDS
+    from distracted_pipeline.settings import load_settings
+
+    settings = load_settings()
+    entries = missing.chosen_variants(settings, ())
+    subjects = settings.subjects()
+    together = "yes" if workers else ""
+    steps = [missing.Step(("images",), "images")]
+    if workers:  # with one process, `masks` makes them
+        steps += [missing.Step(("subject_masks",), name, name, together) for name in subjects]
+    steps += [missing.MASKS]
+    steps += [missing.Step(("features",), name, name, together) for name in subjects if not name.startswith("test")]
+    for variant in entries:
+        trained = ("trained_model", "predictions")
+        steps += [missing.Step(trained, variant, f"{fold}|{variant}", together and variant) for fold in FOLDS]
+    steps += [missing.Step(("class_accuracy",), "class_accuracy")]
+    steps += [missing.Step(("gradcam",), name, name, together) for name in entries]
+    steps += [missing.Step(("champion",), "champion"), missing.Step(("report",), "report")]
+    with dg.DagsterInstance.get() as instance:
+        runner = StepRunner(instance, {}, hollow())
+        assert runner.run(missing.MASKS) is None  # creates the schema
+        before = instance.get_runs_count()
+        wall, cpu = time.monotonic(), time.process_time()
+        for item in shared_out(steps, max(workers, 1)):
+            assert all(reason is None for _, reason in runner.run_item(item))
+        return instance.get_runs_count() - before, time.monotonic() - wall, time.process_time() - cpu
+
+
+def compare_steps() -> bool:
+    """Print what the demo's steps cost with a run each, and shared out; return whether that is under the bar."""
+    from distracted_pipeline.demo.dataset import VARIANTS, VARIANTS_FILE
+    from distracted_pipeline.demo.drivers import demo_drivers
+
+    costs = []
+    for workers in (0, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, VARIANTS_FILE).write_text(VARIANTS, encoding="utf-8")
+            Path(folder, "subjects.txt").write_text("\n".join([*demo_drivers(18), "test-000"]) + "\n", encoding="utf-8")
+            variables = {"DISTRACTED_DATA": folder, "DISTRACTED_VARIANTS": VARIANTS_FILE}
+            env = {**os.environ, **variables, "DAGSTER_HOME": tempfile.mkdtemp(dir=folder)}
+            code = f"from {MODULE} import run_steps; print(*run_steps({workers}))"
+            said = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+        runs, wall, cpu = said.stdout.splitlines()[-1].split()
+        costs.append(float(cpu))
+        how = "shared out to two" if workers else "a run each"
+        print(f"demo, {how:18} {int(runs):4} runs {float(wall):8.1f} s {float(cpu):8.1f} CPU s", flush=True)
+    ratio = costs[1] / costs[0]
+    print(f"shared out / a run each: {ratio:.2f} in CPU seconds (bar {STEPS_BAR})", flush=True)
+    return ratio < STEPS_BAR
 
 
 def measure(name: str, environment: dict[str, str], cluster: list[int]) -> tuple[float, float]:
@@ -122,14 +232,19 @@ def _cluster(wanted: bool) -> Iterator[tuple[dict[str, str], list[int]]]:
 
 
 def main(names: list[str]) -> None:
-    """Print a table."""
+    """Print tables; exit with 1 where a bar is missed."""
+    missed = STEPS in names and not compare_steps()
+    names = [name for name in names if name != STEPS]
+    if not names:
+        sys.exit(missed)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     print(f"{'executor':14} {'wall s':>8} {'CPU s':>8}   one run of one trivial step, least of {REPEATS}")
     for name in names:
         with _cluster(name == "ray") as (environment, pids):
             wall, cpu = measure(name, environment, pids)
         print(f"{name:14} {wall:8.2f} {cpu:8.2f}", flush=True)
+    sys.exit(missed)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["loop", "in_process", "multiprocess"])
+    main(sys.argv[1:] or [STEPS, "loop", "in_process", "multiprocess"])

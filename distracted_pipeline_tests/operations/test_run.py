@@ -1,5 +1,6 @@
 """The run: when the report grows meanwhile, and how images are told to be read anew."""
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -7,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from distracted_pipeline.assets.step import Events, each_partition
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import run as room
 from distracted_pipeline.operations import step_runner
-from distracted_pipeline.operations.missing import Step
-from distracted_pipeline.operations.workers import Item, Outcome
+from distracted_pipeline.operations.missing import Item, Outcome, Step
 from distracted_pipeline.settings import Settings
 
 
@@ -30,7 +31,7 @@ def test_the_report_grows_while_variants_train_once_two_can_be_compared(
             ran.append(step.label)
             yield step, None
 
-    runner = room._Runner(crew, crew, settings, room.RunSummary(), lambda line: None)
+    runner = room._Runner(crew, crew, 1, settings, room.RunSummary(), lambda line: None)
     trainings = [Step(("trained_model",), f"training {number}") for number in range(4)]
     runner.run(trainings, meanwhile=lambda: [Step(("report",), "report")])
     assert ran.count("report") == reports
@@ -75,3 +76,48 @@ def test_a_blocking_check_that_fails_is_the_reason_in_its_own_words() -> None:
         reason = step_runner.execute(job, Step(("images",), "images"), instance, {})
         assert instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
     assert reason == "check bad_files: img_1.jpg is truncated; mend it"
+
+
+def test_steps_that_belong_together_are_shared_out_among_the_processes() -> None:
+    steps = [Step(("features",), name, name, "features") for name in "abcde"]
+    steps += [Step(("trained_model",), f"slow {fold}", fold) for fold in "01"]
+    labels = [[step.label for step in item] for item in room.shared_out(steps, 2)]
+    assert labels == [["a", "b", "c"], ["d", "e"], ["slow 0"], ["slow 1"]]
+
+
+def test_the_champion_waits_for_the_tables_alone_and_the_report_for_all() -> None:
+    steps = [Step((name,), name) for name in ("class_accuracy", "gradcam", "gradcam", "report", "champion")]
+    stages = [[step.label for step in stage] for stage in room._stages(steps)]
+    assert stages == [["class_accuracy"], ["gradcam", "gradcam", "champion"], ["report"]]
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(list("abcd")), output_required=False)
+def taps(context: dg.AssetExecutionContext) -> Events:
+    def one(settings: Settings, partition: str) -> dg.MaterializeResult:
+        if partition == os.environ.get("BAD"):
+            raise DistractedError(f"{partition} is bad")
+        return dg.MaterializeResult()
+
+    yield from each_partition(context, one)
+
+
+@pytest.mark.parametrize(
+    ("names", "bad", "reasons", "runs"),
+    [
+        ("abc", "", [None, None, None], 1),
+        ("abc", "b", [None, "b is bad", None], 4),  # the one that failed, then one by one
+        ("acd", "", [None, None, None], 3),  # no range
+        ("d", "", [None], 1),
+    ],
+)
+def test_steps_that_belong_together_are_one_dagster_run_and_a_bad_one_is_told_apart(
+    names: str, bad: str, reasons: list[str | None], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BAD", bad)
+    defs = dg.Definitions(assets=[taps], loggers={"console": step_runner.plain_console})
+    with dg.DagsterInstance.ephemeral() as instance:
+        runner = step_runner.StepRunner(instance, {}, defs)
+        item = tuple(Step(("taps",), name, name, "taps") for name in names)
+        assert list(runner.run_item(item)) == list(zip(item, reasons, strict=True))
+        assert instance.get_runs_count() == runs
+        assert instance.get_materialized_partitions(taps.key) == set(names) - {bad}

@@ -30,6 +30,19 @@ def serve_notes(pipe, config: Mapping[str, str], variables: dict[str, str]) -> N
         return
 
 
+def serve_runs(pipe, config: Mapping[str, str], variables: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    """Report steps of one run only once all of them are done; die in the first run that holds more than one."""
+    try:
+        while True:
+            item = pipe.recv()
+            if len(item) > 1 and item[0].together:
+                os.kill(os.getpid(), signal.SIGKILL)
+            for _ in item:
+                pipe.send(None)
+    except EOFError:
+        return
+
+
 def steps(*labels: str) -> list[tuple[Step, ...]]:
     return [(Step(("trained_model",), label),) for label in labels]
 
@@ -64,6 +77,15 @@ def test_a_killed_process_is_replaced_and_its_step_begins_again_once(tmp_path: P
     assert "exit code -9, 2 times" in outcomes[1][1]
     assert outcomes[2][1] is None
     assert [line.partition(":")[0] for line in said] == ["once killed 1", "twice killed 2"]
+
+
+def test_steps_of_one_run_begin_again_one_by_one_after_their_process_was_killed(tmp_path: Path) -> None:
+    said: list[str] = []
+    item = tuple(Step(("features",), label, label, "features") for label in ("a", "b killed 1", "c"))
+    with Workers(1, {"folder": str(tmp_path)}, 1, said.append, serve=serve_runs) as workers:  # type: ignore[dict-item]
+        outcomes = [(step.label, step.together, reason) for step, reason in workers.run([item])]
+    assert outcomes == [("a", "", None), ("b killed 1", "", None), ("c", "", None)]
+    assert said == ["a and 2 more: its process ended with exit code -9; they begin again one by one"]
 
 
 def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path: Path) -> None:
