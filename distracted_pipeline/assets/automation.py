@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG
 from dagster_shared.check import CheckError
 
 from distracted_pipeline.advice import RUN, materialize
@@ -120,7 +121,7 @@ def failed_run_says_what_to_type(context: dg.RunFailureSensorContext) -> None:
 def next_command(run: dg.DagsterRun) -> str:
     """Return the command that tries again what a failed run was to make."""
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())
-    if not assets:
+    if not assets or ASSET_PARTITION_RANGE_START_TAG in run.tags:
         return RUN
     return materialize(",".join(assets), run.tags.get("dagster/partition", ""))
 

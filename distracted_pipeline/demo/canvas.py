@@ -18,6 +18,7 @@ from distracted_pipeline.dataset import STATE_FARM
 WIDTH, HEIGHT = 640, 480
 _OVERSAMPLING = 2
 _NOISE_MARGIN = 64
+_TEN = np.arange(10.0)
 
 NONE, PERSON, BOTTLE, PHONE, CUP, CAR, CHAIR = range(len(STATE_FARM.mask_names))
 """Label ids, in the order of `STATE_FARM.mask_names`."""
@@ -93,18 +94,24 @@ class Canvas:
         picture = self._picture.reduce(_OVERSAMPLING)
         if self._camera.blur > 0:
             picture = picture.filter(ImageFilter.BoxBlur(self._camera.blur))
-        levels = np.asarray(picture, dtype=np.float32) * (_light(self._camera) * np.float32(flicker))
+        levels, grain = _levels()
+        np.multiply(_light(self._camera), np.float32(flicker), out=levels)
+        np.multiply(np.asarray(picture), levels, out=levels)
         y, x = np.random.default_rng(noise_seed).integers(0, _NOISE_MARGIN, 2)
-        levels += _noise()[y : y + HEIGHT, x : x + WIDTH] * np.float32(self._camera.noise)
-        return np.clip(levels, 0, 255).astype(np.uint8), np.asarray(self._labels)
+        np.multiply(_noise()[y : y + HEIGHT, x : x + WIDTH], np.float32(self._camera.noise), out=grain)
+        np.add(levels, grain, out=levels)
+        return np.clip(levels, 0, 255, out=levels).astype(np.uint8), np.asarray(self._labels)
 
 
 def smooth(corners: Points | Sequence[Point], rounds: int = 3) -> Points:
     """Round off a closed polygon by cutting its corners (Chaikin, 1974)."""
     points = np.asarray(corners, dtype=np.float64)
     for _ in range(rounds):
-        ahead = np.roll(points, -1, axis=0)
-        points = np.stack([0.75 * points + 0.25 * ahead, 0.25 * points + 0.75 * ahead], axis=1).reshape(-1, 2)
+        near, far = 0.75 * points, 0.25 * points
+        cut = np.empty((2 * len(points), 2))
+        cut[0:-2:2], cut[1:-2:2] = near[:-1] + far[1:], far[:-1] + near[1:]
+        cut[-2], cut[-1] = near[-1] + far[0], far[-1] + near[0]
+        points = cut
     return points
 
 
@@ -127,14 +134,15 @@ def capsule(a: Point, b: Point, ra: float, rb: float) -> Points:
     distance = max(float(np.hypot(dx, dy)), 1e-6)
     along = np.arctan2(dy, dx)
     opening = np.arccos(np.clip((ra - rb) / distance, -1, 1))
-    behind = np.linspace(along + opening, along + 2 * np.pi - opening, 10)
-    ahead = np.linspace(along - opening, along + opening, 10)
-    return np.concatenate(
-        [
-            np.stack([a[0] + ra * np.cos(behind), a[1] + ra * np.sin(behind)], axis=1),
-            np.stack([b[0] + rb * np.cos(ahead), b[1] + rb * np.sin(ahead)], axis=1),
-        ]
-    )
+    outline = np.empty((20, 2))
+    for half, centre, radius, start, stop in (
+        (outline[:10], a, ra, along + opening, along + 2 * np.pi - opening),
+        (outline[10:], b, rb, along - opening, along + opening),
+    ):
+        angles = _TEN * ((stop - start) / 9) + start  # np.linspace, in a quarter of its time
+        angles[-1] = stop
+        half[:, 0], half[:, 1] = centre[0] + radius * np.cos(angles), centre[1] + radius * np.sin(angles)
+    return outline
 
 
 def keyhole(outer: Points | Sequence[Point], hole: Points) -> Points:
@@ -160,6 +168,12 @@ def blend(a: Colour, b: Colour, share: float) -> Colour:
     """Return the colour `share` of the way from `a` to `b`."""
     r, g, bl = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return r, g, bl
+
+
+@cache
+def _levels() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Room for a picture and its noise: fresh memory for each frame costs as much as the arithmetic."""
+    return np.empty((HEIGHT, WIDTH, 3), np.float32), np.empty((HEIGHT, WIDTH, 3), np.float32)
 
 
 @cache
