@@ -10,7 +10,7 @@ from distracted_pipeline.settings import load_settings
 
 @dg.op(tags=TRAIN.op_tags(), pool=GPU_POOL, out=dg.Out(dg.Nothing))
 def make_what_is_missing(context: dg.OpExecutionContext) -> None:
-    """Make everything that is missing or out of date on disk, each step as a run of its own in the timeline."""
+    """Make everything that is missing or out of date on disk, as runs of their own in the timeline."""
     from distracted_pipeline.operations.run import run_missing
 
     with user_errors_as_failures():

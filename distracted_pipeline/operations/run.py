@@ -133,6 +133,7 @@ def run_missing(
             runner = _Runner(crew, alone, count, settings, summary, log)
             if count > 1:
                 runner.run(mask_steps(settings))
+                summary.failed.clear()  # `masks` tries again what these could not make, and names what it cannot
             runner.run([MASKS])
             runner.run(feature_steps(settings))
             trainings = list(train_steps(settings, entries, wanted_folds))

@@ -143,10 +143,11 @@ def run_steps(workers: int) -> tuple[int, float, float]:
         runner = StepRunner(instance, {}, hollow())
         assert runner.run(missing.MASKS) is None  # creates the schema
         before = instance.get_runs_count()
-        wall, cpu = time.monotonic(), time.process_time()
+        wall, cpu = time.monotonic(), time.process_time() + _children()
         for item in shared_out(steps, max(workers, 1)):
             assert all(reason is None for _, reason in runner.run_item(item))
-        return instance.get_runs_count() - before, time.monotonic() - wall, time.process_time() - cpu
+        cpu = time.process_time() + _children() - cpu  # Dagster starts four processes to capture what a step prints
+        return instance.get_runs_count() - before, time.monotonic() - wall, cpu
 
 
 def compare_steps() -> bool:
