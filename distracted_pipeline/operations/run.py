@@ -7,7 +7,7 @@ loaded models and memory-mapped taps.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -119,17 +119,11 @@ def run_missing(
         if not variants:
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
-        if any(feature_steps(settings)):
-            check_backbones(settings, entries)
         count = workers or default_workers(per_gpu)
-        with ExitStack() as stack:
-            alone: Crew = partial(_in_this_process, steps)
-            crew = alone
-            if count > 1:
-                log(f"{count} processes run the steps side by side")
-                crew = stack.enter_context(Workers(count, ops, per_gpu, log)).run
-                if visible_gpus():  # this process must not hold one that a worker waits for
-                    alone = crew
+        lacking = any(feature_steps(settings))
+        with _crews(steps, ops, count, per_gpu, log, at_once=lacking) as (crew, alone):
+            if lacking:
+                check_backbones(settings, entries)
             runner = _Runner(crew, alone, count, settings, summary, log)
             if count > 1:
                 runner.run(mask_steps(settings))
@@ -233,6 +227,32 @@ def shared_out(steps: Iterable[Step], workers: int) -> Iterator[Item]:
         alike = list(group)
         size = -(-len(alike) // workers) if together[0] else 1
         yield from (tuple(alike[at : at + size]) for at in range(0, len(alike), size))
+
+
+@contextmanager
+def _crews(
+    steps: StepRunner, ops: OpConfig, count: int, per_gpu: int, log: Log, *, at_once: bool
+) -> Iterator[tuple[Crew, Crew]]:
+    """Yield who runs several steps, and who runs a single one, with all threads.
+
+    Args:
+        steps: Runs steps in this process.
+        ops: Run config by op.
+        count: How many processes run steps.
+        per_gpu: How many of them share a GPU.
+        log: Hears of them.
+        at_once: Whether they start now, and load what they need while this process is at something else.
+    """
+    alone: Crew = partial(_in_this_process, steps)
+    if count == 1:
+        yield alone, alone
+        return
+    log(f"{count} processes run the steps side by side")
+    with Workers(count, ops, per_gpu, log) as workers:
+        if at_once:
+            workers.start()
+        # With a GPU, this process must not hold one that a worker waits for.
+        yield workers.run, workers.run if visible_gpus() else alone
 
 
 def _in_this_process(runner: StepRunner, items: Iterable[Item]) -> Iterator[Outcome]:

@@ -85,6 +85,11 @@ class Workers:
                 worker.process.kill()
                 worker.process.join()
 
+    def start(self) -> None:
+        """Start every process now: they load what they need while this one is at something else."""
+        while len(self._workers) < self._count:
+            self._workers.append(self._start())
+
     def run(self, items: Iterable[Item]) -> Iterator[Outcome]:
         """Yield the outcome of each step as it comes; an item is asked for once there is a process to run it.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from distracted_pipeline.assets import automation
 from distracted_pipeline.assets.automation import next_command, nightly_fill, raw_data_fingerprint
@@ -170,6 +171,12 @@ def test_an_empty_data_root_says_what_to_place(tmp_path: Path, monkeypatch: pyte
     skipped = look(None)
     assert isinstance(skipped, dg.SkipReason)
     assert "put Kaggle's zip" in str(skipped.skip_message)
+
+
+def test_after_a_run_of_several_partitions_whatever_is_missing_is_what_to_type() -> None:
+    several = {ASSET_PARTITION_RANGE_START_TAG: "p002", ASSET_PARTITION_RANGE_END_TAG: "p012"}
+    run = dg.DagsterRun(job_name="run", asset_selection={dg.AssetKey("subject_masks")}, tags=several)
+    assert next_command(run) == "distracted run"
 
 
 def test_a_failed_run_is_followed_by_its_reason_and_the_command_that_tries_again(
