@@ -9,6 +9,9 @@ RUN = "distracted run"
 READ_AGAIN = "distracted run --verify"
 """The same, after reading and hashing every image anew, whatever its size and time say."""
 
+WHY = "distracted why"
+"""Makes the evidence of the page "Why" where it is missing or out of date, and the report anew."""
+
 DOCTOR = "distracted doctor"
 
 

@@ -21,6 +21,7 @@ from distracted_pipeline.commands.predict import export, predict, sync
 from distracted_pipeline.commands.report import compare, report
 from distracted_pipeline.commands.training import train
 from distracted_pipeline.commands.variants import variants
+from distracted_pipeline.commands.why import why
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _WORKFLOW = {
     "Begin": ("demo", "fetch", "doctor", "setup"),
     "Run": ("run", "train", "variants", "masks", "sync"),
-    "Look": ("ui", "report", "compare", "plan", "predict", "export"),
+    "Look": ("ui", "report", "why", "compare", "plan", "predict", "export"),
 }
 """Commands in the order in which a person needs them."""
 
@@ -235,7 +236,7 @@ def setup() -> None:
     click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
 
 
-for command in (train, compare, plan, predict, export, sync, masks, report, variants):
+for command in (train, compare, why, plan, predict, export, sync, masks, report, variants):
     main.add_command(command)
 
 

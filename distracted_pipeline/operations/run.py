@@ -124,7 +124,7 @@ def run_missing(
         with _crews(steps, ops, count, per_gpu, log, at_once=lacking) as (crew, alone):
             if lacking:
                 check_backbones(settings, entries)
-            runner = _Runner(crew, alone, count, settings, summary, log)
+            runner = Runner(crew, alone, count, settings, summary, log)
             if count > 1:
                 runner.run(mask_steps(settings))
                 summary.failed.clear()  # `masks` tries again what these could not make, and names what it cannot
@@ -170,7 +170,7 @@ def _naming_failures(summary: RunSummary) -> Iterator[None]:
 
 
 @dataclass
-class _Runner:
+class Runner:
     """Has steps run and counts; one bad step does not stop the others.
 
     Attributes:
@@ -243,7 +243,7 @@ def _crews(
         log: Hears of them.
         at_once: Whether they start now, and load what they need while this process is at something else.
     """
-    alone: Crew = partial(_in_this_process, steps)
+    alone: Crew = partial(in_this_process, steps)
     if count == 1:
         yield alone, alone
         return
@@ -255,7 +255,7 @@ def _crews(
         yield workers.run, workers.run if visible_gpus() else alone
 
 
-def _in_this_process(runner: StepRunner, items: Iterable[Item]) -> Iterator[Outcome]:
+def in_this_process(runner: StepRunner, items: Iterable[Item]) -> Iterator[Outcome]:
     for item in items:
         yield from runner.run_item(item)
 

@@ -44,6 +44,7 @@ from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.selection import MOST, select
 from distracted_pipeline.reports.site import Site
 from distracted_pipeline.reports.verdict import leaderboard_markdown, verdict_line
+from distracted_pipeline.reports.why.sections import shown_evidence
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 
@@ -153,6 +154,7 @@ def report_inputs(settings: Settings) -> str:
         {path.parent.name: _content(path) for path in cams},
         {path.parent.relative_to(settings.models).as_posix(): file_digest(path) for path in records},
         _masks(settings),
+        shown_evidence(settings),
     )
 
 

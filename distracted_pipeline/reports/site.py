@@ -19,6 +19,8 @@ from distracted_pipeline.reports.pictures import Pictures
 from distracted_pipeline.reports.report_data import Image, ReportData
 from distracted_pipeline.reports.selection import Selection
 from distracted_pipeline.reports.verdict import compared, headline
+from distracted_pipeline.reports.why.section import Shown, show
+from distracted_pipeline.reports.why.sections import SECTIONS
 
 IMAGES = "images.html"
 
@@ -80,6 +82,16 @@ class Site:
         found = [image for img, image in self.shown.items() if explained[img] == variants > 1]
         first = {image.true: image for image in sorted(found, key=lambda image: image.img, reverse=True)}
         return [first[k] for k in sorted(first)]
+
+    @cached_property
+    def evidence(self) -> list[Shown]:
+        """The sections of the page "Why"; what is current is read, and its pictures written, once."""
+        return [show(section, self) for section in SECTIONS]
+
+    def evidence_of(self, k: int) -> list[tuple[Shown, list[str]]]:
+        """Return the sections that say something of a class, with their sentences."""
+        said = [(shown, shown.section.of_class(self, shown.names, k) if shown.names else []) for shown in self.evidence]
+        return [(shown, lines) for shown, lines in said if lines]
 
     @cached_property
     def studies(self) -> dict[str, Study]:

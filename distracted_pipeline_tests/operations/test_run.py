@@ -31,7 +31,7 @@ def test_the_report_grows_while_variants_train_once_two_can_be_compared(
             ran.append(step.label)
             yield step, None
 
-    runner = room._Runner(crew, crew, 1, settings, room.RunSummary(), lambda line: None)
+    runner = room.Runner(crew, crew, 1, settings, room.RunSummary(), lambda line: None)
     trainings = [Step(("trained_model",), f"training {number}") for number in range(4)]
     runner.run(trainings, meanwhile=lambda: [Step(("report",), "report")])
     assert ran.count("report") == reports

@@ -42,6 +42,7 @@ def page(site: Site, k: int) -> dict[str, Any]:
         ],
         "hardest": [site.shown[img] for img in site.selection.hardest[k] if img in site.shown],
         "suspects": [(site.shown[suspect.img], suspect) for suspect in site.selection.suspects[k]],
+        "evidence": site.evidence_of(k) if found else [],
         "samples": [site.shown[img] for img in site.selection.masks[k] if img in site.pictures.masks],
     }
 

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from distracted_pipeline.addresses import dagster_run_url
-from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.advice import RUN, WHY, materialize
 from distracted_pipeline.evaluation import comparison
 from distracted_pipeline.evaluation.statistics import DRAWS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
@@ -24,7 +24,18 @@ from distracted_pipeline.figures.svg import STYLE
 from distracted_pipeline.reports.data_card import masks_from
 from distracted_pipeline.reports.glossary import explain_words
 from distracted_pipeline.reports.noise import placebo, trained_once, training_luck, trainings_said
-from distracted_pipeline.reports.pages import class_page, compare, data, images, index, noise, pairs, summary, variant
+from distracted_pipeline.reports.pages import (
+    class_page,
+    compare,
+    data,
+    images,
+    index,
+    noise,
+    pairs,
+    summary,
+    variant,
+    why,
+)
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.site import Site, flips_url, image_url, images_url, noise_url, variant_url
 from distracted_pipeline.reports.verdict import kind, lacking, mark, reference_words, tally, why_not_comparable
@@ -60,6 +71,7 @@ def list_pages(site: Site) -> Iterator[Page]:
     yield Page(SUMMARY, "summary.html.jinja", summary.page(site))
     yield Page("compare.html", "compare.html.jinja", compare.page(site))
     yield Page("pairs.html", "pairs.html.jinja", pairs.page(site))
+    yield Page("why.html", "why.html.jinja", why.page(site))
     yield Page("noise.html", "noise.html.jinja", noise.page(site))
     yield Page("data.html", "data.html.jinja", data.page(site))
     yield Page("images.html", "images.html.jinja", images.page(site))
@@ -159,6 +171,7 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         branches=_branches(report),
         materialize=materialize,
         run_command=RUN,
+        why_command=WHY,
         alpha=ALPHA,
         needed_drivers=needed_drivers,
         draws=DRAWS,

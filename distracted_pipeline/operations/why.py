@@ -1,0 +1,98 @@
+"""`distracted why`: the evidence that the report's page "Why" shows, made when it is asked for.
+
+Belongs here: which assets are such evidence, and which of their partitions are missing or out of date; their rooms
+say that, from files. `distracted run` makes none of them: they ask the finished networks further questions.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.assets.compute import OpConfig
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.operations.instance import open_instance
+from distracted_pipeline.operations.missing import Step, chosen_variants
+from distracted_pipeline.operations.run import Runner, RunSummary, in_this_process
+from distracted_pipeline.operations.step_runner import StepRunner
+from distracted_pipeline.operations.timeline import show_in_timeline
+from distracted_pipeline.progress import Log
+from distracted_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One asset of the page "Why".
+
+    Attributes:
+        asset: Its name.
+        partitions: From the settings and the variants that were asked for to its partitions; None is the whole asset.
+        is_current: Whether a partition is there, whole, and made from its inputs as they are now.
+    """
+
+    asset: str
+    partitions: Callable[[Settings, Sequence[str]], Iterable[str | None]]
+    is_current: Callable[[Settings, str | None], bool]
+
+
+def of_variants(settings: Settings, variants: Sequence[str]) -> list[str | None]:
+    """Return those of the variants that have predicted anything: what asks a finished network is a partition each."""
+    return [name for name in variants if any((settings.predictions / name).glob("*.parquet"))]
+
+
+def whole(settings: Settings, variants: Sequence[str]) -> list[str | None]:
+    """Return the one partition of an asset without partitions."""
+    return [None]
+
+
+EVIDENCE: tuple[Evidence, ...] = ()
+"""In the order in which they run. An asset below `assets/` in the group `why` is one entry."""
+
+
+def why_steps(settings: Settings, variants: Sequence[str]) -> Iterator[Step]:
+    """Yield the evidence that is missing or out of date."""
+    for kind in EVIDENCE:
+        for partition in kind.partitions(settings, variants):
+            if not kind.is_current(settings, partition):
+                yield Step((kind.asset,), " ".join([kind.asset, *([partition] if partition else [])]), partition)
+
+
+def run_why(
+    settings: Settings, *, variants: Sequence[str] = (), config: OpConfig | None = None, log: Log = print
+) -> RunSummary:
+    """Materialise the evidence that is missing or out of date, then the report.
+
+    Args:
+        settings: The data root in force; the same must be in the environment, for the assets read it there.
+        variants: Variants to ask; all of the catalogue that have predicted if empty.
+        config: Run config by op (`compute.read_op_config`); every op's defaults if None.
+        log: Receives a line per step.
+
+    Raises:
+        DistractedError: Nothing has been evaluated yet, or a variant is unknown.
+    """
+    from distracted_pipeline.evaluation.tables import CLASSES_FILE
+    from distracted_pipeline.reports.build import report_current
+
+    start = time.monotonic()
+    names = list(chosen_variants(settings, variants))
+    if not (settings.evaluation / CLASSES_FILE).is_file():
+        raise DistractedError(
+            f"nothing is evaluated in {settings.data} yet, so there is nothing to explain. Type: {RUN}"
+        )
+    summary = RunSummary()
+    with open_instance(log=log) as instance:
+        show_in_timeline(instance)
+        steps = StepRunner(instance, dict(config or {}))
+        alone = partial(in_this_process, steps)
+        runner = Runner(alone, alone, 1, settings, summary, log)
+        for _, group in groupby(list(why_steps(settings, names)), lambda step: step.assets):
+            runner.run(group)
+        if not report_current(settings):
+            runner.run([Step(("report",), "report")])
+    summary.seconds = time.monotonic() - start
+    page = settings.reports / "latest" / "why.html"
+    summary.report = page if page.exists() else None
+    return summary

@@ -1,0 +1,1 @@
+"""The sections of the page "Why": one file for each, listed in `sections`."""
