@@ -25,6 +25,7 @@ DEMO_DATA = "data/demo"
 DEFAULT_BACKBONE = "google/efficientnet-b3"
 DEFAULT_SEGMENTER = "facebook/mask2former-swin-base-coco-panoptic"
 DEFAULT_BASELINE = "top_only"
+DEFAULT_WHY_FRAMES = 2
 
 FOLDER_PREFIX = "folder:"
 DATA_SETTINGS_FILE = "settings.env"
@@ -46,6 +47,7 @@ class Settings:
         variants_file: The user's own variant catalogue, merged over the shipped one.
         baseline: Variant that others are compared with, unless they name a control of their own.
         replicates: Trainings of every variant on each fold; None leaves it to the variants.
+        why_frames: Frames of each driver and class that `distracted why` alters, of each thing that they can show.
         mlflow: Address of an MLflow tracking server; empty is a SQLite file in the data root.
         nightly: Cron line of the automation, which is off where it is empty.
         synthetic: True where the frames are drawn, not photographed; reports say so.
@@ -60,6 +62,7 @@ class Settings:
     variants_file: Path | None = None
     baseline: str = DEFAULT_BASELINE
     replicates: int | None = None
+    why_frames: int = DEFAULT_WHY_FRAMES
     mlflow: str = ""
     nightly: str = ""
     synthetic: bool = False
@@ -175,6 +178,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         variants_file=_file(variants, root) if variants else None,
         baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
         replicates=_count("DISTRACTED_REPLICATES", env),
+        why_frames=_count("DISTRACTED_WHY_FRAMES", env) or DEFAULT_WHY_FRAMES,
         mlflow=env.get("DISTRACTED_MLFLOW", "").strip(),
         nightly=env.get("DISTRACTED_NIGHTLY", "").strip(),
         synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",

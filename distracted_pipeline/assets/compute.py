@@ -137,7 +137,9 @@ class ImagesConfig(dg.Config):
 _CONFIGS: dict[str, type[dg.Config]] = {
     "images": ImagesConfig,
     "trained_model": TrainingConfig,
-    **dict.fromkeys(("predictions", "gradcam", "submission"), ScoringConfig),
+    **dict.fromkeys(
+        ("predictions", "gradcam", "submission", "counterfactuals", "mask_ablation", "robustness"), ScoringConfig
+    ),
 }
 """Class of an op's configuration; where it is not listed, `DeviceConfig`."""
 

@@ -18,12 +18,22 @@ def definitions(jobs: Sequence[dg.JobDefinition] = (), **more: Any) -> dg.Defini
         jobs: Further jobs than those of `assets.jobs`.
         more: Further arguments of `dagster.Definitions`, such as the executor and loggers.
     """
-    from distracted_pipeline.assets import evaluation, explanation, features, images, masks, report, serving, training
+    from distracted_pipeline.assets import (
+        evaluation,
+        explanation,
+        features,
+        images,
+        masks,
+        report,
+        serving,
+        training,
+        why,
+    )
     from distracted_pipeline.assets.automation import SENSORS
     from distracted_pipeline.assets.jobs import JOBS
     from distracted_pipeline.assets.sources import SOURCES
 
-    modules = [images, masks, features, training, evaluation, explanation, report, serving]
+    modules = [images, masks, features, training, evaluation, explanation, report, serving, why]
     return dg.Definitions(
         assets=[*SOURCES, *dg.load_assets_from_modules(modules)],
         asset_checks=dg.load_asset_checks_from_modules(modules),

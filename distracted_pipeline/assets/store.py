@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 VARIABLE = "DISTRACTED_STORE"
 _STATE = ".store.json"
 _S3_CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION"
-_COMMITS = ("index.json", "config.json", "rows.parquet", "class_accuracy.parquet", "images.parquet", "index.html")
+_COMMITS = (
+    "index.json",
+    "config.json",
+    "rows.parquet",
+    "effects.parquet",
+    "class_accuracy.parquet",
+    "images.parquet",
+    "index.html",
+)
 """Files that say that the files beside or below them are complete, by name; they travel last."""
 
 _CONFIGURATION = (DATA_SETTINGS_FILE, "variants.yaml", DATASET_FILE)
@@ -51,6 +59,10 @@ READS: dict[str, tuple[str, ...]] = {
     "submission": (*RAW, *_MANIFEST, "masks", "models"),
     "class_accuracy": (*_MANIFEST, "models", "predictions"),
     "gradcam": (*RAW, *_MANIFEST, "masks", "features", "models", "predictions"),
+    **dict.fromkeys(
+        ("counterfactuals", "mask_ablation", "robustness"),
+        (*RAW, *_MANIFEST, "masks", "features", "models", "predictions", "evaluation/why"),
+    ),
     "champion": (*_MANIFEST, "models", "predictions", "evaluation"),
     "report": (*RAW, *_MANIFEST, "masks", "models", "predictions", "evaluation"),
 }
@@ -66,6 +78,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "submission": ("submissions",),
     "class_accuracy": ("evaluation",),
     "gradcam": ("evaluation",),
+    **dict.fromkeys(("counterfactuals", "mask_ablation", "robustness"), ("evaluation/why",)),
     "champion": (),
     "report": ("reports",),
 }

@@ -112,6 +112,20 @@ def contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Con
     return _contrast(a, b, folds, level, macro=False)
 
 
+def paired_contrast(change: Rates, folds: np.ndarray, level: float = LEVEL) -> Contrast:
+    """Return what one variant's trainings change between two looks at the same images, as `contrast` does of variants.
+
+    The same training judges both looks, so what it does to both alike is no noise of the change.
+
+    Args:
+        change: As `hits`, the sum over images of what changed, such as in the probability of the true class.
+        folds: The fold that held each driver out, int [driver]; -1 for none.
+        level: Confidence level of the interval.
+    """
+    share, (one,) = of_recall([change], folds, macro=False)
+    return _assemble(one.estimate, share, one.pulls, [one], level)
+
+
 def macro_contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Contrast:
     """Return the mean over the present classes of recall(a) - recall(b), as `contrast` does of each class.
 

@@ -47,7 +47,39 @@ def whole(settings: Settings, variants: Sequence[str]) -> list[str | None]:
     return [None]
 
 
-EVIDENCE: tuple[Evidence, ...] = ()
+def of_mask_variants(settings: Settings, variants: Sequence[str]) -> list[str | None]:
+    """Return those of the variants that have predicted anything and read masks."""
+    from distracted_pipeline.explanation.what_if.looks import reads_masks
+
+    return [name for name in of_variants(settings, variants) if name is not None and reads_masks(settings, name)]
+
+
+def _counterfactuals(settings: Settings, variant: str | None) -> bool:
+    from distracted_pipeline.explanation.what_if.counterfactuals import STAGE
+    from distracted_pipeline.explanation.what_if.looks import effects_inputs
+
+    return variant is not None and effects_inputs(settings, STAGE, variant) != ""
+
+
+def _mask_ablation(settings: Settings, variant: str | None) -> bool:
+    from distracted_pipeline.explanation.what_if.looks import effects_inputs
+    from distracted_pipeline.explanation.what_if.mask_ablation import STAGE
+
+    return variant is not None and effects_inputs(settings, STAGE, variant) != ""
+
+
+def _robustness(settings: Settings, variant: str | None) -> bool:
+    from distracted_pipeline.explanation.what_if.looks import effects_inputs
+    from distracted_pipeline.explanation.what_if.robustness import STAGE
+
+    return variant is not None and effects_inputs(settings, STAGE, variant) != ""
+
+
+EVIDENCE: tuple[Evidence, ...] = (
+    Evidence("counterfactuals", of_variants, _counterfactuals),
+    Evidence("mask_ablation", of_mask_variants, _mask_ablation),
+    Evidence("robustness", of_variants, _robustness),
+)
 """In the order in which they run. An asset below `assets/` in the group `why` is one entry."""
 
 

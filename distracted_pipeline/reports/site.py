@@ -20,7 +20,6 @@ from distracted_pipeline.reports.report_data import Image, ReportData
 from distracted_pipeline.reports.selection import Selection
 from distracted_pipeline.reports.verdict import compared, headline
 from distracted_pipeline.reports.why.section import Shown, show
-from distracted_pipeline.reports.why.sections import SECTIONS
 
 IMAGES = "images.html"
 
@@ -86,6 +85,8 @@ class Site:
     @cached_property
     def evidence(self) -> list[Shown]:
         """The sections of the page "Why"; what is current is read, and its pictures written, once."""
+        from distracted_pipeline.reports.why.sections import SECTIONS  # they read this module
+
         return [show(section, self) for section in SECTIONS]
 
     def evidence_of(self, k: int) -> list[tuple[Shown, list[str]]]:

@@ -1,14 +1,15 @@
 """The page "Why": sections that are made, out of date, or not made yet; and the link from a class to its evidence."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 
-from distracted_pipeline.reports import site as sites
-from distracted_pipeline.reports.build import ReportResult, build_report, report_inputs
+from distracted_pipeline.reports.build import ReportResult, report_inputs, write_site
 from distracted_pipeline.reports.pages import write
+from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.why import sections
 from distracted_pipeline.reports.why.section import Section
 from distracted_pipeline.settings import Settings
@@ -37,14 +38,17 @@ def test_without_evidence_the_page_says_how_to_get_it(built: ReportResult) -> No
 
 
 def test_what_is_current_is_shown_and_what_is_not_is_called_out_of_date(
-    evaluated: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    evaluated: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = section({"masks_only": "f00", "fine_tune": "", "no_variant": "f01"})
-    monkeypatch.setattr(sites, "SECTIONS", (found, section({}).__class__(**{**vars(found), "results": lambda _: {}})))
+    monkeypatch.setattr(
+        sections, "SECTIONS", (found, section({}).__class__(**{**vars(found), "results": lambda _: {}}))
+    )
     drawn = jinja2.DictLoader({TEMPLATE: "<p>For {{ it.names | listing }}.</p>"})
     usual = jinja2.FileSystemLoader(write.TEMPLATES)
     monkeypatch.setattr(jinja2, "FileSystemLoader", lambda _: jinja2.ChoiceLoader([usual, drawn]))
-    site = build_report(evaluated, log=quiet).path.parent
+    site = tmp_path
+    write_site(read_report_data(evaluated), site, "why", most=3, width=80, log=quiet)
     said = text(site / "why.html")
     assert "For masks_only." in said
     assert "Out of date for Fine-tuning: run distracted why" in said

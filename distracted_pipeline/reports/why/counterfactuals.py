@@ -1,0 +1,126 @@
+"""The section "Without the object": what answers hang on, by class and mask category."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distracted_pipeline.evaluation.tables_io import read_rows
+from distracted_pipeline.explanation.what_if.counterfactuals import BLURRED, ERASED, STAGE, cases_path
+from distracted_pipeline.explanation.what_if.erasing import METHOD
+from distracted_pipeline.explanation.what_if.looks import known_effects
+from distracted_pipeline.explanation.what_if.tables import Case, Effect
+from distracted_pipeline.figures import formats
+from distracted_pipeline.files import atomic_path
+from distracted_pipeline.reports.site import Site
+from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points
+from distracted_pipeline.reports.why.section import Section
+from distracted_pipeline.settings import Settings
+
+SHOWN = 12
+"""Cases with pictures; sentences beside them."""
+
+
+def results(settings: Settings) -> Mapping[str, str]:
+    """Return what identifies the effects of each variant."""
+    return known_effects(settings, STAGE)
+
+
+def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
+    """Return figures by variant, the decided effects in words, and the strongest cases."""
+    effects = effects_of(site, STAGE, names)
+    erased = [row for row in effects if row.version == ERASED]
+    soft = {(row.variant, row.class_id, row.about): row for row in effects if row.version == BLURRED}
+    sure = decided(erased)
+    categories = [name for name in site.report.dataset.category_names if any(row.about == name for row in erased)]
+
+    def words(effect: Effect) -> str:
+        blurred = soft.get((effect.variant, effect.class_id, effect.about))
+        also = f"; blurred {formats.difference(blurred.delta)}" if blurred else ""
+        fell = f"p {formats.proportion(effect.before)} to {formats.proportion(effect.after)}"
+        return f"{change(effect)}; {fell}, control {formats.proportion(effect.control)}{also}"
+
+    figures = []
+    for name in names:
+        cells = {(row.class_id, row.about): row for row in erased if row.variant == name}
+        title = f"What erasing changes, by class and category, {site.report.title(name)}"
+        figures.append((name, figure(site, categories, cells, sure, title, words)))
+    on_objects = [
+        (category, _mean([row.on_objects for row in erased if row.about == category])) for category in categories
+    ]
+    return {
+        "sentences": _sentences(site, sorted(sure, key=lambda row: -abs(row.delta or 0))[:SHOWN]),
+        "decided": len(sure),
+        "asked": sum(row.p is not None for row in erased),
+        "figures": figures,
+        "cases": _cases(site, names),
+        "method": METHOD,
+        "frames": site.report.settings.why_frames,
+        "on_objects": on_objects,
+    }
+
+
+def of_class(site: Site, names: Sequence[str], k: int) -> list[str]:
+    """Return what was decided of one class, the strongest first."""
+    erased = [row for row in effects_of(site, STAGE, names) if row.version == ERASED]
+    mine = sorted((row for row in decided(erased) if row.class_id == k), key=lambda row: -abs(row.delta or 0))
+    return _sentences(site, mine[:3])
+
+
+def sentence(site: Site, effect: Effect) -> str:
+    """Return an effect in words: `Without the cell phone, c1 falls by 31 points (control: 2)`."""
+    fall, control = _less(effect.before, effect.after), _less(effect.before, effect.control)
+    moved = "falls" if fall > 0 else "rises"
+    elsewhere = "" if abs(control) < 0.005 or (control > 0) == (fall > 0) else ("−" if fall > 0 else "+")
+    return (
+        f"Without the {effect.about}, {site.class_id(effect.class_id)} {moved} by {points(fall)} points "
+        f"(control: {elsewhere}{points(control)})"
+    )
+
+
+def _sentences(site: Site, effects: Sequence[Effect]) -> list[str]:
+    return [f"{sentence(site, row)} in {site.report.title(row.variant)}." for row in effects]
+
+
+def _cases(site: Site, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the frames that hang most on an object, each of another frame, with pictures in the site's folder."""
+    settings = site.report.settings
+    cases = [(name, case) for name in names for case in read_rows(cases_path(settings, name), Case)]
+    cases.sort(key=lambda pair: (pair[1].p_erased - pair[1].p_control, pair[1].img, pair[0]))
+    seen, found = set(), []
+    for name, case in cases:
+        if case.img not in site.place or (case.img, case.about) in seen or len(found) == SHOWN:
+            continue
+        seen.add((case.img, case.about))
+        places = {
+            part: _picture(
+                site, f"{formats.slug(name)}.{formats.slug(case.img)}.{formats.slug(case.about)}.{part}", data
+            )
+            for part, data in (("original", case.original), ("erased", case.erased), ("control", case.control))
+        }
+        found.append({"variant": name, "case": case, "places": places})
+    return found
+
+
+def _picture(site: Site, stem: str, data: bytes) -> str:
+    place = f"pictures/why/{stem}.jpg"
+    with atomic_path(site.folder / place) as path:
+        path.write_bytes(data)
+    return place
+
+
+def _less(before: float | None, after: float | None) -> float:
+    return 0.0 if before is None or after is None else before - after
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+SECTION = Section(
+    name="counterfactuals",
+    title="Without the object",
+    question="Does the answer hang on the phone, the bottle, the person? Each is erased, and the networks look again.",
+    results=results,
+    say=say,
+    of_class=of_class,
+)
