@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools/bin
 
-BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report startup \
+BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report why startup \
 	overhead tracking feeder gpu
 
 .PHONY: help setup demo test test-slow test-faults test-cluster lint lock audit clean-demo sample-report \

@@ -50,6 +50,8 @@ DISTRACTED_SEGMENTER={SEGMENTER_FOLDER}
 DISTRACTED_BACKBONE={BACKBONE_FOLDER}
 DISTRACTED_SYNTHETIC=1
 DISTRACTED_VARIANTS={VARIANTS_FILE}
+# Frames of one driver and class are alike, and a visitor has ten minutes: `distracted why` alters one of each.
+DISTRACTED_WHY_FRAMES=1
 """
 VARIANTS = """\
 # A network of 60,000 weights takes larger steps than the shipped rates, which suit pretrained ones of millions;

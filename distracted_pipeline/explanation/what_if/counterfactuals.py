@@ -10,9 +10,9 @@ large a region does anywhere. Files are `looks`, filling is `erasing`, what foll
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from distracted_pipeline.evaluation.predictions import Part
 from distracted_pipeline.evaluation.tables_io import made, to_table, write_table
 from distracted_pipeline.explanation.what_if import erasing
 from distracted_pipeline.explanation.what_if.effects import Looks, fewest_trainings, means, tested
-from distracted_pipeline.explanation.what_if.frames import Frame, Said, Version, ask, read_frames
+from distracted_pipeline.explanation.what_if.frames import Altered, Frame, Version, alter_frames, read_frames
 from distracted_pipeline.explanation.what_if.looks import (
     Stage,
     folder_of,
@@ -42,6 +42,8 @@ ERASED, CONTROL, BLURRED = "erased", "control", "blurred"
 CASES_FILE = "cases.parquet"
 LEAST_AREA = 0.001
 """Share of the frame below which a category's pixels are specks, not an object."""
+CLEAN = 0.1
+"""A control that covers objects by more than this, on average, is none: the difference is shown and not tested."""
 CASES = 3
 """Strongest frames kept with pictures, of each category."""
 _PICTURE = (240, 180)
@@ -69,7 +71,7 @@ def cases_path(settings: Settings, variant: str) -> Path:
     return folder_of(settings, STAGE.asset, variant) / CASES_FILE
 
 
-def _look(settings: Settings, trained: "Sequence[Trained]", part: Part, options: RunOptions) -> Said:
+def _alter(settings: Settings, trained: "Trained", part: Part, options: RunOptions) -> Altered:
     from distracted_pipeline.masks.cache import open_cache
 
     areas = open_cache(settings).areas(part.img.tolist())
@@ -79,7 +81,8 @@ def _look(settings: Settings, trained: "Sequence[Trained]", part: Part, options:
         for category in np.flatnonzero(chosen[frame.row]) + 1:
             yield from versions(frame, int(category), settings.dataset.category_names[category - 1])
 
-    return ask(settings, trained, part, rows, alter, options, need_masks=True)
+    key = (STAGE.asset, part.fold)
+    return alter_frames(settings, trained, part, rows, alter, options, key=key, need_masks=True)
 
 
 def versions(frame: Frame, category: int, name: str) -> Iterator[Version]:
@@ -91,9 +94,7 @@ def versions(frame: Frame, category: int, name: str) -> Iterator[Version]:
         name: Its name.
     """
     assert frame.mask is not None
-    shape = frame.mask.shape if frame.pixels is None else frame.pixels.shape[:2]
-    if frame.pixels is None:  # of a mask alone, a coarser grid finds the same place at a sixteenth of the cost
-        shape = (shape[0] // 4, shape[1] // 4)
+    shape = frame.pixels.shape[:2]
     region = erasing.region_of(frame.mask == category, shape)
     objects = erasing.touched(frame.mask > 0, shape)
     control = erasing.control_of(region, objects, seed_of(frame.img, name))
@@ -101,10 +102,6 @@ def versions(frame: Frame, category: int, name: str) -> Iterator[Version]:
     without, cut = frame.mask.copy(), frame.mask.copy()
     without[frame.mask == category] = 0
     cut[erasing.moved_ids(frame.mask, category, shift)] = 0
-    if frame.pixels is None:
-        yield Version(name, ERASED, None, without)
-        yield Version(name, CONTROL, None, cut, control.on_objects)
-        return
     yield Version(name, ERASED, erasing.filled(frame.pixels, region), without)
     yield Version(name, CONTROL, erasing.filled(frame.pixels, control.region), cut, control.on_objects)
     yield Version(name, BLURRED, erasing.blurred(frame.pixels, region), frame.mask)
@@ -117,7 +114,7 @@ def _effects(looks: Looks, variant: str, category: str) -> Iterator[Effect]:
     erased, control = looks.at[category, ERASED], looks.at[category, CONTROL]
     before = looks.original[category, ERASED]  # versions of a frame stand in one order throughout
     found = tested(looks, erased, looks.p_true[erased] - looks.p_true[control])
-    right = looks.right
+    right, covered = looks.right, means(looks, erased, looks.on_objects[control])
     columns = {
         "before": means(looks, erased, looks.p_true[before]),
         "after": means(looks, erased, looks.p_true[erased]),
@@ -125,25 +122,24 @@ def _effects(looks: Looks, variant: str, category: str) -> Iterator[Effect]:
         "delta": found.contrast.delta,
         "low": found.contrast.low,
         "high": found.contrast.high,
-        "p": found.p,
+        "p": np.where(covered <= CLEAN, found.p, np.nan),
         "lost": means(looks, erased, (right[before] & ~right[erased]).astype(float)),
         "lost_control": means(looks, erased, (right[before] & ~right[control]).astype(float)),
-        "on_objects": means(looks, erased, looks.on_objects[control]),
+        "on_objects": covered,
     }
     yield from rows_of(looks, variant, category, ERASED, found.frames, found.drivers, columns)
-    if (category, BLURRED) in looks.at:
-        soft, plain = looks.at[category, BLURRED], looks.original[category, BLURRED]
-        change = tested(looks, soft, looks.p_true[soft] - looks.p_true[plain])
-        columns = {
-            "before": means(looks, soft, looks.p_true[plain]),
-            "after": means(looks, soft, looks.p_true[soft]),
-            "delta": change.contrast.delta,
-            "low": change.contrast.low,
-            "high": change.contrast.high,
-            "p": change.p,
-            "lost": means(looks, soft, (right[plain] & ~right[soft]).astype(float)),
-        }
-        yield from rows_of(looks, variant, category, BLURRED, change.frames, change.drivers, columns)
+    soft = looks.at[category, BLURRED]
+    change = tested(looks, soft, looks.p_true[soft] - looks.p_true[before])
+    columns = {
+        "before": means(looks, soft, looks.p_true[before]),
+        "after": means(looks, soft, looks.p_true[soft]),
+        "delta": change.contrast.delta,
+        "low": change.contrast.low,
+        "high": change.contrast.high,
+        "p": change.p,
+        "lost": means(looks, soft, (right[before] & ~right[soft]).astype(float)),
+    }
+    yield from rows_of(looks, variant, category, BLURRED, change.frames, change.drivers, columns)
 
 
 def rows_of(
@@ -187,15 +183,15 @@ def _cases(settings: Settings, variant: str, table: pa.Table, parts: Sequence[Pa
         wanted = sorted({places[img] for img in rows["img"]})
         frames = {seen.img: seen for seen in read_frames(settings, trained, part, wanted, masks=True)}
         for row in rows.to_dict("records"):
-            found.append(_case(settings, frames[row["img"]], row))
+            found.append(_case(settings, frames[row["img"]], row, reads_pixels=bool(trained.config.taps)))
     return sorted(found, key=lambda case: (case.about, case.p_erased - case.p_control, case.img))
 
 
-def _case(settings: Settings, frame: Frame, row: dict) -> Case:  # type: ignore[type-arg]
+def _case(settings: Settings, frame: Frame, row: Mapping[Any, Any], *, reads_pixels: bool) -> Case:
     categories = settings.dataset.category_names
     shown = {v.name: v for v in versions(frame, categories.index(row["about"]) + 1, row["about"])}
     pictures = {
-        name: _jpeg(settings, version.pixels, version.mask)
+        name: _jpeg(settings, version.pixels if reads_pixels else None, version.mask)
         for name, version in (
             ("original", Version("", "original", frame.pixels, frame.mask)),
             ("erased", shown[ERASED]),
@@ -234,4 +230,4 @@ def _jpeg(settings: Settings, pixels: np.ndarray | None, mask: np.ndarray | None
     return data.getvalue()
 
 
-STAGE = Stage("counterfactuals", "1: " + erasing.METHOD, _look)
+STAGE = Stage("counterfactuals", "1: " + erasing.METHOD, _alter, (CASES_FILE,))

@@ -105,11 +105,15 @@ def moved_ids(mask: np.ndarray, category: int, shift: tuple[float, float]) -> np
     """
     down, right = round(shift[0] * mask.shape[0]), round(shift[1] * mask.shape[1])
     found = np.zeros(mask.shape, bool)
-    y, x = np.nonzero(mask == category)
-    y, x = y + down, x + right
-    inside = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
-    found[y[inside], x[inside]] = True
+    (to_y, from_y), (to_x, from_x) = (_slices(by, side) for by, side in zip((down, right), mask.shape, strict=True))
+    found[to_y, to_x] = mask[from_y, from_x] == category
     return found
+
+
+def _slices(by: int, side: int) -> tuple[slice, slice]:
+    """Return where along a side things come to lie when they move, and where they come from."""
+    kept = max(side - abs(by), 0)
+    return slice(max(by, 0), max(by, 0) + kept), slice(max(-by, 0), max(-by, 0) + kept)
 
 
 def _covered(objects: np.ndarray, shape: np.ndarray) -> np.ndarray:

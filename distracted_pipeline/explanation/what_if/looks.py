@@ -9,7 +9,7 @@ A fold that is finished is kept, so a killed run repeats one at most.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, recorded_config, replicates
 from distracted_pipeline.evaluation.predictions import Part, images_fingerprint, predictions_path, read_predictions
 from distracted_pipeline.evaluation.tables_io import schema_of, to_table, write_table
-from distracted_pipeline.explanation.what_if.frames import Said
+from distracted_pipeline.explanation.what_if.frames import Altered, ask
 from distracted_pipeline.explanation.what_if.tables import Effect, Look
 from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, fingerprint, is_current, recorded_inputs
@@ -43,12 +43,14 @@ class Stage:
     Attributes:
         asset: Its name, and its folder.
         version: Raise it when the same frames, masks and networks would give other looks.
-        look: Takes the looks of one fold: settings, its trainings, its predictions, options.
+        alter: Makes the altered frames of one fold: settings, whom they are for, the fold's predictions, options.
+        beside: Further files of a variant, which record the inputs of its effects.
     """
 
     asset: str
     version: str
-    look: "Callable[[Settings, Sequence[Trained], Part, RunOptions], Said]"
+    alter: "Callable[[Settings, Trained, Part, RunOptions], Altered]"
+    beside: tuple[str, ...] = ()
 
 
 def folder_of(settings: Settings, asset: str, variant: str) -> Path:
@@ -85,12 +87,15 @@ def variant_inputs(settings: Settings, stage: Stage, variant: str, folds: Sequen
 
 def effects_inputs(settings: Settings, stage: Stage, variant: str) -> str:
     """Return what identifies a variant's effects on disk; empty where they are out of date, or damaged."""
-    path = folder_of(settings, stage.asset, variant) / EFFECTS_FILE
+    folder = folder_of(settings, stage.asset, variant)
     try:
-        wanted = variant_inputs(settings, stage, variant, folds_of(settings, variant))
+        folds = {fold: fold_inputs(settings, stage, variant, fold) for fold in folds_of(settings, variant)}
     except (DistractedError, OSError):  # no manifest, no catalogue: whoever makes the effects says so
         return ""
-    return wanted if is_current([path], wanted) else ""
+    wanted = fingerprint(folds)
+    files = {folder / name: wanted for name in (EFFECTS_FILE, *stage.beside)}
+    files |= {fold_path(folder, fold): inputs for fold, inputs in folds.items()}
+    return wanted if all(is_current([path], inputs) for path, inputs in files.items()) else ""
 
 
 def known_effects(settings: Settings, stage: Stage) -> dict[str, str]:
@@ -124,18 +129,28 @@ def take_looks(
     sweep_dead(folder)
     device = ""
     for part in parts:
-        path, inputs = folder / f"fold-{part.fold}.parquet", fold_inputs(settings, stage, variant, part.fold)
+        path, inputs = fold_path(folder, part.fold), fold_inputs(settings, stage, variant, part.fold)
         if recorded_inputs(path) == inputs:
             continue
         device = device or options.device_name()  # claimed once
         trainings = range(max(1, replicates(settings, variant, part.fold)))
         trained = [load_trained(settings, variant, part.fold, device, replicate) for replicate in trainings]
-        said = stage.look(settings, trained, part, options)
-        write_table(path, _table(said, part), {INPUTS: inputs})
-        seen = len({frame.img for frame in said.frames})
-        options.log(f"{variant}, fold {part.fold}: {len(said.versions):,} looks at {seen:,} frames")
-    tables = [pq.read_table(folder / f"fold-{part.fold}.parquet", partitioning=None) for part in parts]
-    return pa.concat_tables(tables), parts
+        altered = stage.alter(settings, trained[0], part, options)
+        write_table(path, _table(altered, ask(settings, trained, altered, options)), {INPUTS: inputs})
+        seen = len({line.img for line in altered.shown})
+        options.log(f"{variant}, fold {part.fold}: {len(altered.shown):,} looks at {seen:,} frames")
+    return read_looks(settings, stage, variant, parts), parts
+
+
+def read_looks(settings: Settings, stage: Stage, variant: str, parts: Sequence[Part]) -> pa.Table:
+    """Return the looks of some folds as they lie on disk."""
+    folder = folder_of(settings, stage.asset, variant)
+    return pa.concat_tables([pq.read_table(fold_path(folder, part.fold), partitioning=None) for part in parts])
+
+
+def fold_path(folder: Path, fold: str) -> Path:
+    """Return where the looks of a fold lie in a variant's folder."""
+    return folder / f"fold-{fold}.parquet"
 
 
 def write_effects(settings: Settings, stage: Stage, variant: str, effects: Sequence[Effect], inputs: str) -> Path:
@@ -154,29 +169,19 @@ def reads_masks(settings: Settings, variant: str) -> bool:
     return config is not None and "fractions" in config.inputs
 
 
-def _table(said: Said, part: Part) -> pa.Table:
-    """Return looks as a table, training after training."""
-    frames, versions = said.frames, said.versions
-    true = np.array([frame.true for frame in frames])
+def _table(altered: Altered, said: np.ndarray) -> pa.Table:
+    """Return looks as a table, training after training, from probabilities [replicate, version, class]."""
+    schema, shown = schema_of(Look), altered.shown
+    true = np.array([line.true for line in shown])
+    columns: dict[str, Any] = {name: [getattr(line, name) for line in shown] for name in ("img", "subject", "about")}
+    columns |= {"true": true, "version": [line.name for line in shown]}
+    columns["on_objects"] = [line.on_objects for line in shown]
     each = []
-    for replicate, probabilities in enumerate(said.probabilities):
-        columns = {
-            "img": [frame.img for frame in frames],
-            "subject": [frame.subject for frame in frames],
-            "true": true.astype(np.int8),
-            "replicate": np.full(len(frames), replicate, np.int8),
-            "about": [version.about for version in versions],
-            "version": [version.name for version in versions],
-            "p_true": probabilities[np.arange(len(true)), true].astype(float),
-            "answer": probabilities.argmax(1).astype(np.int8),
-            "on_objects": [version.on_objects for version in versions],
-        }
-        schema = schema_of(Look)
-        each.append(
-            pa.Table.from_arrays(
-                [pa.array(columns[name], schema.field(name).type) for name in schema.names], schema=schema
-            )
-        )
+    for replicate, probabilities in enumerate(said):
+        columns["replicate"] = np.full(len(shown), replicate)
+        columns["p_true"], columns["answer"] = probabilities[np.arange(len(true)), true], probabilities.argmax(1)
+        arrays = [pa.array(columns[name], schema.field(name).type) for name in schema.names]
+        each.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(each)
 
 

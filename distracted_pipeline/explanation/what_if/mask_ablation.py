@@ -16,7 +16,7 @@ from distracted_pipeline.evaluation.predictions import Part
 from distracted_pipeline.explanation.what_if.counterfactuals import LEAST_AREA, rows_of
 from distracted_pipeline.explanation.what_if.effects import Looks, fewest_trainings, means, tested
 from distracted_pipeline.explanation.what_if.erasing import moved_ids
-from distracted_pipeline.explanation.what_if.frames import Frame, Said, Version, ask
+from distracted_pipeline.explanation.what_if.frames import Altered, Frame, Version, alter_frames
 from distracted_pipeline.explanation.what_if.looks import (
     Stage,
     reads_masks,
@@ -68,7 +68,7 @@ def mask_ablation(settings: Settings, variant: str, options: RunOptions = RunOpt
     return effects
 
 
-def _look(settings: Settings, trained: "Sequence[Trained]", part: Part, options: RunOptions) -> Said:
+def _alter(settings: Settings, trained: "Trained", part: Part, options: RunOptions) -> Altered:
     from distracted_pipeline.masks.cache import open_cache
 
     cache = open_cache(settings)
@@ -81,7 +81,8 @@ def _look(settings: Settings, trained: "Sequence[Trained]", part: Part, options:
             for ablation, mask in ablations(frame, category, _other(cache, part, shown, frame, category)):
                 yield Version(name, ablation, frame.pixels, mask)
 
-    return ask(settings, trained, part, rows, alter, options)
+    key = (STAGE.asset, part.fold)
+    return alter_frames(settings, trained, part, rows, alter, options, key=key, need_masks=True)
 
 
 def ablations(frame: Frame, category: int, other: np.ndarray | None) -> Iterator[tuple[str, np.ndarray]]:
@@ -157,7 +158,8 @@ def found_and_missed(settings: Settings, variant: str, parts: Sequence[Part], tr
         for replicate, answers in enumerate(part.answers):
             hits[replicate][..., own] = 0
             for category in range(shape[1]):
-                where = ((~shown[:, category]).astype(int), category, part.true.astype(int), driver)
+                of_category = np.full(len(driver), category)
+                where = ((~shown[:, category]).astype(int), of_category, part.true.astype(int), driver)
                 np.add.at(hits[replicate], where, answers == part.true)
                 if replicate == 0:
                     np.add.at(n, where, 1)
@@ -189,4 +191,4 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-STAGE = Stage("mask_ablation", "1", _look)
+STAGE = Stage("mask_ablation", "1", _alter)

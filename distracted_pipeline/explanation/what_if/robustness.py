@@ -8,12 +8,10 @@ A mirrored frame is a test of another kind: what it shows is known to belong to 
 data set), so a network that understands the scene calls it so.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.evaluation.inference import Rates, contrast, p_value
 from distracted_pipeline.evaluation.predictions import Part, read_predictions
@@ -22,11 +20,11 @@ from distracted_pipeline.evaluation.tables_io import made
 from distracted_pipeline.explanation.what_if.corruptions import CORRUPTIONS, STRENGTHS
 from distracted_pipeline.explanation.what_if.counterfactuals import rows_of
 from distracted_pipeline.explanation.what_if.effects import Looks, fewest_trainings, means, tested
-from distracted_pipeline.explanation.what_if.frames import Frame, Said, Version, ask
+from distracted_pipeline.explanation.what_if.frames import Altered, Frame, Version, alter_frames
 from distracted_pipeline.explanation.what_if.looks import (
     Stage,
-    folder_of,
     folds_of,
+    read_looks,
     take_looks,
     variant_inputs,
     write_effects,
@@ -109,8 +107,7 @@ def _changes(settings: Settings, variant: str) -> tuple[Looks, Rates]:
     """Return a variant's looks, and each frame's change of being right, averaged over every corruption."""
     folds = folds_of(settings, variant)
     parts = [part for (_, fold), part in read_predictions(settings, [variant]).parts.items() if fold in folds]
-    folder = folder_of(settings, STAGE.asset, variant)
-    table = pa.concat_tables([pq.read_table(folder / f"fold-{part.fold}.parquet", partitioning=None) for part in parts])
+    table = read_looks(settings, STAGE, variant, parts)
     looks = Looks.of(table, parts, len(settings.dataset.class_ids))
     right, total, rates = looks.right.astype(float), len(CORRUPTIONS) * len(STRENGTHS), None
     for (about, version), rows in looks.at.items():
@@ -121,23 +118,23 @@ def _changes(settings: Settings, variant: str) -> tuple[Looks, Rates]:
     return looks, rates
 
 
-def _look(settings: Settings, trained: "Sequence[Trained]", part: Part, options: RunOptions) -> Said:
+def _alter(settings: Settings, trained: "Trained", part: Part, options: RunOptions) -> Altered:
     rows, _ = few_frames(part, settings.why_frames)
 
     def alter(frame: Frame) -> Iterator[Version]:
         for name, corruption in CORRUPTIONS.items():
             for strength in STRENGTHS:
-                seed, pixels, mask = seed_of(frame.img, name, strength), frame.pixels, frame.mask
-                if pixels is not None:
-                    pixels = corruption.pixels(pixels, strength, seed)
+                seed, mask = seed_of(frame.img, name, strength), frame.mask
+                pixels = corruption.pixels(frame.pixels, strength, seed)
                 if mask is not None and corruption.mask is not None:
                     mask = corruption.mask(mask, strength, seed)
                 yield Version(name, str(strength), pixels, mask)
         if settings.dataset.mirrors:
-            flipped = (None if x is None else np.ascontiguousarray(x[:, ::-1]) for x in (frame.pixels, frame.mask))
-            yield Version(MIRROR, MIRROR, *flipped)
+            mask = None if frame.mask is None else np.ascontiguousarray(frame.mask[:, ::-1])
+            yield Version(MIRROR, MIRROR, np.ascontiguousarray(frame.pixels[:, ::-1]), mask)
 
-    return ask(settings, trained, part, rows, alter, options)
+    key = (STAGE.asset, part.fold)
+    return alter_frames(settings, trained, part, rows, alter, options, key=key, need_masks=False)
 
 
 def _effects(settings: Settings, looks: Looks, variant: str, about: str, version: str) -> Iterator[Effect]:
@@ -160,4 +157,4 @@ def _effects(settings: Settings, looks: Looks, variant: str, about: str, version
     yield from rows_of(looks, variant, about, version, found.frames, found.drivers, columns)
 
 
-STAGE = Stage("robustness", "1", _look)
+STAGE = Stage("robustness", "1", _alter)

@@ -57,7 +57,8 @@ class Effect:
         delta: The estimate: `after` minus `control` where there is one, else minus `before`; with its interval.
         low: See `delta`; where that is None, of `after`.
         high: Likewise.
-        p: Of `delta`, not corrected; see `inference.p_value`.
+        p: Of `delta`, not corrected; see `inference.p_value`. None where nothing is claimed: too few drivers, one
+            training only, or a control that covers objects itself.
         lost: Share of answers that were right before and are wrong after.
         lost_control: The same of the control.
         on_objects: Mean share of the control that lies on objects.

@@ -85,7 +85,8 @@ def _cases(site: Site, names: Sequence[str]) -> list[dict[str, Any]]:
     settings = site.report.settings
     cases = [(name, case) for name in names for case in read_rows(cases_path(settings, name), Case)]
     cases.sort(key=lambda pair: (pair[1].p_erased - pair[1].p_control, pair[1].img, pair[0]))
-    seen, found = set(), []
+    seen: set[tuple[str, str]] = set()
+    found: list[dict[str, Any]] = []
     for name, case in cases:
         if case.img not in site.place or (case.img, case.about) in seen or len(found) == SHOWN:
             continue

@@ -38,7 +38,14 @@ def decided(effects: Sequence[Effect]) -> set[Effect]:
 
 
 def figure(
-    site: Site, columns: Sequence[str], cells: Cells, sure: set[Effect], title: str, say: Callable[[Effect], str]
+    site: Site,
+    columns: Sequence[str],
+    cells: Cells,
+    sure: set[Effect],
+    title: str,
+    say: Callable[[Effect], str],
+    *,
+    asked: bool = True,
 ) -> Markup:
     """Return changes by class and column, those that are decided framed.
 
@@ -49,6 +56,7 @@ def figure(
         sure: The effects that are decided.
         title: Of the figure.
         say: What a cell says when it is pointed at, after class and column.
+        asked: Whether cells are tested at all; what then is not testable gets a question mark.
     """
     report = site.report
 
@@ -57,7 +65,8 @@ def figure(
         if effect is None:
             return HeatCell(None, f"{report.dataset.class_label(k)}, {column}: no frames", "", False, None)
         words = f"{report.dataset.class_label(k)}, {column}: {say(effect)}"
-        return HeatCell(effect.delta, words, _mark(effect) if effect in sure else "", effect in sure, None)
+        mark = _mark(effect) if effect in sure else "?" if asked and effect.p is None else ""
+        return HeatCell(effect.delta, words, mark, effect in sure, None)
 
     return matrices.heatmap(
         [(report.dataset.class_label(k), site.class_url(k)) for k in report.classes],

@@ -36,7 +36,7 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         cells = {(r.class_id, r.about): r for r in effects if (r.variant, r.version) == (name, MIDDLE)}
         title = f"Change of recall by class and corruption, {report.title(name)}"
-        figures.append((name, figure(site, list(CORRUPTIONS), cells, set(), title, strengths)))
+        figures.append((name, figure(site, list(CORRUPTIONS), cells, set(), title, strengths, asked=False)))
     compared = _compared(site, names)
     every = [row for rows in compared.values() for row in rows]
     sure = decided(every)
@@ -61,7 +61,7 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
         "sentences": [_sentence(site, row) for row in sorted(sure, key=lambda row: -abs(row.delta or 0))],
         "asked": sum(row.p is not None for row in every),
         "mirror": figure(
-            site, titles, flipped, set(), "Mirrored frames called the mirrored class, minus recall", turned
+            site, titles, flipped, set(), "Mirrored frames called the mirrored class, minus recall", turned, asked=False
         )
         if flipped
         else None,

@@ -54,7 +54,7 @@ def test_a_category_is_dropped_eroded_shifted_and_swapped_and_others_stay() -> N
     mask[:10, :10] = 2
     other = np.zeros_like(mask)
     other[50:58, 60:70] = 3
-    found = dict(ablations(Frame(0, "img_1.jpg", "p002", 1, None, mask), 3, other))
+    found = dict(ablations(Frame(0, "img_1.jpg", "p002", 1, picture(), mask), 3, other))
     area = {name: int((altered == 3).sum()) for name, altered in found.items()}
     assert area["dropped"] == 0
     assert 0.2 < area["eroded"] / 400 < 0.7
@@ -64,7 +64,7 @@ def test_a_category_is_dropped_eroded_shifted_and_swapped_and_others_stay() -> N
     for altered in found.values():
         elsewhere = (altered != 3) & (mask != 3)
         np.testing.assert_array_equal(altered[elsewhere], mask[elsewhere])
-    assert "swapped" not in dict(ablations(Frame(0, "img_1.jpg", "p002", 1, None, mask), 3, None))
+    assert "swapped" not in dict(ablations(Frame(0, "img_1.jpg", "p002", 1, picture(), mask), 3, None))
 
 
 def test_right_and_left_classes_change_places_in_a_mirror() -> None:

@@ -28,7 +28,7 @@ def looks(fall: float, elsewhere: float = 0.0, trainings: int = TRAININGS) -> Lo
             for replicate in range(trainings):
                 p = float(rng.uniform(0.7, 0.9))
                 versions = {("", "original"): 0.0, ("phone", "erased"): elsewhere + fall * (k == 1)}
-                versions |= {("phone", "control"): elsewhere}
+                versions |= {("phone", "control"): elsewhere, ("phone", "blurred"): fall * (k == 1)}
                 for (about, version), lost in versions.items():
                     value = p - lost + float(rng.normal(0, 0.02)) * bool(about)
                     answer = k if value > 0.5 else (k + 1) % CLASSES
@@ -40,7 +40,7 @@ def looks(fall: float, elsewhere: float = 0.0, trainings: int = TRAININGS) -> Lo
 
 
 def effects(found: Looks) -> dict[int, Effect]:
-    return {effect.class_id: effect for effect in _effects(found, "v", "phone")}
+    return {effect.class_id: effect for effect in _effects(found, "v", "phone") if effect.version == "erased"}
 
 
 def test_what_hangs_on_the_object_is_found_and_only_that() -> None:

@@ -43,14 +43,14 @@ def test_only_drivers_that_the_asked_networks_never_saw_are_asked_about(asked: S
 def test_a_killed_run_goes_on_with_the_fold_that_it_lacks(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
 
-    def look(settings: Settings, trained: Any, part: Any, options: Any) -> Any:
+    def alter(settings: Settings, trained: Any, part: Any, options: Any) -> Any:
         if len(taken) == 1:
             taken.append("killed")
             raise KeyboardInterrupt
         taken.append(part.fold)
-        return stage._look(settings, trained, part, options)
+        return stage._alter(settings, trained, part, options)
 
-    counted = replace(STAGE, look=look)
+    counted = replace(STAGE, alter=alter)
     with pytest.raises(KeyboardInterrupt):
         looks.take_looks(own, counted, VARIANT, QUIET)
     assert taken == ["0", "killed"]
