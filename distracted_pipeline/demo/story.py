@@ -4,6 +4,7 @@ Belongs here: what must come out, and the comparison. What is planted is `demo.p
 `evaluation`'s, how masks are measured `demo.mask_quality`.
 
     python -m distracted_pipeline.demo.story --data data/demo
+    python -m distracted_pipeline.demo.story --data data/demo --why     # after `distracted why`
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distracted_pipeline.advice import WHY
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.mask_quality import BARS, MEAN_BAR, cached_iou, mean_iou, reaches_bars
 from distracted_pipeline.demo.poses import PLANTED
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 SCOPE = "oof"
 EXPECTED: dict[str, tuple[str, ...]] = {"masks_fused": PLANTED, "placebo": ()}
 """Classes that a variant must improve, and no others; it may worsen none. Of other variants nothing is expected."""
+
+
+HELD = ("cell phone", "bottle", "cup")
+"""Mask categories that a hand can hold."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,40 @@ def findings(settings: Settings) -> list[Finding]:
     classes = classes[classes["scope"] == SCOPE]
     others = [name for name in classes["variant"].unique() if name not in (*EXPECTED, settings.baseline)]
     return [_finding(name, classes[classes["variant"] == name]) for name in (*EXPECTED, *others)]
+
+
+def why_findings(settings: Settings) -> list[Finding]:
+    """Compare what answers hang on with what is planted, variant by variant.
+
+    A variant that reads masks must need the phone in c1 and c2, and nothing else that can be held in any planted class.
+    One that sees only small pictures must not need it there: they do not show which of two things it is.
+
+    Raises:
+        DistractedError: `distracted why` has not been run, or something has changed since.
+    """
+    from distracted_pipeline.evaluation.tables_io import read_rows
+    from distracted_pipeline.explanation.what_if.counterfactuals import ERASED, STAGE
+    from distracted_pipeline.explanation.what_if.looks import EFFECTS_FILE, folder_of, known_effects, reads_masks
+    from distracted_pipeline.explanation.what_if.tables import Effect
+    from distracted_pipeline.reports.why.effects import decided
+
+    current = [name for name, inputs in known_effects(settings, STAGE).items() if inputs]
+    if not current:
+        raise DistractedError(f"no evidence in {settings.evaluation} that is current. Type: {WHY}")
+    rows = [row for name in current for row in read_rows(folder_of(settings, STAGE.asset, name) / EFFECTS_FILE, Effect)]
+    sure = decided([row for row in rows if row.version == ERASED])
+    found = []
+    for name in current:
+        needed = {
+            (STATE_FARM.class_ids[row.class_id], row.about)
+            for row in sure
+            if row.variant == name and (row.delta or 0) < 0
+        }
+        planted = {(class_id, what) for class_id, what in needed if class_id in PLANTED and what in HELD}
+        expected = {(class_id, "cell phone") for class_id in ("c1", "c2")} if reads_masks(settings, name) else set()
+        said = ", ".join(f"{class_id} {what}" for class_id, what in sorted(needed)) or "nothing"
+        found.append(Finding(planted == expected, f"{name}: hangs on {said}"))
+    return found
 
 
 def mask_finding(settings: Settings) -> Finding:
@@ -100,11 +140,12 @@ def _listed(classes: Sequence[str]) -> str:
 @click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(DEMO_DATA), help="The demo's data root."
 )
-def main(data: Path) -> None:
+@click.option("--why", is_flag=True, help="Also say whether `distracted why` finds what answers were drawn to hang on.")
+def main(data: Path, why: bool) -> None:
     """Say whether masks and report show what was drawn; exit with 1 where they do not."""
     settings = load_settings(data=data.resolve())
     try:
-        found = [*findings(settings), mask_finding(settings)]
+        found = [*findings(settings), mask_finding(settings), *(why_findings(settings) if why else [])]
     except DistractedError as error:
         raise click.ClickException(str(error)) from error
     for finding in found:

@@ -1,5 +1,6 @@
 """The section "Without the object": what answers hang on, by class and mask category."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from distracted_pipeline.settings import Settings
 
 SHOWN = 12
 """Cases with pictures; sentences beside them."""
+
+OF_A_CELL = 2
+"""Cases with pictures of one class and category of a variant."""
 
 
 def results(settings: Settings) -> Mapping[str, str]:
@@ -51,7 +55,7 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
         "decided": len(sure),
         "asked": sum(row.p is not None for row in erased),
         "figures": figures,
-        "cases": _cases(site, names),
+        "cases": _cases(site, names, {(row.variant, row.class_id, row.about) for row in erased if row.p is not None}),
         "method": METHOD,
         "frames": site.report.settings.why_frames,
         "on_objects": on_objects,
@@ -80,17 +84,18 @@ def _sentences(site: Site, effects: Sequence[Effect]) -> list[str]:
     return [f"{sentence(site, row)} in {site.report.title(row.variant)}." for row in effects]
 
 
-def _cases(site: Site, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the frames that hang most on an object, each of another frame, with pictures in the site's folder."""
+def _cases(site: Site, names: Sequence[str], asked: set[tuple[str, int, str]]) -> list[dict[str, Any]]:
+    """Return the frames that hang most on an object, of cells that are tested, with pictures in the site's folder."""
     settings = site.report.settings
     cases = [(name, case) for name in names for case in read_rows(cases_path(settings, name), Case)]
     cases.sort(key=lambda pair: (pair[1].p_erased - pair[1].p_control, pair[1].img, pair[0]))
-    seen: set[tuple[str, str]] = set()
+    seen: Counter[tuple[str, int, str]] = Counter()
     found: list[dict[str, Any]] = []
     for name, case in cases:
-        if case.img not in site.place or (case.img, case.about) in seen or len(found) == SHOWN:
+        cell = name, case.true, case.about
+        if case.img not in site.place or cell not in asked or seen[cell] == OF_A_CELL or len(found) == SHOWN:
             continue
-        seen.add((case.img, case.about))
+        seen[cell] += 1
         places = {
             part: _picture(
                 site, f"{formats.slug(name)}.{formats.slug(case.img)}.{formats.slug(case.about)}.{part}", data
