@@ -256,6 +256,7 @@ def _crews(
 
 
 def in_this_process(runner: StepRunner, items: Iterable[Item]) -> Iterator[Outcome]:
+    """Run items one after the other, and yield what became of each step."""
     for item in items:
         yield from runner.run_item(item)
 
