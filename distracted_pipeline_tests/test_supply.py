@@ -9,7 +9,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 _PIN = re.compile(
-    r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^ ;\\\n]+)(.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)*)", re.MULTILINE
+    r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^ ;\\\n]+)(.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)*)",
+    re.MULTILINE,
 )
 
 
