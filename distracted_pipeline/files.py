@@ -41,9 +41,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        in_the_way = isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError))
+        what = "Move away what is in its place" if in_the_way else "Free some space or make the folder writable"
         raise DistractedError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or make the folder writable, "
-            "then run the command again; what was finished is kept."
+            f"cannot write {path}: {error.strerror or error}. {what}, then run the command again; what was finished is "
+            "kept."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

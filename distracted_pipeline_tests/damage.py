@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from distracted_pipeline.checksums import CHECKSUM
 
-DAMAGES: Final = ("deleted", "emptied", "truncated", "flipped")
+DAMAGES: Final = ("deleted", "emptied", "zeroed", "truncated", "flipped")
 
 
 def damage(path: Path, how: str) -> None:
@@ -19,6 +19,8 @@ def damage(path: Path, how: str) -> None:
         return
     if how == "emptied":
         data = bytearray()
+    elif how == "zeroed":  # as a crash leaves what was not on the disk yet
+        data = bytearray(len(data))
     elif how == "truncated":
         data = data[: len(data) // 2]
     else:

@@ -41,6 +41,12 @@ def test_a_disk_error_names_the_file_and_the_remedy(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
 
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved_away(tmp_path: Path) -> None:
+    (tmp_path / "table.txt").mkdir()
+    with pytest.raises(DistractedError, match=r"table\.txt: Is a directory\. Move away what is in its place"):
+        write_text(tmp_path / "table.txt", "new")
+
+
 def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "masks").write_text("")
     with pytest.raises(DistractedError, match="cannot create"):
