@@ -2,14 +2,17 @@
 
 A file that can hold words of its own (a JSON object, Parquet, safetensors) is *sealed*: it holds the SHA-256 of itself,
 taken with zeros in its place. What holds none (arrays, weights, pages) is listed, with its digest, in the sealed file
-that is written after it. Files of earlier versions are not sealed, and are taken as they are.
+that is written after it. Files of earlier versions are not sealed, and are taken as they are; a table that a crash left
+full of zeros has no seal either, and no footer.
 
 Belongs here: sealing, and looking. What a room does about a damaged file is its own business: it counts as missing.
 """
 
 import hashlib
 import re
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -18,10 +21,14 @@ from typing import Final
 CHECKSUM: Final = "checksum"
 """Key of the seal in a JSON object, or in the metadata of a Parquet or safetensors file."""
 
+_PATIENCE_S: Final = 5.0
+
 _ZEROS: Final = b"0" * 64
 
 UNSEALED: Final = f"sha256:{_ZEROS.decode()}"
 """What stands under `CHECKSUM` until `seal` puts the digits in."""
+
+_TABLE: Final = ".parquet"
 
 _SEAL: Final = re.compile(rb"sha256:([0-9a-f]{64})")
 
@@ -68,6 +75,20 @@ def all_as_listed(folder: Path, digests: Mapping[str, str]) -> bool:
         return False
 
 
+def is_sound_database(path: Path) -> bool:
+    """Tell whether a SQLite database is there in which SQLite finds nothing wrong; an empty file is none."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        with closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:  # locked, or not to be opened: nothing is known to be wrong with it
+        return True
+    except sqlite3.DatabaseError:
+        return False
+    return bool(found == ("ok",))
+
+
 def stamp(path: Path) -> tuple[int, ...]:
     """Return what tells that a file was written to; no tool sets back the time of its last change of status.
 
@@ -81,10 +102,23 @@ def stamp(path: Path) -> tuple[int, ...]:
 @lru_cache(maxsize=4096)
 def _is_whole(path: Path, written: tuple[int, ...], sealed: bool) -> bool:
     if not path.stat().st_size:
-        return not sealed
+        return not sealed and path.suffix != _TABLE
     with path.open("rb") as handle, mmap(handle.fileno(), 0, access=ACCESS_READ) as data:
         seals = [(found.start(1), found[1].decode()) for found in _SEAL.finditer(data)]
-        return any(_without(data, at) == digits for at, digits in seals) if seals else not sealed
+        if seals:
+            return any(_without(data, at) == digits for at, digits in seals)
+    return not sealed and (path.suffix != _TABLE or _has_footer(path))
+
+
+def _has_footer(table: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(table)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def _without(data: mmap, at: int) -> str:

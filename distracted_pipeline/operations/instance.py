@@ -7,9 +7,8 @@ and nothing else.
 import errno
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 from dotenv import dotenv_values
 
+from distracted_pipeline.checksums import is_sound_database
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
 from distracted_pipeline.operations.service_errors import explained
@@ -32,7 +32,6 @@ _DATABASES: Final = ("history/runs.db", "history/runs/index.db", "schedules/sche
 """What every command reads; the database of a single run only shows that run."""
 
 _REFUSALS: Final = ("readonly", "unable to open", "disk I/O")
-_PATIENCE_S: Final = 5.0
 
 
 def dagster_home() -> Path:
@@ -101,7 +100,7 @@ def _opened(home: Path, log: Log) -> "dg.DagsterInstance":
 
     prepare_home(home, log)
     with locked(home / "open.lock", what=f"Dagster's home {home}"), explained(home):
-        damaged = [path for path in map(home.joinpath, _DATABASES) if path.exists() and not _is_sound(path)]
+        damaged = [path for path in map(home.joinpath, _DATABASES) if path.exists() and not is_sound_database(path)]
         if damaged:
             _set_aside(home, damaged, log)
         try:
@@ -129,18 +128,6 @@ def _set_aside(home: Path, damaged: list[Path], log: Log) -> None:
         f"note: Dagster's history is damaged ({', '.join(path.name for path in damaged)}): it is set aside in {aside} "
         "and begins anew. Results are known from the files in the data root, and kept."
     )
-
-
-def _is_sound(database: Path) -> bool:
-    """Tell whether SQLite finds nothing wrong with a database; an empty file is none."""
-    try:
-        with closing(sqlite3.connect(database, timeout=_PATIENCE_S)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError:  # locked, or not to be opened: nothing is known to be wrong with it
-        return True
-    except sqlite3.DatabaseError:
-        return False
-    return found == ("ok",) and database.stat().st_size > 0
 
 
 def _is_mapping(config: Path) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distracted_pipeline.advice import RUN, materialize_fold
+from distracted_pipeline.checksums import is_sound_database
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import model_facts, replicates
@@ -106,7 +107,7 @@ def crown(settings: Settings, *, log: Log = print) -> Champion | None:
 def champion_current(settings: Settings) -> bool:
     """Tell whether the tables are current and their best variant, if there is one yet, is registered.
 
-    MLflow is not asked; where its store was in the data root and is gone, nothing is registered.
+    MLflow is not asked; where its store was in the data root and is gone or damaged, nothing is registered.
     """
     if not tables_current(settings):
         return False
@@ -116,7 +117,7 @@ def champion_current(settings: Settings) -> bool:
         return False
     if best is None:
         return True
-    kept = bool(settings.mlflow) or settings.mlflow_database.is_file()
+    kept = bool(settings.mlflow) or is_sound_database(settings.mlflow_database)
     return kept and is_current([settings.evaluation / FILE], _inputs(settings, best))
 
 

@@ -12,11 +12,14 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distracted_pipeline.addresses import local, ports_of
+from distracted_pipeline.checksums import is_sound_database
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
 from distracted_pipeline.progress import Log
@@ -40,6 +43,7 @@ PAUSE_S = 300.0
 """How long a store that did not answer is left alone: sixty trainings must not wait sixty times."""
 
 _paused: dict[str, float] = {}
+_opened: set[Path] = set()
 
 _code_tags = cache(code_tags)
 """Asks git once a process: the code of a process does not change under it."""
@@ -93,12 +97,31 @@ def open_client(settings: Settings) -> tuple["MlflowClient", str]:
 
         try:
             with locked(settings.data / "mlflow.lock", what="the MLflow store"):
+                _set_damaged_aside(settings)
                 follow_move(settings)
                 client = MlflowClient(tracking_uri=uri)
                 return client, _experiment(settings, client)
         except Exception as error:  # servers, proxies, databases and disks all fail in their own ways
             pause(settings)
             raise down(settings, error) from error
+
+
+def _set_damaged_aside(settings: Settings) -> None:
+    """Move a database in which SQLite finds damage out of the way, before this process opens it for the first time."""
+    path = settings.mlflow_database
+    if settings.mlflow or path in _opened:
+        return
+    _opened.add(path)
+    if not path.exists() or not path.stat().st_size or is_sound_database(path):
+        return
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    path.replace(aside)
+    for suffix in ("-journal", "-wal", "-shm"):  # of the old one; SQLite would apply them to the new one
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+    print(
+        f"note: MLflow's database {path} was damaged: it is {aside.name} now, and another one begins. "
+        "To write its runs anew from the checkpoints, type: distracted sync"
+    )
 
 
 def pause(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from distracted_pipeline.training.checkpoint import CONFIG, is_trained, model_fo
 from distracted_pipeline.training.mlflow_outbox import FOLDER, settle, sync, unsent_folders
 from distracted_pipeline.training.tracking import OpenRun, StoreDownError, open_client, reopen_or_start
 from distracted_pipeline.training.train import train_variant
+from distracted_pipeline_tests.damage import damage
 
 
 def quiet(line: str) -> None:
@@ -174,6 +175,19 @@ def test_a_lost_store_is_filled_again_from_the_checkpoints(own_root: Settings, c
     assert run.data.metrics["loss/validation"] == pytest.approx(meta["history"][-1]["validation_loss"])
     assert is_trained(own_root, "masks_only", "0")
     assert sync(own_root, every=True, log=quiet) == 0
+
+
+@pytest.mark.parametrize("how", ["zeroed", "truncated"])
+def test_a_damaged_store_is_set_aside_and_another_one_begins(
+    how: str, own_root: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(own_root.mlflow_database, how)
+    client, experiment = open_client(own_root)
+    assert client.search_runs([experiment]) == []
+    (aside,) = own_root.data.glob("mlflow.db.damaged-*")
+    said = capsys.readouterr().out
+    assert aside.name in said
+    assert "distracted sync" in said
 
 
 def test_a_link_to_a_run_opens_among_trainings_and_not_among_language_models(own_root: Settings) -> None:
