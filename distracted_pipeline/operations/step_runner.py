@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterMaxRetriesExceededError
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from distracted_pipeline.assets import graph
@@ -19,9 +19,10 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.console import plain_console
 from distracted_pipeline.operations.missing import Item, Outcome, Step
 from distracted_pipeline.operations.stopping import stoppable_run
-from distracted_pipeline.operations.timeline import RUN_TAGS
+from distracted_pipeline.operations.timeline import run_tags
 
 _LOGGERS: dict[str, Any] = {"console": plain_console}
+_TRACEBACK = "`distracted ui` shows the traceback in the run's log"
 _CONSOLE: dict[str, Any] = {"loggers": {"console": {}}}
 
 
@@ -127,7 +128,7 @@ def execute(
                 asset_selection=[dg.AssetKey(name) for name in step.assets],
                 partition_key=step.partition,
                 run_config={**_CONSOLE, "ops": {name: config[name] for name in step.assets if name in config}},
-                tags={**RUN_TAGS, **tags},
+                tags={**run_tags(), **tags},
                 run_id=run_id,
             )
     except DagsterAssetCheckFailedError:
@@ -135,6 +136,11 @@ def execute(
         return "; ".join(f"check {check.check_name}: {check.description}" for check in found)
     except dg.Failure as failure:
         return failure.description or "failed without a reason"
+    except DagsterMaxRetriesExceededError as error:
+        info = error.user_code_process_error_infos[-1]
+        while info.cause:
+            info = info.cause
+        return f"{info.message.strip()} ({_TRACEBACK})"
     except Exception as error:
-        return f"{type(error).__name__}: {error} (`distracted ui` shows the traceback in the run's log)"
+        return f"{type(error).__name__}: {error} ({_TRACEBACK})"
     return None

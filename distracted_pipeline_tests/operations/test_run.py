@@ -121,3 +121,17 @@ def test_steps_that_belong_together_are_one_dagster_run_and_a_bad_one_is_told_ap
         assert list(runner.run_item(item)) == list(zip(item, reasons, strict=True))
         assert instance.get_runs_count() == runs
         assert instance.get_materialized_partitions(taps.key) == set(names) - {bad}
+
+
+def test_an_error_that_was_tried_again_is_told_without_its_traceback() -> None:
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def images() -> None:
+        raise OSError("the disk hiccups")
+
+    defs = dg.Definitions(assets=[images], loggers={"console": step_runner.plain_console})
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        reason = step_runner.execute(job, Step(("images",), "images"), instance, {})
+    assert reason is not None
+    assert reason.startswith("OSError: the disk hiccups (")
+    assert "\n" not in reason
