@@ -15,6 +15,9 @@ AGAIN_S = 0.1
 
 _IMPORT = "<frozen importlib._bootstrap>"
 
+_TERMINALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
+"""Signals that a terminal sends to all processes of a command at once."""
+
 
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Raise `KeyboardInterrupt`, as soon as no import is under way.
@@ -37,6 +40,29 @@ def _send(number: int) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
         signal.raise_signal(number)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold Ctrl-C and SIGHUP back in the block; a process that is started in it holds them until it calls `let_go`.
+
+    Whoever starts the process ends it, too. Else a terminal's Ctrl-C meets it in its first imports, which print
+    tracebacks.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_go() -> None:
+    """Take signals again that came since the `held` block in which this process was started."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINALS)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+import dagster as dg
+
 from distracted_pipeline.assets.compute import OpConfig
 from distracted_pipeline.assets.lease import visible_gpus
 from distracted_pipeline.errors import DistractedError
@@ -33,7 +35,8 @@ from distracted_pipeline.operations.missing import (
 )
 from distracted_pipeline.operations.models import require_models
 from distracted_pipeline.operations.step_runner import StepRunner, run_images
-from distracted_pipeline.operations.timeline import show_in_timeline
+from distracted_pipeline.operations.stopping import ending_with_children
+from distracted_pipeline.operations.timeline import close_killed_runs, show_in_timeline
 from distracted_pipeline.operations.workers import Workers, default_workers
 from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings, has_data
@@ -107,6 +110,7 @@ def run_missing(
     summary = RunSummary()
     with open_instance(log=log) as instance, _naming_failures(summary):
         show_in_timeline(instance)
+        close_killed_runs(instance)
         log("images")
         reason = run_images(instance, ops)
         if reason:
@@ -121,7 +125,7 @@ def run_missing(
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
         count = workers or default_workers(per_gpu)
         lacking = any(feature_steps(settings))
-        with _crews(steps, ops, count, per_gpu, log, at_once=lacking) as (crew, alone):
+        with _crews(instance, steps, ops, count, per_gpu, log, at_once=lacking) as (crew, alone):
             if lacking:
                 check_backbones(settings, entries)
             runner = Runner(crew, alone, count, settings, summary, log)
@@ -231,11 +235,19 @@ def shared_out(steps: Iterable[Step], workers: int) -> Iterator[Item]:
 
 @contextmanager
 def _crews(
-    steps: StepRunner, ops: OpConfig, count: int, per_gpu: int, log: Log, *, at_once: bool
+    instance: dg.DagsterInstance,
+    steps: StepRunner,
+    ops: OpConfig,
+    count: int,
+    per_gpu: int,
+    log: Log,
+    *,
+    at_once: bool,
 ) -> Iterator[tuple[Crew, Crew]]:
     """Yield who runs several steps, and who runs a single one, with all threads.
 
     Args:
+        instance: Keeps the history.
         steps: Runs steps in this process.
         ops: Run config by op.
         count: How many processes run steps.
@@ -248,7 +260,7 @@ def _crews(
         yield alone, alone
         return
     log(f"{count} processes run the steps side by side")
-    with Workers(count, ops, per_gpu, log) as workers:
+    with ending_with_children(instance), Workers(count, ops, per_gpu, log) as workers:
         if at_once:
             workers.start()
         # With a GPU, this process must not hold one that a worker waits for.

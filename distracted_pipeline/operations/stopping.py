@@ -24,6 +24,7 @@ from uuid import uuid4
 import psutil
 
 from distracted_pipeline.interrupts import interrupt
+from distracted_pipeline.training.provenance import PROCESS
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -47,6 +48,7 @@ class _Listener:
         self.number: int | None = None
         self.grace: float | None = GRACE_S
         self.runs: dict[str, dg.DagsterInstance] = {}
+        self.children_report_to: dg.DagsterInstance | None = None
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -80,18 +82,27 @@ class _Listener:
 
     def _end(self) -> None:
         """End the process, its children too, wherever its threads are."""
-        history = threading.Thread(target=self._cancel_runs, daemon=True)
+        children = psutil.Process().children(recursive=True)
+        for child in children:
+            with suppress(psutil.Error):
+                child.kill()
+        history = threading.Thread(
+            target=self._cancel_runs, args=({str(child.pid) for child in children},), daemon=True
+        )
         history.start()
         history.join(HISTORY_S)  # the database may be what does not return
         say_stopped()
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
         os._exit(exit_code())
 
-    def _cancel_runs(self) -> None:
+    def _cancel_runs(self, children: set[str]) -> None:
+        import dagster as dg
+
         for run_id, instance in list(self.runs.items()):
             cancel(run_id, instance)
+        if self.children_report_to is not None:
+            for run in self.children_report_to.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+                if run.tags.get(PROCESS) in children:
+                    cancel(run.run_id, self.children_report_to)
 
 
 _listener: _Listener | None = None
@@ -181,6 +192,18 @@ def executing(instance: "dg.DagsterInstance", run_id: str) -> Iterator[None]:
     finally:
         if _listener is not None:
             _listener.runs.pop(run_id, None)
+
+
+@contextmanager
+def ending_with_children(instance: "dg.DagsterInstance") -> Iterator[None]:
+    """Have the runs of this process's children counted as canceled, too, if all must be ended within the block."""
+    if _listener is not None:
+        _listener.children_report_to = instance
+    try:
+        yield
+    finally:
+        if _listener is not None:
+            _listener.children_report_to = None
 
 
 def request_cancel(run_id: str, instance: "dg.DagsterInstance") -> None:

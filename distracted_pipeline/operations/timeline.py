@@ -1,6 +1,7 @@
 """Has the runs of `distracted run` in the UI's timeline, which shows only runs that name the code they come from.
 
-Belongs here: that name. Runs that Dagster's own daemon or UI launches have it anyway.
+Belongs here: that name, and the end of runs whose process was killed. Runs that Dagster's own daemon or UI launches
+have both anyway.
 """
 
 from functools import partial
@@ -13,9 +14,24 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from distracted_pipeline.assets.automation import ASKED_BY
 from distracted_pipeline.operations.activation import CODE_LOCATION
+from distracted_pipeline.training.provenance import is_gone, this_process
 
-RUN_TAGS = {ASKED_BY: "distracted run", MAX_RETRIES_TAG: "0"}
-"""Of runs in this process: the daemon must not try again elsewhere what the next `distracted run` goes on with."""
+_OURS = {ASKED_BY: "distracted run"}
+
+
+def run_tags() -> dict[str, str]:
+    """Return the tags of a run in this process.
+
+    The daemon must not try again elsewhere what the next `distracted run` goes on with.
+    """
+    return {**_OURS, MAX_RETRIES_TAG: "0", **this_process()}
+
+
+def close_killed_runs(instance: dg.DagsterInstance) -> None:
+    """Have runs of `distracted run` whose process on this host was killed counted as canceled."""
+    for run in instance.get_runs(dg.RunsFilter(tags=_OURS, statuses=[dg.DagsterRunStatus.STARTED])):
+        if is_gone(dict(run.tags)):
+            instance.report_run_canceled(run, message="Its process was killed; what it finished is kept.")
 
 
 def show_in_timeline(instance: dg.DagsterInstance) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from distracted_pipeline.assets import lease
+from distracted_pipeline.interrupts import held, let_go
 from distracted_pipeline.operations.missing import Item, Outcome
 from distracted_pipeline.progress import Log
 
@@ -128,7 +129,8 @@ class Workers:
         ours, theirs = spawn.Pipe()
         variables = {THREADS: str(max(1, (os.cpu_count() or 1) // self._count)), lease.PER_GPU: str(self._per_gpu)}
         process = spawn.Process(target=self._serve, args=(theirs, self._config, variables))
-        process.start()
+        with held():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -168,6 +170,7 @@ def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variable
 
     try:
         with listening(), open_instance() as instance:
+            let_go()
             show_in_timeline(instance)
             runner = StepRunner(instance, config)
             while True:

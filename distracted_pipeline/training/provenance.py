@@ -9,6 +9,9 @@ from pathlib import Path
 
 import distracted_pipeline
 
+PROCESS = "distracted.pid"
+"""Tag with the id of the process that has a run open."""
+
 
 def code_tags() -> dict[str, str]:
     """Return MLflow tags that name the code: the package's version, and the commit where there is one."""
@@ -40,20 +43,24 @@ def git_commit(checkout: Path) -> str | None:
 
 def process_tags(root: Path) -> dict[str, str]:
     """Return tags that say which process on which host, over which data root, has a run open."""
+    return {"distracted.root": str(root), **this_process()}
+
+
+def this_process() -> dict[str, str]:
+    """Return tags that say which process on which host has a run open."""
     return {
-        "distracted.root": str(root),
         "distracted.host": socket.gethostname(),
-        "distracted.pid": str(os.getpid()),
+        PROCESS: str(os.getpid()),
         "distracted.process_started": _started(os.getpid()) or "",
     }
 
 
 def is_gone(tags: dict[str, str]) -> bool:
-    """Tell whether the process of `process_tags` ran on this host and has ended; False where nobody can know."""
-    if tags.get("distracted.host") != socket.gethostname() or not tags.get("distracted.pid", "").isdigit():
+    """Tell whether the process of `this_process` ran on this host and has ended; False where nobody can know."""
+    if tags.get("distracted.host") != socket.gethostname() or not tags.get(PROCESS, "").isdigit():
         return False
     # Process ids are reused: it is the same process only if it started at the same time.
-    return _started(int(tags["distracted.pid"])) != tags.get("distracted.process_started")
+    return _started(int(tags[PROCESS])) != tags.get("distracted.process_started")
 
 
 def _started(pid: int) -> str | None:

@@ -1,8 +1,9 @@
-"""Runs of `distracted run` are in the UI's timeline, and say nothing of this machine."""
+"""Runs of `distracted run` are in the UI's timeline, and none that was killed seems to go on."""
 
 import dagster as dg
+import pytest
 
-from distracted_pipeline.operations.timeline import CODE_LOCATION, RUN_TAGS, show_in_timeline
+from distracted_pipeline.operations.timeline import CODE_LOCATION, close_killed_runs, run_tags, show_in_timeline
 
 
 @dg.asset
@@ -13,7 +14,7 @@ def test_a_run_of_the_terminal_names_the_code_location_that_the_ui_loads() -> No
     job = dg.Definitions([small]).resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         show_in_timeline(instance)
-        job.execute_in_process(instance=instance, tags=RUN_TAGS)
+        job.execute_in_process(instance=instance, tags=run_tags())
         (run,) = instance.get_runs()
     origin = run.remote_job_origin
     assert origin is not None, "the timeline leaves out runs without one"
@@ -21,6 +22,18 @@ def test_a_run_of_the_terminal_names_the_code_location_that_the_ui_loads() -> No
     assert (origin.repository_origin.repository_name, origin.job_name) == ("__repository__", "__ASSET_JOB")
     assert run.tags["distracted/asked_by"] == "distracted run"
     assert run.tags["dagster/max_retries"] == "0", "the daemon leaves it to the next `distracted run`"
+
+
+@pytest.mark.parametrize(("process", "status"), [("killed", "CANCELED"), ("this", "STARTED")])
+def test_a_run_whose_process_was_killed_counts_as_canceled(process: str, status: str) -> None:
+    job = dg.Definitions([small]).resolve_implicit_global_asset_job_def()
+    started = {**run_tags(), **({"distracted.process_started": "1"} if process == "killed" else {})}
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(job, tags=started, status=dg.DagsterRunStatus.STARTED)
+        close_killed_runs(instance)
+        found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status == dg.DagsterRunStatus[status]
 
 
 def test_the_repository_names_the_code_location_the_same_everywhere() -> None:
