@@ -29,6 +29,9 @@ ASSETS = {
     "report": (),
     "champion": (),
     "submission": ("variant",),
+    "counterfactuals": ("variant",),
+    "mask_ablation": ("variant",),
+    "robustness": ("variant",),
 }
 
 
@@ -83,6 +86,7 @@ def test_the_groups_are_the_parts_of_the_story_and_what_costs_extra_stands_apart
         "training": {"features", "trained_model"},
         "evaluation": {"predictions", "class_accuracy", "gradcam", "champion", "report"},
         "submission": {"submission"},
+        "why": {"counterfactuals", "mask_ablation", "robustness"},
     }
 
 
