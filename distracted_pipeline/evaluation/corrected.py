@@ -4,6 +4,7 @@ The plain interval of one class alone is `inference`'s, and the verdict `compari
 """
 
 import math
+from dataclasses import dataclass
 
 from distracted_pipeline.evaluation.comparison import IMPROVED, UNDETERMINED, WORSENED
 from distracted_pipeline.evaluation.table_schemas import ClassScore
@@ -12,7 +13,37 @@ from distracted_pipeline.testability import ALPHA
 _DECIDED = (IMPROVED, WORSENED)
 
 
+@dataclass(frozen=True)
+class Tested:
+    """A difference that was tested.
+
+    Attributes:
+        verdict: What the test said.
+        delta: The difference.
+        driver: Its variance by the spread of drivers.
+        training: By the spread of trainings.
+        double: What both of these contain.
+        df: Degrees of freedom of its variance.
+    """
+
+    verdict: str
+    delta: float
+    driver: float
+    training: float
+    double: float
+    df: float
+
+
 def corrected_interval(score: ClassScore, undecided: int) -> tuple[float, float] | None:
+    """Return the corrected interval of a row of the class-wise table, see `interval_of`; None for no claim."""
+    parts = (score.delta_sd_drivers, score.delta_sd_training, score.delta_sd_double)
+    if score.delta_recall is None or score.df is None or any(part is None for part in parts):
+        return None
+    driver, training, double = (float(part or 0) ** 2 for part in parts)
+    return interval_of(Tested(score.verdict, score.delta_recall, driver, training, double, score.df), undecided)
+
+
+def interval_of(tested: Tested, undecided: int) -> tuple[float, float] | None:
     """Return the interval of a difference that crosses 0 exactly where its class is undetermined; None for no claim.
 
     Holm's test has compatible intervals (Guilbaud, Biometrical Journal 50, 2008; Strassburger and Bretz, Statistics in
@@ -21,23 +52,18 @@ def corrected_interval(score: ClassScore, undecided: int) -> tuple[float, float]
     is drawn out to 0.
 
     Args:
-        score: Of one class of one variant.
+        tested: Of one class of one variant.
         undecided: Questions asked together that are not decided.
     """
     from scipy import special
 
-    parts = (score.delta_sd_drivers, score.delta_sd_training, score.delta_sd_double)
-    if score.verdict not in (*_DECIDED, UNDETERMINED) or score.delta_recall is None or score.df is None:
+    if tested.verdict not in (*_DECIDED, UNDETERMINED):
         return None
-    if any(part is None for part in parts):
-        return None
-    driver, training, double = (float(part or 0) ** 2 for part in parts)
-    half = float(special.stdtrit(score.df, 1 - ALPHA / max(undecided, 1) / 2)) * math.sqrt(
-        driver + max(0.0, training - double)
-    )
+    variance = tested.driver + max(0.0, tested.training - tested.double)
+    half = float(special.stdtrit(tested.df, 1 - ALPHA / max(undecided, 1) / 2)) * math.sqrt(variance)
     if not half > 0:
         return None
-    low, high = max(score.delta_recall - half, -1.0), min(score.delta_recall + half, 1.0)
-    if score.verdict == UNDETERMINED:
+    low, high = max(tested.delta - half, -1.0), min(tested.delta + half, 1.0)
+    if tested.verdict == UNDETERMINED:
         return min(low, 0.0), max(high, 0.0)
-    return (max(low, 0.0), high) if score.verdict == IMPROVED else (low, min(high, 0.0))
+    return (max(low, 0.0), high) if tested.verdict == IMPROVED else (low, min(high, 0.0))

@@ -51,13 +51,29 @@ class HeatCell:
     link: str | None = None
 
 
+@dataclass(frozen=True)
+class Facts:
+    """A column beside the differences that is none itself.
+
+    Attributes:
+        label: Its head.
+        values: What stands in each row.
+        links: Where each row's value leads; empty where none leads anywhere.
+    """
+
+    label: str
+    values: Sequence[str]
+    links: Sequence[str | None] = ()
+
+
 def heatmap(
     rows: Sequence[tuple[str, str | None]],
     columns: Sequence[tuple[str, str | None]],
     cells: Sequence[Sequence[HeatCell]],
     *,
     title: str,
-    facts: Sequence[tuple[str, Sequence[str]]] = (),
+    before: Sequence[Facts] = (),
+    after: Sequence[Facts] = (),
     strongest: float | None = None,
 ) -> Markup:
     """Return a table of signed differences, one colour each way, decided cells bold and framed, all others faded.
@@ -67,21 +83,20 @@ def heatmap(
         columns: Label and link of each column.
         cells: By row, then column.
         title: What the figure shows, for readers who cannot see it.
-        facts: Columns before these, which are no differences: label, and what stands in each row.
+        before: Columns on the left of the differences.
+        after: Columns on their right.
         strongest: Difference that has full colour; by default the largest one.
     """
     width, height = CELL
-    heads = [*((label, None) for label, _ in facts), *columns]
+    heads = [*((facts.label, None) for facts in before), *columns, *((facts.label, None) for facts in after)]
     top = _room([label for label, _ in heads])
     full = strongest or largest_difference(cells)
     parts = [_slanted(label, (j + 0.42) * width, top - 8, link) for j, (label, link) in enumerate(heads)]
     for i, row in enumerate(cells):
         y = top + i * height
-        parts += [
-            element("text", said[i], x=(j + 0.5) * width, y=y + height / 2 + 4, text_anchor="middle", class_="fact")
-            for j, (_, said) in enumerate(facts)
-        ]
-        parts += [_heat_cell(cell, j * width, y, full) for j, cell in enumerate(row, start=len(facts))]
+        beside = [*enumerate(before), *enumerate(after, start=len(before) + len(columns))]
+        parts += [_fact(facts, i, (j + 0.5) * width, y + height / 2 + 4) for j, facts in beside]
+        parts += [_heat_cell(cell, j * width, y, full) for j, cell in enumerate(row, start=len(before))]
     # Labels rise to the right, and any of them may reach furthest.
     reach = max((j + 0.42) * width + 6.4 * len(label) for j, (label, _) in enumerate(heads))
     body = drawing(max(len(heads) * width, int(reach)) + 4, top + len(rows) * height + 4, title, parts, "heatmap")
@@ -197,6 +212,11 @@ def _heat_cell(cell: HeatCell, x: float, y: float, full: float) -> Markup:
         element("text", number, **middle, class_="decided" if cell.decided else "open"),
     )
     return _linked(drawn, cell.link)
+
+
+def _fact(facts: Facts, i: int, x: float, y: float) -> Markup:
+    text = element("text", facts.values[i], x=x, y=y, text_anchor="middle", class_="fact")
+    return _linked(text, facts.links[i] if facts.links else None)
 
 
 def _confusion_cell(share: float | None, right: bool, said: str, x: float, y: float, size: int) -> Markup:

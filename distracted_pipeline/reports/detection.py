@@ -25,19 +25,32 @@ def detection_rates(report: ReportData) -> np.ndarray | None:
     return np.divide(seen, masked, out=np.full(seen.shape, np.nan), where=masked > 0)
 
 
-def telling_category(report: ReportData, rates: np.ndarray, k: int) -> tuple[int, float, float] | None:
+def telling_category(rates: np.ndarray, k: int) -> tuple[int, float, float] | None:
     """Return the category that tells a class most, its rate there and in the other classes; None where none does."""
-    others = np.delete(rates, k, 0)
-    usual = np.nanmean(others, 0) if np.isfinite(others).any() else np.full(rates.shape[1], np.nan)
+    usual = _in_other_classes(rates)[k]
     apart = np.nan_to_num(np.abs(rates[k] - usual))
     c = int(apart.argmax())
     return (c, float(rates[k, c]), float(usual[c])) if apart[c] >= TELLING else None
 
 
+def telling_categories(rates: np.ndarray) -> list[int]:
+    """Return the categories that tell some class from the others, the one that tells most first."""
+    apart = np.nan_to_num(np.abs(rates - _in_other_classes(rates))).max(0)
+    return [int(c) for c in np.argsort(-apart, kind="stable") if apart[c] >= TELLING]
+
+
+def _in_other_classes(rates: np.ndarray) -> np.ndarray:
+    """Return the mean rate over all other classes, [class, category]; NaN where none of them has a masked image."""
+    known = np.isfinite(rates)
+    total, count = np.nan_to_num(rates), known.astype(float)
+    sums, counts = total.sum(0) - total, count.sum(0) - count
+    return np.divide(sums, counts, out=np.full(rates.shape, np.nan), where=counts > 0)
+
+
 def found_in(report: ReportData, k: int) -> str:
     """Return what the masks of a class show more or less often than others: `cell phone .97 (other classes .31)`."""
     rates = detection_rates(report)
-    told = None if rates is None else telling_category(report, rates, k)
+    told = None if rates is None else telling_category(rates, k)
     if told is None:
         return ""
     c, here, elsewhere = told

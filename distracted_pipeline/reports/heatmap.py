@@ -8,13 +8,17 @@ from markupsafe import Markup
 from distracted_pipeline.evaluation.comparison import IMPROVED, NOT_TESTABLE, UNDETERMINED, WORSENED
 from distracted_pipeline.evaluation.table_schemas import ClassScore, VariantScore
 from distracted_pipeline.figures import formats, matrices
-from distracted_pipeline.figures.matrices import HeatCell
+from distracted_pipeline.figures.matrices import Facts, HeatCell
+from distracted_pipeline.reports.detection import detection_rates, telling_categories
 from distracted_pipeline.reports.report_data import ReportData
-from distracted_pipeline.reports.site import Site, flips_url, variant_url
+from distracted_pipeline.reports.site import Site, flips_url, images_url, variant_url
 from distracted_pipeline.reports.verdict import compared, kind, mark, reference_words
 from distracted_pipeline.testability import ALPHA
 
 MEAN = "mean of the classes"
+
+CATEGORIES_SHOWN = 3
+"""Mask categories beside the differences; the page of the data has all."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,10 @@ class Heatmap:
     Attributes:
         wide: Variants in the report's order.
         narrow: Those that decide something first, for screens that do not show all of them at once.
-        head: Labels of the table's columns: the class, the baseline's recall, the variants.
+        head: Labels of the table's columns: the class, the baseline's recall, the variants, the mask categories.
         rows: Cells of the table, in words.
         full: Difference that has full colour.
+        categories: Names of the mask categories that stand beside the differences.
     """
 
     wide: Markup
@@ -34,6 +39,7 @@ class Heatmap:
     head: list[str]
     rows: list[list[str]]
     full: float
+    categories: list[str]
 
 
 def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
@@ -55,6 +61,7 @@ def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
     labels = [*(report.dataset.class_label(k) for k in report.classes), MEAN]
     rows = [(label, site.class_url(k) if linked and k in report.classes else None) for k, label in enumerate(labels)]
     full = matrices.largest_difference(list(columns.values()))
+    detected = _detected(report, linked)
 
     def drawn(order: Sequence[str]) -> Markup:
         return matrices.heatmap(
@@ -62,7 +69,8 @@ def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
             [(report.title(name), variant_url(name) if linked else None) for name in order],
             list(zip(*(columns[name] for name in order), strict=True)),
             title=f"Difference of recall against {reference_words(report)}, by class and variant",
-            facts=[("baseline", facts)],
+            before=[Facts("baseline", facts)],
+            after=detected,
             strongest=full,
         )
 
@@ -70,13 +78,39 @@ def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
     return Heatmap(
         drawn(names),
         drawn([*deciding, *(name for name in names if name not in deciding)]),
-        ["Class", "Recall of the baseline", *(report.title(name) for name in names)],
+        ["Class", "Recall of the baseline", *(report.title(name) for name in names), *(f.label for f in detected)],
         [
-            [label, facts[i], *(columns[name][i].title.partition(": ")[2] for name in names)]
+            [
+                label,
+                facts[i],
+                *(columns[name][i].title.partition(": ")[2] for name in names),
+                *(category.values[i] for category in detected),
+            ]
             for i, label in enumerate(labels)
         ],
         full,
+        [report.dataset.category_names[c] for c in _shown_categories(report)],
     )
+
+
+def _shown_categories(report: ReportData) -> list[int]:
+    rates = detection_rates(report)
+    return [] if rates is None else telling_categories(rates)[:CATEGORIES_SHOWN]
+
+
+def _detected(report: ReportData, linked: bool) -> list[Facts]:
+    """Return how often the masks of each class show the categories that tell classes apart."""
+    rates, ids, names = detection_rates(report), report.dataset.class_ids, report.dataset.category_names
+    if rates is None:
+        return []
+    return [
+        Facts(
+            f"{names[c]} found",
+            [*(formats.proportion(float(rate)) for rate in rates[:, c]), ""],
+            [*(images_url(class_=ids[k], has=names[c]) for k in report.classes), None] if linked else (),
+        )
+        for c in _shown_categories(report)
+    ]
 
 
 def _column(site: Site, name: str, linked: bool) -> list[HeatCell]:

@@ -21,7 +21,9 @@ from distracted_pipeline.evaluation.comparison import (
     sentence,
 )
 from distracted_pipeline.evaluation.confusion import averaged, fewest_trainings
+from distracted_pipeline.evaluation.corrected import Tested, interval_of
 from distracted_pipeline.evaluation.statistics import recall, support, swap_signs
+from distracted_pipeline.reports.noise import together, training_luck
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.verdict import kind, mark
 from distracted_pipeline.variants.recipe_diff import in_words, recipe_diff
@@ -72,6 +74,8 @@ def _pair(report: ReportData, a: str, b: str, change: Difference) -> dict[str, A
         "delta": _rounded(found.delta),
         "low": _rounded(found.low),
         "high": _rounded(found.high),
+        "corrected": _corrected(change),
+        "luck": [_luck(report, a, b, k) for k in report.classes],
         "p": [_plain(value) for value in change.p_holm],
         "verdict": [_VERDICTS.index(word) for word in change.verdicts],
         "macro": [_plain(value) for value in (_mean(change.reference_recall), change.macro.delta, change.macro_p)],
@@ -80,6 +84,19 @@ def _pair(report: ReportData, a: str, b: str, change: Difference) -> dict[str, A
         "said": [sentence(words, change.obstacles) for words in (change.verdicts, turned)],
         "recipes": [_recipes(report, *pair) for pair in ((a, b), (b, a))],
     }
+
+
+def _corrected(change: Difference) -> list[list[float] | None]:
+    """Return for each class the interval that agrees with its verdict, corrected over the classes of this pair."""
+    found, undecided = change.recall, change.verdicts.count(UNDETERMINED)
+    parts = zip(change.verdicts, found.delta, found.driver, found.training, found.double, found.df, strict=True)
+    ends = [interval_of(Tested(word, *map(float, numbers)), undecided) for word, *numbers in parts]
+    return [None if pair is None else [round(end, 4) for end in pair] for pair in ends]
+
+
+def _luck(report: ReportData, a: str, b: str, k: int) -> float | None:
+    found = together(training_luck(report, a, k), training_luck(report, b, k))
+    return None if found is None else _plain(found)
 
 
 def _recipes(report: ReportData, a: str, b: str) -> str:

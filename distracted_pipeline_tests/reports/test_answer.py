@@ -1,12 +1,13 @@
 """What the first screen says: the answer in one sentence, the champion, decided columns, and what masks show."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from distracted_pipeline.reports.build import ReportResult
-from distracted_pipeline.reports.detection import detection_rates, found_in
+from distracted_pipeline.reports.detection import detection_rates, found_in, telling_categories
 from distracted_pipeline.reports.noise import placebo
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.report_data import ReportData
@@ -61,6 +62,7 @@ def test_how_often_masks_show_a_category_is_counted_by_class(report: ReportData)
     assert rates[:, phone].tolist() == [0, 1, 1, 1, 1, 0, 0, 0, 0, 0]
     assert np.isfinite(rates).all()
     assert found_in(report, 1) == "cell phone 1.00 (other classes .33)"
+    assert telling_categories(rates) == [phone], "the person is in every frame and tells nothing"
     assert detection_rates(replace(report, found=None)) is None
     assert found_in(replace(report, found=None), 1) == ""
 
@@ -71,3 +73,12 @@ def test_only_the_same_recipe_with_another_seed_is_a_placebo(report: ReportData)
     assert placebo(again, "fine_tune")
     assert not placebo(report, "fine_tune")
     assert not placebo(report, "top_only")
+
+
+def test_how_often_a_phone_is_found_stands_beside_the_differences_and_leads_to_the_images(built: ReportResult) -> None:
+    html = built.path.read_text(encoding="utf-8")
+    wide = html.partition('class="scroll wide"')[2].partition('class="scroll narrow"')[0]
+    assert ">cell phone found</text>" in wide
+    links = re.findall(r'<a href="(images.html#class=c\d&amp;has=cell%20phone)"><text[^>]*>([^<]*)', wide)
+    assert [shown for _, shown in links] == [".00", *["1.00"] * 4, *[".00"] * 5]
+    assert "the masks show a cell phone" in text(built.path)

@@ -43,7 +43,8 @@ def drawn_up(report: ReportData) -> ReportData:
         k = found.class_id if found.variant == "fine_tune" else 0
         p, own, together = {1: (0.0004, 0.004, 0.03), 2: (0.004, 0.036, 0.21)}.get(k, (0.5, 1.0, 1.0))
         verdict = IMPROVED if together < 0.05 else UNDETERMINED
-        return replace(found, delta_recall=0.1, p=p, p_own=own, p_holm=together, verdict=verdict)
+        parts = {"delta_sd_drivers": 0.01, "delta_sd_training": 0.01, "delta_sd_double": 0.01, "df": 9.0}
+        return replace(found, delta_recall=0.1, p=p, p_own=own, p_holm=together, verdict=verdict, **parts)
 
     main = report.main
     others = [name for name in main.variants if name != report.baseline]
@@ -82,6 +83,30 @@ def test_the_heatmap_frames_what_is_decided_among_all_questions_and_no_other(sit
     ]
     assert titles[0].endswith("p .030 (Holm over 20 questions), improved")
     assert titles[1].endswith("+.05, p .012 (Holm over 2 variants)")
+
+
+@pytest.mark.parametrize(("page", "figures"), [("compare", 20), ("variants/fine_tune", 10), ("classes/c1", 2)])
+def test_every_figure_of_a_difference_has_the_interval_that_agrees_with_its_verdict(
+    site: Path, page: str, figures: int
+) -> None:
+    html = (site / f"{page}.html").read_text(encoding="utf-8")
+    found = re.findall(r'<svg[^>]*class="track"[^>]*><title>(difference [^<]*)</title>(.*?)</svg>', html)
+    assert len(found) == figures
+    for title, drawn in found:
+        assert 'class="luck"' in drawn, "the band of what training both once more moves"
+        assert 'class="corrected' in drawn
+        low = title.partition("corrected [")[2]
+        decided = 'class="dot up"' in drawn
+        assert low.startswith("+") == decided, title
+    assert sum("dot up" in drawn for _, drawn in found) == 1
+    assert "leaves out 0 exactly where a class is decided" in text(site / f"{page}.html")
+
+
+def test_a_recall_alone_is_drawn_without_a_verdict(site: Path) -> None:
+    html = (site / "variants/fine_tune.html").read_text(encoding="utf-8")
+    recalls = re.findall(r'<svg[^>]*class="track"[^>]*><title>recall .*?</svg>', html)
+    assert len(recalls) == 10
+    assert all('class="dot even"' in drawn for drawn in recalls)
 
 
 def test_what_undetermined_and_p_mean_is_said_where_they_first_appear(site: Path) -> None:

@@ -3,9 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
+from distracted_pipeline.evaluation.comparison import difference
 from distracted_pipeline.evaluation.comparison_tables import classes, read_compared, recipe_line, verdict_lines
+from distracted_pipeline.evaluation.statistics import swap_signs
 from distracted_pipeline.reports import pairs as module
 from distracted_pipeline.reports.build import ReportResult
 from distracted_pipeline.reports.pairs import pairs
@@ -33,6 +36,33 @@ def test_every_pair_has_the_numbers_of_the_command_line(data: dict[str, Any], ev
         assert pair["n"] == table["n"].tolist()
         assert verdict_lines(compared)[0] == f"{b} against {a}: {pair['said'][0]}"
         assert pair["recipes"][0] == recipe_line(compared)
+
+
+def test_every_pair_has_the_band_of_what_training_both_once_more_moves(
+    data: dict[str, Any], evaluated: Settings
+) -> None:
+    rows = read_report_data(evaluated).main.classes
+    names = [name for name, _ in data["variants"]]
+    for places, pair in data["pairs"].items():
+        a, b = ([score.training_alone or 0 for score in rows[names[int(place)]]] for place in places.split())
+        assert pair["luck"] == pytest.approx([math.hypot(*both) for both in zip(a, b, strict=True)], abs=1e-4)
+
+
+def test_the_interval_of_a_pair_leaves_out_zero_exactly_where_a_class_is_decided() -> None:
+    rng, images, drivers = np.random.default_rng(0), 20, [f"p{d:03}" for d in range(15)]
+
+    def trained(first: float) -> np.ndarray:
+        right = rng.binomial(images, np.array([first, 0.7, 0.7]), size=(3, len(drivers), 3))
+        wrong = np.roll(np.eye(3), 1, axis=1)
+        return right[..., None] * np.eye(3) + (images - right)[..., None] * wrong
+
+    change = difference(trained(0.9), trained(0.5), np.arange(len(drivers)) % 5, swap_signs(drivers))
+    assert change.verdicts == ("improved", "undetermined", "undetermined")
+    for ends, delta, verdict in zip(module._corrected(change), change.recall.delta, change.verdicts, strict=True):
+        assert ends is not None
+        low, high = ends
+        assert low <= delta <= high
+        assert (low <= 0 <= high) == (verdict == "undetermined")
 
 
 def test_a_pair_the_other_way_round_says_what_the_command_line_says(data: dict[str, Any], evaluated: Settings) -> None:

@@ -2,18 +2,12 @@
 
 from typing import Any
 
-from markupsafe import Markup
-
-from distracted_pipeline.evaluation.corrected import corrected_interval
-from distracted_pipeline.evaluation.table_schemas import ClassScore
-from distracted_pipeline.figures import dot_plots, formats
 from distracted_pipeline.reports.confusions import moves
 from distracted_pipeline.reports.detection import found_in
 from distracted_pipeline.reports.heatmap import heatmap
-from distracted_pipeline.reports.noise import luck_of_change
 from distracted_pipeline.reports.selection import spread
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.verdict import class_rows, compared, kind
+from distracted_pipeline.reports.verdict import class_rows, compared
 
 FLIPS_SHOWN = 6
 """Images shown of each direction of a variant's flips; the list of images has all."""
@@ -25,31 +19,6 @@ MOVES_SHOWN = 3
 def page(site: Site) -> dict[str, Any]:
     """Return what the page of all differences says."""
     report = site.report
-    rows = [class_rows(report, k) for k in report.classes]
-    axis = dot_plots.difference_axis(
-        end
-        for of_class in rows
-        for score, _ in of_class
-        for end in (score.delta_low, score.delta_high, score.delta_recall)
-    )
-
-    undecided = report.main.undecided
-
-    def change(score: ClassScore) -> Markup:
-        ends, corrected = (score.delta_low, score.delta_high), corrected_interval(score, undecided)
-        said = f"difference {formats.difference(score.delta_recall)} {formats.difference_interval(*ends)}"
-        if corrected:
-            said += f", corrected {formats.difference_interval(*corrected)}"
-        return dot_plots.track(
-            score.delta_recall,
-            *ends,
-            axis=axis,
-            reference=0,
-            kind=kind(score.verdict),
-            title=said,
-            corrected=corrected,
-            luck=luck_of_change(report, score.variant, score.class_id),
-        )
 
     def few(names: list[str]) -> list[str]:
         return spread((site.shown[img] for img in names if img in site.shown), FLIPS_SHOWN)
@@ -61,9 +30,7 @@ def page(site: Site) -> dict[str, Any]:
             for name in compared(report)
         ],
         "heatmap": heatmap(site, linked=True),
-        "class_rows": rows,
-        "change": change,
-        "change_scale": dot_plots.scale(axis),
+        "class_rows": [class_rows(report, k) for k in report.classes],
         "moves": [(name, *moves(report, name, MOVES_SHOWN)) for name in compared(report) if name in report.main.moves],
         "explained_by_all": site.explained_by_all,
         "flips": site.selection.flips,

@@ -60,7 +60,7 @@ def page(site: Site, name: str) -> dict[str, Any]:
         "found": [found_in(report, k) for k in report.classes] if config and "fractions" in config.inputs else [],
         "by_driver": _by_driver(report, name) if name in scope.confusion else None,
         "changes": [_change_row(report, name, k, found, axis) for k, found in enumerate(changes) if found],
-        "change_scale": dot_plots.scale(axis),
+        "by_driver_scale": dot_plots.scale(axis),
         "moves": moves(report, name, MOVES_SHOWN),
         "confusion": matrices.confusion(
             scope.confusion[name].sum(0),

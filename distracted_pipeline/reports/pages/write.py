@@ -21,6 +21,7 @@ from distracted_pipeline.evaluation.statistics import DRAWS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures import dot_plots, formats, matrices
 from distracted_pipeline.figures.svg import STYLE
+from distracted_pipeline.reports.changes import change_axis, change_figure
 from distracted_pipeline.reports.data_card import masks_from
 from distracted_pipeline.reports.glossary import explain_words
 from distracted_pipeline.reports.noise import placebo, trained_once, training_luck, trainings_said
@@ -114,6 +115,7 @@ def _script(page: Page) -> str | None:
 
 def _environment(site: Site, style: str) -> jinja2.Environment:
     report = site.report
+    changes = change_axis(report)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -162,6 +164,8 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
         chosen=lambda names: [site.shown[img] for img in names if img in site.shown],
         dots=partial(_dots, report),
         scale=dot_plots.scale(dot_plots.PROPORTION),
+        change=partial(change_figure, report, axis=changes),
+        change_scale=dot_plots.scale(changes),
         mask_colours=[(found.name, matrices.swatch(found.colour)) for found in report.dataset.categories],
         masks_from=masks_from(report),
         drivers=len({shown.subject for shown in report.images.values()}),
@@ -220,7 +224,8 @@ def _dots(report: ReportData, score: ClassScore, reference: float | None) -> Mar
         title += f", compared with {formats.proportion(reference)}"
     ends = (score.recall_low, score.recall_high)
     luck = training_luck(report, report.reference(score.variant) or score.variant, score.class_id)
-    return dot_plots.track(score.recall, *ends, reference=reference, kind=kind(score.verdict), title=title, luck=luck)
+    # A recall is no difference: what is decided of that is `changes`' to draw.
+    return dot_plots.track(score.recall, *ends, reference=reference, kind="even", title=title, luck=luck)
 
 
 def _branches(report: ReportData) -> dict[str, str]:

@@ -42,37 +42,54 @@ const pairOf = (a, b) => {
     ...stored,
     before: stored.before.map((x, k) => (known(x) && known(stored.delta[k]) ? x + stored.delta[k] : null)),
     delta: stored.delta.map(minus), low: stored.high.map(minus), high: stored.low.map(minus),
+    corrected: stored.corrected.map((ends) => ends && ends.map(minus).toReversed()),
     verdict: stored.verdict.map((word) => turned[word] ?? word),
     macro: [known(stored.macro[0]) && known(stored.macro[1]) ? stored.macro[0] + stored.macro[1] : null, minus(stored.macro[1]), stored.macro[2]],
     trainings: stored.trainings.toReversed(), words: stored.said[1], recipe: stored.recipes[1],
   };
 };
 
-const track = (delta, low, high, kind, span, words) => {
+const track = (delta, low, high, corrected, luck, kind, span, words) => {
   const [width, height] = TRACK, middle = height / 2;
   const x = (value) => 9 + (Math.min(Math.max(value, -span), span) + span) / (2 * span) * (width - 18);
   const line = (from, to, name) => draw("line", {x1: x(from), x2: x(to), y1: middle, y2: middle, class: name});
-  const parts = [draw("title", {}), line(-span, span, "axis"), draw("line", {x1: x(0), x2: x(0), y1: 2, y2: height - 2, class: "reference"})];
+  const band = luck ? [draw("rect", {x: x(-luck), y: 1, width: Math.max(x(luck) - x(-luck), 1), height: height - 2, class: "luck"})] : [];
+  const parts = [draw("title", {}), ...band, line(-span, span, "axis"), draw("line", {x1: x(0), x2: x(0), y1: 2, y2: height - 2, class: "reference"})];
   parts[0].textContent = words;
+  if (corrected) parts.push(line(...corrected, `corrected ${kind}`));
   if (known(low) && known(high)) parts.push(line(low, high, `whisker ${kind}`));
-  if (known(delta)) parts.push(draw("circle", {cx: x(delta), cy: middle, r: 4.5, class: `dot ${kind}`}));
+  const tips = {up: [-6, 5], down: [6, -5]}[kind];
+  if (known(delta) && tips) parts.push(draw("polygon", {points: `${x(delta)},${middle + tips[0]} ${x(delta) - 6},${middle + tips[1]} ${x(delta) + 6},${middle + tips[1]}`, class: `dot ${kind}`}));
+  else if (known(delta)) parts.push(draw("circle", {cx: x(delta), cy: middle, r: 4.5, class: `dot ${kind}`}));
   return draw("svg", {viewBox: `0 0 ${width} ${height}`, width, height, class: "track", role: "img"}, ...parts);
 };
 
+const scale = (span) => {
+  const ticks = [[9, -span], [TRACK[0] / 2, 0], [TRACK[0] - 9, span]];
+  const texts = ticks.map(([x, value]) => draw("text", {x, y: 13, "text-anchor": "middle"}, value ? signed(value) : "0"));
+  return draw("svg", {viewBox: `0 0 ${TRACK[0]} 18`, width: TRACK[0], height: 18, class: "track", role: "img", "aria-label": `scale from ${signed(-span)} to ${signed(span)}`}, ...texts);
+};
+
 const table = (label, caption, head, rows) => make("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": label}, make("table", {},
-  make("caption", {text: caption}), make("thead", {}, make("tr", {}, ...head.map(([text, side]) => make("th", {scope: "col", class: side ?? null, text})))), make("tbody", {}, ...rows)));
+  make("caption", {text: caption}), make("thead", {}, make("tr", {}, ...head.map(([text, side]) => make("th", {scope: "col", class: side ?? null}, text)))), make("tbody", {}, ...rows)));
 
 const frames = (a, b, k, flip) => "images.html#" + new URLSearchParams({...(k === null ? {} : {class: DATA.classes[k][0]}), variant: NAMES[b], against: NAMES[a], flip}).toString().replaceAll("+", "%20");
 
-const classRows = (pair, a, b) => {
+const said = (pair, k) => `difference ${signed(pair.delta[k])} ${interval(pair.low[k], pair.high[k])}` + (pair.corrected[k] ? `, corrected ${interval(...pair.corrected[k])}` : "");
+
+const spanOf = (pair) => {
   const ends = [...pair.low, ...pair.high, ...pair.delta].filter(known).map(Math.abs);
-  const span = [0.1, 0.25, 0.5, 1].find((limit) => Math.max(0, ...ends) <= limit) ?? 1;
+  return [0.1, 0.25, 0.5, 1].find((limit) => Math.max(0, ...ends) <= limit) ?? 1;
+};
+
+const classRows = (pair, a, b) => {
+  const span = spanOf(pair);
   return DATA.classes.map(([, label], k) => {
     const [word, mark, kind] = DATA.verdicts[pair.verdict[k]];
     const after = known(pair.before[k]) && known(pair.delta[k]) ? pair.before[k] + pair.delta[k] : null;
     return make("tr", {}, make("th", {scope: "row"}, make("a", {href: `classes/${encodeURIComponent(DATA.classes[k][0])}.html`, text: label})),
       make("td", {text: pair.n[k].toLocaleString("en")}), make("td", {text: plain(pair.before[k])}), make("td", {text: plain(after)}),
-      make("td", {}, make("a", {class: "leading", href: frames(a, b, k, "both")}, track(pair.delta[k], pair.low[k], pair.high[k], kind, span, `difference ${signed(pair.delta[k])} ${interval(pair.low[k], pair.high[k])}`))),
+      make("td", {}, make("a", {class: "leading", href: frames(a, b, k, "both")}, track(pair.delta[k], pair.low[k], pair.high[k], pair.corrected[k], pair.luck[k], kind, span, said(pair, k)))),
       make("td", {class: kind, text: signed(pair.delta[k])}), make("td", {class: "interval", text: interval(pair.low[k], pair.high[k])}),
       make("td", {text: chance(pair.p[k])}), make("td", {class: "left"}, make("span", {class: kind, text: `${mark} ${word}`})),
       make("td", {class: "left"}, make("a", {href: frames(a, b, k, "gained"), text: "gained"}), " ", make("a", {href: frames(a, b, k, "lost"), text: "lost"})));
@@ -114,8 +131,8 @@ const show = () => {
   place.replaceChildren(
     make("p", {class: "lede"}, make("strong", {text: titleOf(b)}), ` against ${titleOf(a)}: `, make("strong", {text: pair.words}), "."),
     make("p", {text: `Macro recall ${plain(before)} → ${plain(known(before) && known(change) ? before + change : null)} (${signed(change)}, p ${chance(p)}) on ${pair.macro_drivers} drivers; trainings of each fold: ${pair.trainings.join(" and ")}; ${pair.recipe}.`}),
-    table("Differences by class", "Recall of each class; Δ is B − A with its 95% t interval of one class alone, – where nothing varied and with one training only. Undetermined: these drivers and trainings cannot tell, not that nothing changed. Figures lead to the images that B gained or lost.",
-      [["Class", "left"], ["n"], ["A"], ["B"], ["", "left"], ["Δ"], ["95% interval"], ["p (Holm over these classes)"], ["Verdict", "left"], ["Images", "left"]], classRows(pair, a, b)),
+    table("Differences by class", "Recall of each class; Δ is B − A. The thick whisker is the 95% t interval of one class alone (– where nothing varied, and with one training only). The thin one is corrected over these classes: it leaves out 0 exactly where a class is decided. The grey band is what training both once more moves (± one standard deviation). Undetermined: these drivers and trainings cannot tell, not that nothing changed. Figures lead to the images that B gained or lost.",
+      [["Class", "left"], ["n"], ["A"], ["B"], [scale(spanOf(pair)), "left"], ["Δ"], ["95% interval"], ["p (Holm)"], ["Verdict", "left"], ["Images", "left"]], classRows(pair, a, b)),
     make("details", {}, make("summary", {text: "Driver by driver"}), table("Differences by driver", `Recall of ${titleOf(b)} minus recall of ${titleOf(a)}. Differences between drivers are not tested: drivers of one fold share a training, and one that went better looks like a variant that suits them.`,
       [["Driver", "left"], ...DATA.classes.map(([id]) => [id]), ["mean"]], driverRows(a, b))));
   offerDownloads(place);
