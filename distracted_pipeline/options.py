@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from distracted_pipeline.progress import Log
 
@@ -18,6 +19,8 @@ class RunOptions:
         log: Receives progress and notes, a line at a time.
         deterministic: A training takes only kernels that give the same numbers in every run; slower on a GPU, where
             others may differ in the last bits. On a CPU all do.
+        compile: `auto` compiles networks on a GPU where the number of images makes up for it; `on`, `off`.
+        kernels: Folder that keeps compiled kernels; None: torch chooses one.
     """
 
     device: str | Callable[[], str] = "auto"
@@ -25,6 +28,8 @@ class RunOptions:
     batch_size: int = 0
     log: Log = print
     deterministic: bool = False
+    compile: str = "auto"
+    kernels: Path | None = None
 
     def device_name(self) -> str:
         """Return the device's name, after claiming it where that was left for later."""

@@ -100,6 +100,11 @@ class Settings:
         return self.data / "models"
 
     @property
+    def kernels(self) -> Path:
+        """What `torch.compile` made for this machine, for the next process to find; can be deleted."""
+        return self.data / "kernels"
+
+    @property
     def predictions(self) -> Path:
         """Held-out probabilities: `<variant>/<fold>.parquet`."""
         return self.data / "predictions"

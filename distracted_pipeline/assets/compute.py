@@ -106,6 +106,7 @@ class ScoringConfig(dg.Config):
             batch_size=self.batch_size,
             log=log,
             deterministic=getattr(self, "deterministic", False),
+            compile=getattr(self, "compile", "off"),
         )
 
 
@@ -117,7 +118,16 @@ class DeviceConfig(ScoringConfig):
     )
 
 
-class TrainingConfig(DeviceConfig):
+class CompilingConfig(DeviceConfig):
+    """Device options of an op whose network can be compiled."""
+
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="torch.compile: auto = on a GPU where the number of images makes up for the minutes it takes",
+    )
+
+
+class TrainingConfig(CompilingConfig):
     """Device options of an op that trains."""
 
     deterministic: bool = Field(
@@ -136,6 +146,7 @@ class ImagesConfig(dg.Config):
 
 _CONFIGS: dict[str, type[dg.Config]] = {
     "images": ImagesConfig,
+    **dict.fromkeys(("subject_masks", "masks"), CompilingConfig),
     "trained_model": TrainingConfig,
     **dict.fromkeys(
         ("predictions", "gradcam", "submission", "counterfactuals", "mask_ablation", "robustness"), ScoringConfig

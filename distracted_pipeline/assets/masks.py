@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from distracted_pipeline.assets.automation import nightly_fill
-from distracted_pipeline.assets.compute import SEGMENT, DeviceConfig
+from distracted_pipeline.assets.compute import SEGMENT, CompilingConfig
 from distracted_pipeline.assets.metadata import DATA_VERSION_TAG, check_result, fill_metadata, masks_metadata
 from distracted_pipeline.assets.partitions import backfill_policy, subject_partitions
 from distracted_pipeline.assets.step import Events, asset_step
@@ -43,7 +43,7 @@ _COMMON: dict[str, Any] = {
     check_specs=[dg.AssetCheckSpec("complete", asset="subject_masks", description=CHECKS["complete"])],
     **_COMMON,
 )
-def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> Events:
+def subject_masks(context: dg.AssetExecutionContext, config: CompilingConfig) -> Events:
     """Masks of one driver, or of one shard of unlabelled images, in the mask cache.
 
     Each pixel belongs to one of the data set's mask categories (person, cell phone, cup …), or to none of them.
@@ -75,7 +75,7 @@ def subject_masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> Ev
     check_specs=[dg.AssetCheckSpec(name, asset="masks", description=text) for name, text in CHECKS.items()],
     **_COMMON,
 )
-def masks(context: dg.AssetExecutionContext, config: DeviceConfig) -> dg.MaterializeResult:
+def masks(context: dg.AssetExecutionContext, config: CompilingConfig) -> dg.MaterializeResult:
     """All masks: makes what is missing on disk, subject by subject, and sums up what there is.
 
     What fails does not stop the rest; the run fails at the end and names it.

@@ -28,7 +28,7 @@ from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.images.feeder import ahead, cores
 from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
-from distracted_pipeline.masks.segmenter import ORDINARY_SIZE, Segmenter, StagedSegmenter
+from distracted_pipeline.masks.segmenter import ORDINARY_SIZE, Compilable, Segmenter, StagedSegmenter
 from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces, is_out_of_memory
 from distracted_pipeline.options import RunOptions
@@ -150,6 +150,7 @@ class _Batches:
         self._clock = clock
         self._pieces = Pieces(options.batch_size, options.log, remedy=SMALLER_SEGMENTER)
         self._waiting: dict[Any, list[_Prepared]] = {}
+        self._full: set[Any] = set()  # shapes that have filled a batch
         self._running: deque[Future[list[tuple[_Prepared, Any]]]] = deque()
         # Decoders leave torch with one thread, for whoever has not asked for more.
         self._device = ThreadPoolExecutor(1, "device", _set_torch_threads, (_torch_threads(),))
@@ -201,13 +202,20 @@ class _Batches:
         """Return the raw result of each image, or why the model cannot take it."""
         try:
             with self._clock.model():
-                return self._stages.forward([item.value for item in batch])
+                return self._through([item.value for item in batch], batch[0].shape)
         except Exception as error:
             if len(batch) == 1:
                 return [self._blame(batch[0], error)]
             if is_out_of_memory(error):
                 raise
         return [raw for item in batch for raw in self._forward([item])]
+
+    def _through(self, values: list[Any], shape: Any) -> list[Any]:
+        size = self._pieces.size
+        if not isinstance(self._stages, Compilable) or (len(values) < size and shape not in self._full):
+            return self._stages.forward(values)
+        self._full.add(shape)
+        return self._stages.forward_steady(values, size)
 
     def _blame(self, item: _Prepared, error: Exception) -> Failure:
         """Return why an image has no mask if it is at fault; raise where the model, or the device, fails any image."""

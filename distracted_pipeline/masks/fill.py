@@ -146,7 +146,8 @@ def fill_missing(
     chosen = {subject: _rows(manifest, subject) for subject in subjects}
     open_ones = {name for name, rows in chosen.items() if not finished(source.cache, settings.data, name, rows)}
     if open_ones:
-        _ = source.segmenter  # a missing model is one error, not one for each subject
+        # Before the first subject: a missing model is one error, not one for each of them.
+        source.compile_for(sum(chosen[name].num_rows for name in open_ones))
     progress = Progress(sum(chosen[name].num_rows for name in open_ones), "images of all subjects", log)
     results: dict[str, FillResult] = {}
     for subject, rows in chosen.items():
@@ -215,6 +216,7 @@ def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> F
     sweep_temporaries(cache.folder(subject))
     there = _drop_stale(cache, subject, {item.img: item.sha256[:SOURCE_DIGITS] for item in wanted}, log)
     missing = [item for item in wanted if item.img not in there]
+    source.compile_for(len(missing))
     clock = StageClock()
     writer = _Writer(
         cache, subject, {"segmenter": segmenter.name, "precision": str(getattr(segmenter, "precision", ""))}, clock

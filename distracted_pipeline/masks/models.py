@@ -28,10 +28,12 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from distracted_pipeline.advice import DOCTOR
+from distracted_pipeline.compiling import SEGMENTER_PAYS_FROM, Compiled, pays
 from distracted_pipeline.dataset import Category
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
+from distracted_pipeline.masks.deformable import fused_attention
 from distracted_pipeline.masks.families import FAMILIES, Reading
 from distracted_pipeline.masks.geometry import Geometry, whole_frame
 from distracted_pipeline.masks.identity import model_missing
@@ -46,6 +48,7 @@ from distracted_pipeline.masks.preprocess import Preprocessor
 from distracted_pipeline.masks.segmenter import ORDINARY_SIZE
 from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
+from distracted_pipeline.options import RunOptions
 
 CPU_BATCH = 4
 LARGEST_BATCH = 64
@@ -101,6 +104,7 @@ class ModelSegmenter:
         self.input_size: Any = getattr(processor, "size", None)
         self.task = task if task is None else task.to(self.device)
         self.model = model.to(self.device).eval()
+        self._compiled = Compiled([], None, print)
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         """Return the class map of each image; images of one prepared size share a batch."""
@@ -131,20 +135,40 @@ class ModelSegmenter:
             Each image's class map where the device makes it; else its confident queries, or its class logits
             `[L, h, w]`.
         """
+        return self._compiled.bypass(lambda: self._pass(prepared, len(prepared)))
+
+    @torch.inference_mode()
+    def forward_steady(
+        self, prepared: Sequence[Prepared], size: int
+    ) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
+        """Do what `forward` does; where compiled with a batch of `size` images whatever their number."""
+        if not self._compiled:
+            return self._pass(prepared, len(prepared))
+        filled = [*prepared, *[prepared[-1]] * (size - len(prepared))]
+        return self._compiled.run(lambda: self._pass(filled, len(prepared)))
+
+    def compile_for(self, images: int, options: RunOptions) -> None:
+        """Compile where `options.compile` says so, or where that pays for so many images; once."""
+        if not self._compiled and pays(options.compile, self.device, images, SEGMENTER_PAYS_FROM):
+            options.log(f"compiling {self.name} for {images:,} images: the first batch takes a minute or more")
+            self._compiled = Compiled([self.model], options.kernels, options.log)
+
+    def _pass(self, prepared: Sequence[Prepared], count: int) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
+        """Run a batch of which only the first `count` images are wanted."""
         pixels = self._gathered([item.pixels for item in prepared])
         if pixels.dtype == torch.uint8:
             route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
             assert route  # `prepare` asked
             pixels = route(pixels)
         task = {} if self.task is None else {"task_inputs": self.task.expand(len(pixels), -1)}
-        with self._autocast():
+        with self._autocast(), fused_attention(self.model, self.device):
             output = self.model(pixel_values=pixels, **task)
         if self.on_device:
-            return self._maps(output, [item.size for item in prepared])
+            return self._maps(output, [item.size for item in prepared[:count]])
         if self.family:
-            thresholds = self.family.reading.thresholds
-            return confident_queries(output.class_queries_logits, output.masks_queries_logits, thresholds)
-        return list(output.logits.float().cpu())
+            classes, masks = output.class_queries_logits[:count], output.masks_queries_logits[:count]
+            return confident_queries(classes, masks, self.family.reading.thresholds)
+        return list(output.logits[:count].float().cpu())
 
     @torch.inference_mode()
     def finish(self, raw: np.ndarray | Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from distracted_pipeline.options import RunOptions
+
 ORDINARY_SIZE = (480, 640)
 """Height and width of a frame that every segmenter must be able to take."""
 
@@ -67,4 +69,17 @@ class StagedSegmenter(Segmenter, Protocol):
 
     def batch_size(self, prepared: Any) -> int:
         """Return how many like `prepared` to run at once on this device."""
+        ...
+
+
+@runtime_checkable
+class Compilable(StagedSegmenter, Protocol):
+    """A staged segmenter that can be compiled, for batches of one size."""
+
+    def compile_for(self, images: int, options: RunOptions) -> None:
+        """Compile where `options.compile` says so, or where that pays for so many images; once."""
+        ...
+
+    def forward_steady(self, prepared: Sequence[Any], size: int) -> list[Any]:
+        """Do what `forward` does, where compiled with a batch of `size` images whatever their number."""
         ...

@@ -4,7 +4,7 @@ Belongs here: the segmenter in force, loaded late; its cache; its precision. Fil
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from distracted_pipeline.masks.identity import (
     segmenter_identity,
 )
 from distracted_pipeline.masks.loading import load_segmenter
-from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.masks.segmenter import Compilable, Segmenter
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 
@@ -70,6 +70,11 @@ class Source:
         """The cache of its masks."""
         fingerprint = self.given.fingerprint if self.given else segmenter_fingerprint(self.settings)
         return cache_of(self.settings, fingerprint)
+
+    def compile_for(self, images: int) -> None:
+        """Compile the segmenter where that pays for so many images."""
+        if isinstance(self.segmenter, Compilable):
+            self.segmenter.compile_for(images, replace(self.options, kernels=self.settings.kernels))
 
     def about(self) -> dict[str, Any]:
         """Return what the fingerprint stands for."""

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distracted_pipeline.compiling import filled_up
 from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
@@ -124,17 +125,32 @@ def fit(
     """
     device = resolve_device(options.device_name())
     options = replace(options, device=str(device))  # claimed once
-    log = options.log
     dtype = solver_dtype(config, device)
     train, validation = (replace(rows.to(device), dtype=dtype) for rows in (train, validation))
     session = open_session([net.to(device, dtype) for net in nets], train, config, seeds, options)
     train, validation = train.standardised(nets[0]), validation.standardised(nets[0])
-    scoring = _scoring(options)
+    try:
+        return _epochs(session, train, validation, options, resume, save)
+    finally:
+        session.compiled.undo()
+
+
+def _epochs(
+    session: Session,
+    train: Rows,
+    validation: Rows,
+    options: RunOptions,
+    resume: Sequence[Snapshot],
+    save: Callable[[list[Snapshot]], object] | None,
+) -> list[Fit]:
+    """Train from where `resume` says to the last epoch, or until nothing gets better, or it is solved."""
+    config, replicates, log = session.config, len(session.team), options.log
+    scoring = Pieces(session.pieces.size, log) if session.steady else _scoring(options)
     initial = [group["lr"] for group in session.optimizer.param_groups]
-    fits = _go_on(session, resume) if resume else [Fit() for _ in nets]
+    fits = _go_on(session, resume) if resume else [Fit() for _ in range(replicates)]
     solved = config.optimizer == "lbfgs" and is_solved(session)
     rest = range(max(len(one.history) for one in fits) + 1, config.epochs + 1)
-    images = len(rest) * len(train) * len(nets)
+    images = len(rest) * len(train) * replicates
     progress = Progress(images, "images", lambda line: log(f"epoch {epoch}/{config.epochs}: {line}"))
     spoke = time.monotonic()
     for epoch in () if solved else rest:
@@ -146,9 +162,11 @@ def fit(
         for group, rate in zip(session.optimizer.param_groups, initial, strict=True):
             group["lr"] = rate * rate_factor(config, epoch)
         losses = train_epoch(session, train, epoch, progress)
-        logits = predict_team(session.team, validation, scoring, session.dtype)
+        logits = session.compiled.run(
+            lambda: predict_team(session.team, validation, scoring, session.dtype, steady=session.steady)
+        )
         solved = config.optimizer == "lbfgs" and is_solved(session)
-        rate, seconds = session.optimizer.param_groups[0]["lr"], (time.monotonic() - start) / len(nets)
+        rate, seconds = session.optimizer.param_groups[0]["lr"], (time.monotonic() - start) / replicates
         for r in learning:
             scores, one = score(logits[r], validation.labels), fits[r]
             if not (math.isfinite(losses[r]) and math.isfinite(scores.loss)):
@@ -196,12 +214,25 @@ def predict_logits(net: VariantNet, rows: Rows, device: torch.device, options: R
     return predict_team(Team([net.to(device)]), rows, _scoring(options))[0]
 
 
-def predict_team(team: Team, rows: Rows, pieces: Pieces, dtype: torch.dtype | None = None) -> Tensor:
-    """Return the logits `[R, N, classes]` of every replicate; `dtype` is autocast's, None computes in fp32."""
+def predict_team(
+    team: Team, rows: Rows, pieces: Pieces, dtype: torch.dtype | None = None, steady: bool = False
+) -> Tensor:
+    """Return the logits `[R, N, classes]` of every replicate.
+
+    Args:
+        team: The networks.
+        rows: What they read.
+        pieces: How many rows pass at once.
+        dtype: Autocast's; None computes in fp32.
+        steady: As in `Session`.
+    """
 
     def scores(part: slice) -> Tensor:
+        batch = rows.batch(index[part], team.device)
+        if steady and len(rows) > pieces.size:
+            batch = {name: filled_up(values, pieces.size) for name, values in batch.items()}
         with torch.autocast(team.device.type, dtype, enabled=dtype is not None):
-            return team.scores(rows.batch(index[part], team.device))
+            return team.scores(batch)[:, : part.stop - part.start]
 
     index = torch.arange(len(rows))
     with torch.no_grad():

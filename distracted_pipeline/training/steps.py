@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distracted_pipeline.compiling import TRAINING_PAYS_FROM, Compiled, filled_up, pays
 from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
@@ -42,6 +43,9 @@ class Session:
         dtype: Autocast type of the forward pass; None computes in fp32.
         scaler: Of gradients in fp16.
         pieces: How many rows pass through a network at once.
+        steady: Whether every piece has that many rows, the last one of an epoch filled up: a GPU plans each
+            convolution anew for every shape that it meets, and a compiler compiles for it.
+        compiled: The networks through the compiler, if they are.
     """
 
     team: Team
@@ -53,6 +57,8 @@ class Session:
     dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
     pieces: Pieces
+    steady: bool
+    compiled: Compiled
 
 
 def open_session(
@@ -68,6 +74,8 @@ def open_session(
     dtype = None if solver else autocast_dtype(options.precision, device)
     weights = class_weights(train.labels, nets[0].classifier.out_features) if config.class_weights else None
     team = Team(nets)
+    size = _first_piece(nets[0], train, config, device, options.batch_size)
+    compiled = _compiled(nets, train, config, device, options)
     return Session(
         team=team,
         config=config,
@@ -78,11 +86,13 @@ def open_session(
         dtype=dtype,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
         pieces=Pieces(
-            _first_piece(nets[0], train, config, device, options.batch_size),
+            size,
             options.log,
             what=f"variant {config.name}",
             note="" if solver else f", gradients added up to the same batches of {config.batch_size}",
         ),
+        steady=len(train) > size and _convolves(nets[0], train) and (bool(compiled) or device.type == "cuda"),
+        compiled=compiled,
     )
 
 
@@ -100,7 +110,12 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tenso
     """
     if session.config.optimizer == "lbfgs":
         return _lbfgs_step(session, batch, labels, keep)
-    losses = session.pieces.retried(labels.shape[1], lambda: _accumulate(session, batch, labels, keep))
+
+    def losses_of_all() -> Tensor:
+        return session.compiled.run(lambda: _accumulate(session, batch, labels, keep))
+
+    at_once = session.pieces.size if session.steady else labels.shape[1]
+    losses = session.pieces.retried(at_once, losses_of_all)
     session.scaler.step(session.optimizer)
     session.scaler.update()
     return losses
@@ -130,12 +145,21 @@ def _accumulate(session: Session, batch: dict[str, Tensor], labels: Tensor, keep
     for first in range(0, labels.shape[1], session.pieces.size):
         part = slice(first, first + session.pieces.size)
         with torch.autocast(session.device.type, session.dtype, enabled=session.dtype is not None):
-            own = {name: values[:, part] for name, values in batch.items()}
-            logits = session.team.logits(own, None if keep is None else keep[:, part])
+            logits = _logits(session, {name: values[:, part] for name, values in batch.items()}, keep, part)
         losses = _summed_losses(session, logits, labels[:, part]) / scale
         session.scaler.scale(losses.sum()).backward()
         total += losses.detach()
     return total
+
+
+def _logits(session: Session, batch: dict[str, Tensor], keep: Tensor | None, part: slice) -> Tensor:
+    """Return the logits `[R, rows, classes]` of a piece; rows that fill it up leave no gradient."""
+    kept = None if keep is None else keep[:, part]
+    rows = next(iter(batch.values())).shape[1]
+    if session.steady:
+        batch = {name: filled_up(values, session.pieces.size, 1) for name, values in batch.items()}
+        kept = None if kept is None else filled_up(kept, session.pieces.size, 1)
+    return session.team.logits(batch, kept)[:, :rows]
 
 
 def _scale(session: Session, labels: Tensor) -> Tensor:
@@ -175,13 +199,29 @@ def _lbfgs_step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep
     return losses[0][None]
 
 
+def _convolves(net: VariantNet, rows: Rows) -> bool:
+    """Tell whether a step passes maps, or images, through the backbone."""
+    return net.trunk is not None and rows.raw[net.inputs[0]].ndim == 4
+
+
+def _compiled(
+    nets: Sequence[VariantNet], rows: Rows, config: VariantConfig, device: torch.device, options: RunOptions
+) -> Compiled:
+    """Return the backbone of a network through the compiler, if it is one network and that pays."""
+    wanted = pays(options.compile, device, len(rows) * config.epochs, TRAINING_PAYS_FROM)
+    trunks = [net.trunk for net in nets if net.trunk is not None]
+    if not (wanted and len(nets) == 1 and config.optimizer != "lbfgs" and _convolves(nets[0], rows)):
+        trunks = []
+    return Compiled(trunks, options.kernels, options.log)
+
+
 def _first_piece(net: VariantNet, rows: Rows, config: VariantConfig, device: torch.device, asked: int) -> int:
     """Return how many rows pass at once to begin with; `asked` 0 chooses."""
     if config.optimizer == "lbfgs":
         return len(rows)
     if asked:
         return asked
-    if device.type != "cpu" or net.trunk is None or rows.raw[net.inputs[0]].ndim != 4:
+    if device.type != "cpu" or net.trunk is None or not _convolves(net, rows):
         return config.batch_size
     height, width = net.trunk.image_size  # from a tap too: what follows it is as large as from pixels
     return max(1, min(config.batch_size, PIECE_PIXELS // (height * width)))

@@ -112,7 +112,8 @@ def train_config(
             table = labelled(read_manifest(settings))
             rows = fold_rows(table, fold)
             check_disjoint(table, rows)
-            options = replace(options, device=str(resolve_device(options.device_name())))  # claimed now, and once
+            # Claimed now, and once.
+            options = replace(options, device=str(resolve_device(options.device_name())), kernels=settings.kernels)
             _train_start(settings, config, fold, options)
             with determinism(options.deterministic):
                 for team in Job(settings, config, folder, missing, table, rows, options).teams:
