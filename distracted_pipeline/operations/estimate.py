@@ -21,6 +21,7 @@ from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.masks.fractions import GRID
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
@@ -165,9 +166,15 @@ def _pixels(backbone: Backbone, frames: list[np.ndarray]) -> Tensor:
 
 
 def _taps(backbone: Backbone, pixels: Tensor, names: list[str], device: torch.device) -> dict[str, Tensor]:
+    trunk = backbone.trunk.to(device)
+
+    def taps(part: slice) -> dict[str, Tensor]:
+        found = trunk.taps(backbone.preprocessing.normalise(pixels[part].to(device)), names)
+        return {name: value.half().cpu().clone() for name, value in found.items()}
+
     with torch.inference_mode():
-        x = backbone.preprocessing.normalise(pixels.to(device))
-        return {name: value.half().cpu().clone() for name, value in backbone.trunk.to(device).taps(x, names).items()}
+        parts = list(Pieces(len(pixels), print).over(len(pixels), taps))
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
 def _pace(work: Callable[[], object], images: int) -> float:

@@ -10,6 +10,7 @@ import torch
 
 from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import load_backbone
 
@@ -18,6 +19,7 @@ SAMPLE = 16
 
 _KNOWN = 2000
 _TAP = "pooled"
+_BATCH = 16
 _USUAL = 0.99
 """Share of the training frames that are nearer than the limit to a frame of another driver."""
 
@@ -55,9 +57,12 @@ def unlike_training(settings: Settings, drivers: Sequence[str], frames: Sequence
 def _embeddings(settings: Settings, frames: Sequence[np.ndarray]) -> np.ndarray:
     backbone = load_backbone(settings)
     pixels = torch.from_numpy(np.stack([backbone.preprocessing.resize(frame) for frame in frames]))
+
+    def embedded(part: slice) -> torch.Tensor:
+        return backbone.trunk.taps(backbone.preprocessing.normalise(pixels[part]), [_TAP])[_TAP]
+
     with torch.inference_mode():
-        found = backbone.trunk.taps(backbone.preprocessing.normalise(pixels), [_TAP])[_TAP]
-    return found.float().numpy()
+        return torch.cat(list(Pieces(_BATCH, print).over(len(pixels), embedded))).float().numpy()
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
