@@ -11,12 +11,14 @@ Every queue is bounded, so memory does not grow with the number of images.
 """
 
 import hashlib
+import os
 import sys
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -69,7 +71,7 @@ def segment_images(
     reader: ImageReader,
     segmenter: Segmenter,
     categories: int,
-    options: RunOptions,
+    pieces: Pieces,
     clock: StageClock,
 ) -> Generator[Mask | Failure, None, None]:
     """Yield a mask, or why there is none, for every image, roughly in order.
@@ -79,14 +81,14 @@ def segment_images(
         reader: Where the bytes come from.
         segmenter: A staged one keeps the device busy while threads decode and post-process.
         categories: How many the data set has.
-        options: Only batch size (0 lets the segmenter choose; out of memory halves it) and log are used.
+        pieces: How many images are a batch (see `batches_of`); the next call may go on with it.
         clock: Receives the CPU time of each stage.
 
     Raises:
         DistractedError: Not even one ordinary image fits into the device's memory.
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
-    batches = _Batches(stages, options, clock)
+    batches = _Batches(stages, pieces, clock)
     threads = max(1, min(MOST_THREADS, cores() // 2))
     decoders = ThreadPoolExecutor(threads, "decode", _one_torch_thread)
     finishers = ThreadPoolExecutor(threads, "finish", _one_torch_thread)
@@ -145,15 +147,16 @@ class _Batches:
     An image that the model cannot take, though it takes an ordinary one, gets a `Failure` in the place of its result.
     """
 
-    def __init__(self, stages: StagedSegmenter, options: RunOptions, clock: StageClock) -> None:
+    def __init__(self, stages: StagedSegmenter, pieces: Pieces, clock: StageClock) -> None:
         self._stages = stages
         self._clock = clock
-        self._pieces = Pieces(options.batch_size, options.log, remedy=SMALLER_SEGMENTER)
+        self._pieces = pieces
         self._waiting: dict[Any, list[_Prepared]] = {}
         self._full: set[Any] = set()  # shapes that have filled a batch
         self._running: deque[Future[list[tuple[_Prepared, Any]]]] = deque()
+        self._device = _device_thread(os.getpid())
         # Decoders leave torch with one thread, for whoever has not asked for more.
-        self._device = ThreadPoolExecutor(1, "device", _set_torch_threads, (_torch_threads(),))
+        self._device.submit(_set_torch_threads, _torch_threads())
 
     @property
     def size(self) -> int:
@@ -164,7 +167,7 @@ class _Batches:
         """Take an image; yield results when that completes a batch."""
         if not self._pieces.size:
             try:
-                self._pieces.size = self._stages.batch_size(item.value)
+                self._pieces.size = self._device.submit(self._stages.batch_size, item.value).result()
             except Exception:  # measuring takes the memory of two
                 for raw in self._pieces.retried(1, lambda: self._forward([item])):
                     self._pieces.size = 0 if isinstance(raw, Failure) else 1
@@ -185,8 +188,8 @@ class _Batches:
             yield from self._running.popleft().result()
 
     def close(self) -> None:
-        """End the device thread."""
-        self._device.shutdown(cancel_futures=True)
+        """Wait for what is on the device."""
+        wait([future for future in self._running if not future.cancel()])
 
     def _run(self, items: list[_Prepared]) -> Iterator[tuple[_Prepared, Any]]:
         """Hand a batch to the device; yield the results of those before it but one."""
@@ -234,6 +237,17 @@ class _Batches:
         except Exception:  # then the first error is what has to be told
             return False
         return True
+
+
+@cache
+def _device_thread(_process: int) -> ThreadPoolExecutor:
+    """Return the one thread of a process that runs networks: cuDNN's plans belong to the thread that made them."""
+    return ThreadPoolExecutor(1, "device")
+
+
+def batches_of(options: RunOptions) -> Pieces:
+    """Return how many images are a batch: 0 lets the segmenter choose, and out of memory halves it."""
+    return Pieces(options.batch_size, options.log, remedy=SMALLER_SEGMENTER)
 
 
 class _Named(NamedTuple):

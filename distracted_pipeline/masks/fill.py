@@ -227,7 +227,7 @@ def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> F
     progress = Progress(len(missing), f"masks of {subject}", log)
     with ImageReader(data) as reader:
         try:
-            masks = segment_images(missing, reader, segmenter, cache.categories, source.options, clock)
+            masks = segment_images(missing, reader, segmenter, cache.categories, source.pieces, clock)
             with closing(masks):
                 for result in masks:
                     if isinstance(result, Failure):

@@ -16,6 +16,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.agreement import IMAGES, Reducible, measure, record, recorded
+from distracted_pipeline.masks.batching import batches_of
 from distracted_pipeline.masks.cache import REMEDY, MaskCache, cache_of
 from distracted_pipeline.masks.identity import (
     CATEGORIES,
@@ -26,6 +27,7 @@ from distracted_pipeline.masks.identity import (
 )
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.segmenter import Compilable, Segmenter
+from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 
@@ -70,6 +72,11 @@ class Source:
         """The cache of its masks."""
         fingerprint = self.given.fingerprint if self.given else segmenter_fingerprint(self.settings)
         return cache_of(self.settings, fingerprint)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """How many images are a batch: found out once for all subjects."""
+        return batches_of(self.options)
 
     def compile_for(self, images: int) -> None:
         """Compile the segmenter where that pays for so many images."""

@@ -95,7 +95,7 @@ def masks(settings: Settings, workers: int) -> Iterator[int]:
     rows = _rows(read_manifest(settings), "p002").to_pylist()
     wanted = [batching.Wanted(row["img"], row["path"], row["sha256"]) for row in rows]
     with patch.object(batching, "cores", lambda: 2 * workers), ImageReader(settings.data) as reader:
-        for _ in batching.segment_images(wanted, reader, Instant(), 6, QUIET, StageClock()):
+        for _ in batching.segment_images(wanted, reader, Instant(), 6, batching.batches_of(QUIET), StageClock()):
             yield 1
 
 

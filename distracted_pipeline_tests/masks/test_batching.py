@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,35 @@ def test_finding_the_batch_size_may_run_out_of_memory_too(frames: Settings) -> N
     small = Small()
     small.fits = True  # one at a time
     assert fill_subject(frames, "p002", options=QUIET, segmenter=small).done == 20
+
+
+def test_all_subjects_pass_in_one_thread_in_batches_measured_once(frames: Settings) -> None:
+    """A thread plans its convolutions once, and no other thread knows of it."""
+    threads: set[int] = set()
+    measured: list[int] = []
+
+    class Staged(Bright):
+        def prepare(self, image: np.ndarray, name: str) -> np.ndarray:
+            return image
+
+        def forward(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
+            threads.add(threading.get_ident())
+            return super().segment(prepared, [])
+
+        def finish(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+            return raw
+
+        def batch_size(self, prepared: np.ndarray) -> int:
+            threads.add(threading.get_ident())
+            measured.append(1)
+            return 8
+
+    results = fill_missing(frames, options=QUIET, segmenter=Staged())
+    assert sum(result.done for result in results.values()) > 40
+    assert len(results) > 2
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    assert measured == [1]
 
 
 def test_a_frame_that_the_processor_or_the_model_cannot_take_costs_only_itself(
