@@ -21,6 +21,7 @@ CHECKS = (
         description="No driver and no byte-identical image is on both sides of a fold.",
         blocking=True,
     ),
+    dg.AssetCheckSpec("near_duplicates", asset="images", description="No frames of different drivers look the same."),
 )
 
 
@@ -42,12 +43,15 @@ def images(context: dg.AssetExecutionContext, config: ImagesConfig) -> dg.Materi
         from distracted_pipeline.images import checks
         from distracted_pipeline.images.ingest import ingest
         from distracted_pipeline.images.manifest import data_fingerprint
+        from distracted_pipeline.images.neighbours import find_neighbours
 
         result = ingest(settings, verify=config.verify, log=context.log.info)
+        alike = find_neighbours(settings, result.table)
     found = [
-        checks.check_counts(result.table, settings.dataset),
+        checks.check_counts(result.table, settings.dataset, result.reviewed),
         checks.check_bad_files(result),
         checks.check_folds(result.table),
+        checks.check_neighbours(alike, drawn=settings.synthetic),
     ]
     return dg.MaterializeResult(
         metadata=images_metadata(settings, result),

@@ -45,12 +45,12 @@ _CONFIGURATION = (DATA_SETTINGS_FILE, "variants.yaml", DATASET_FILE)
 _RAW = "<raw data>"
 """Stands for the patterns of `raw_places`, which depend on the data set."""
 
-RAW = (*_CONFIGURATION, _RAW)
+RAW = (*_CONFIGURATION, "label_decisions.csv", _RAW)
 _RECHECK = "images_recheck.json"
 _MANIFEST = ("images.parquet", "subjects.txt", "images_problems.json", "images_state.parquet")
 
 READS: dict[str, tuple[str, ...]] = {
-    "images": (*RAW, *_MANIFEST, _RECHECK),
+    "images": (*RAW, *_MANIFEST, "images_neighbours.parquet", _RECHECK),
     "subject_masks": (*RAW, *_MANIFEST, "masks/*/*.json", "masks/*/subject={partition}"),
     "masks": (*RAW, *_MANIFEST, "masks"),
     "features": (*RAW, *_MANIFEST, "features/*/*.json", "features/*/subject={partition}"),
@@ -69,7 +69,7 @@ READS: dict[str, tuple[str, ...]] = {
 """What each asset reads, as patterns below the data root; a folder stands for everything in it."""
 
 WRITES: dict[str, tuple[str, ...]] = {
-    "images": (*RAW, *_MANIFEST),  # whoever reads the raw data in shares it
+    "images": (*RAW, *_MANIFEST, "images_neighbours.parquet"),  # whoever reads the raw data in shares it
     "subject_masks": ("masks", _RECHECK),
     "masks": ("masks", _RECHECK),
     "features": ("features", _RECHECK),

@@ -1,6 +1,7 @@
 """What is expected of a manifest: enough of everything, few bad files, folds that keep drivers apart."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -8,17 +9,27 @@ import pyarrow as pa
 from distracted_pipeline.advice import materialize
 from distracted_pipeline.checks import Check
 from distracted_pipeline.dataset import Dataset
+from distracted_pipeline.images.decisions import FILE, in_words
 from distracted_pipeline.images.folds import examine_folds
 from distracted_pipeline.images.ingest import PROBLEMS_NAME, IngestResult
+from distracted_pipeline.images.likeness import ALIKE, BITS
 from distracted_pipeline.images.manifest import labelled
+from distracted_pipeline.images.neighbours import MOST_KEPT
+from distracted_pipeline.images.problems import DROPPED, OK
 from distracted_pipeline.testability import needed_drivers
 
 _SHOWN: Final = 5
 _LISTED: Final = 100
 
 
-def check_counts(table: pa.Table, dataset: Dataset) -> Check:
-    """Expect every class from every driver, enough drivers, and all frames where their number is known."""
+def check_counts(table: pa.Table, dataset: Dataset, reviewed: Mapping[str, int] | None = None) -> Check:
+    """Expect every class from every driver, enough drivers, and all frames where their number is known.
+
+    Args:
+        table: The manifest.
+        dataset: Its classes and drivers.
+        reviewed: How many decisions about labels are in force; they are said.
+    """
     counts = _pairs(table)
     drivers = sorted({driver for driver, _ in counts})
     total = sum(counts.values())
@@ -42,7 +53,8 @@ def check_counts(table: pa.Table, dataset: Dataset) -> Check:
         complaints.append(
             f"a part of the {dataset.frames:,} frames of {dataset.name}: numbers do not compare with published ones"
         )
-    return Check("counts", not complaints, "; ".join([found, *complaints]) + ".", severity="WARN")
+    said = [found, *filter(None, [in_words(reviewed or {})]), *complaints]
+    return Check("counts", not complaints, "; ".join(said) + ".", severity="WARN")
 
 
 def check_bad_files(result: IngestResult) -> Check:
@@ -54,7 +66,7 @@ def check_bad_files(result: IngestResult) -> Check:
     bad, limit = result.counts["bad"], f"{result.max_bad_share:.0%}"
     if not bad:
         return Check(name, True, "every image can be used.", facts={"bad_files": 0})
-    kinds = Counter(status for status in result.table["status"].to_pylist() if status != "ok")
+    kinds = Counter(status for status in result.table["status"].to_pylist() if status not in (OK, DROPPED))
     found = f"{bad:,} bad images ({result.bad_share:.2%}, limit {limit}): "
     found += ", ".join(f"{count:,} {status}" for status, count in kinds.most_common())
     files = [{"file": one.where, "what": one.what, "remedy": one.remedy} for one in result.problems[:_LISTED]]
@@ -78,6 +90,31 @@ def check_folds(table: pa.Table) -> Check:
     if leaks or missing:
         return Check(name, False, " ".join(leaks or missing), severity="ERROR" if leaks else "WARN")
     return Check(name, True, "no driver and no byte-identical image is on both sides of a fold.")
+
+
+def check_neighbours(pairs: pa.Table, *, drawn: bool = False) -> Check:
+    """Expect that no frames of two drivers look the same: one of them would be on both sides of a fold.
+
+    Args:
+        pairs: From `neighbours.find_neighbours`.
+        drawn: The frames are drawings, which share one cabin.
+    """
+    name, limit = "near_duplicates", f"{ALIKE} of {BITS} bits of their looks"
+    if drawn:
+        return Check(name, True, "drawn frames share one cabin and look alike: nothing is concluded from it.")
+    if not len(pairs):
+        return Check(name, True, f"no two frames of different drivers differ in {limit} or less.", facts={"pairs": 0})
+    rows = pairs.to_pylist()
+    first = rows[0]
+    more = " or more" if len(rows) == MOST_KEPT else ""
+    found = (
+        f"{len(rows):,}{more} pairs of frames of different drivers differ in {limit} or less, first {first['img']} "
+        f"of {first['subject']} and {first['other']} of {first['other_subject']} ({first['distance']} bits). Look at "
+        f"them: where both show one driver, correct the label files; where one frame is a copy of the other, drop one "
+        f"of them (a line in {FILE}). Then: {materialize('images')}"
+    )
+    table = [{key: str(value) for key, value in row.items()} for row in rows[:_LISTED]]
+    return Check(name, False, found, severity="WARN", facts={"pairs": len(rows), "closest": table})
 
 
 def counts_markdown(table: pa.Table, dataset: Dataset) -> str:

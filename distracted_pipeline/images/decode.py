@@ -10,13 +10,14 @@ import struct
 import threading
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from distracted_pipeline.images.archive import MAX_BYTES, SEPARATOR, Archive
+from distracted_pipeline.images.likeness import SHARP, look
 from distracted_pipeline.images.problems import ImageProblem
 
 NO_FILE: Final = "it is no regular file, or a link to nowhere"
@@ -155,11 +156,19 @@ def decode_image(data: bytes, where: str) -> Image.Image:
     return rgb.transpose(upright) if upright is not None else rgb
 
 
-def verify(data: bytes, where: str) -> tuple[int, int]:
-    """Return width and height of the upright image after decoding all of it, as cheaply as that can be done.
+class Verified(NamedTuple):
+    """Of an image that can be used: its upright size, and what it looks like (`likeness.look`)."""
 
-    An eighth of the size in grey skips most of the arithmetic, yet every coded bit is still read, so
-    truncation is found.
+    width: int
+    height: int
+    look: str
+
+
+def verify(data: bytes, where: str) -> Verified:
+    """Return size and look of the upright image after decoding all of it, as cheaply as that can be done.
+
+    An eighth of the size in grey (of small images more, for the look's sake) skips most of the arithmetic, yet every
+    coded bit is still read, so truncation is found.
 
     Raises:
         ImageProblem: As `decode_rgb`.
@@ -167,9 +176,10 @@ def verify(data: bytes, where: str) -> tuple[int, int]:
     image = _open(data, where)
     width, height = image.size
     upright = _upright(image)
-    image.draft("L", (max(1, width // 8), max(1, height // 8)))
+    image.draft("L", (max(width // 8, min(width, SHARP)), max(height // 8, min(height, SHARP))))
     _load(image, data, where)
-    return (height, width) if upright in _ON_ITS_SIDE else (width, height)
+    seen = look(image if upright is None else image.transpose(upright))
+    return Verified(height, width, seen) if upright in _ON_ITS_SIDE else Verified(width, height, seen)
 
 
 def _open(data: bytes, where: str) -> JpegImageFile:

@@ -25,12 +25,13 @@ from distracted_pipeline.checksums import is_whole
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries, write_json, write_text
+from distracted_pipeline.images.decisions import Decision, apply, decisions_file, in_words, read_decisions, tally
 from distracted_pipeline.images.decode import NO_FILE, ImageReader
 from distracted_pipeline.images.decode import verify as verify_jpeg
 from distracted_pipeline.images.frames import Frame, Source
 from distracted_pipeline.images.manifest import NO_FOLD, labelled, read_manifest, read_source_key, write_manifest
 from distracted_pipeline.images.names import TEST_PREFIX
-from distracted_pipeline.images.problems import OK, ImageProblem, Problem
+from distracted_pipeline.images.problems import DROPPED, OK, ImageProblem, Problem
 from distracted_pipeline.images.recheck import distrusted, trust_again
 from distracted_pipeline.images.rows import Row, as_table, deal, join, judge_content, twins
 from distracted_pipeline.images.source import find_source
@@ -59,6 +60,7 @@ class IngestResult:
         counts: `labelled`, `unlabelled`, `drivers`, `classes` (usable), `bad` (rows that are not), `read`, `unchanged`.
         problems: Everything that is wrong, also where the image stays usable.
         notes: Choices a reader should know about.
+        reviewed: How many decisions about labels are in force, see `decisions.tally`.
         bad_share: The larger of the shares of bad rows among labelled and among unlabelled images.
         max_bad_share: The limit for it.
         seconds: Wall time.
@@ -68,6 +70,7 @@ class IngestResult:
     counts: dict[str, int]
     problems: list[Problem]
     notes: list[str]
+    reviewed: dict[str, int]
     bad_share: float
     max_bad_share: float
     seconds: float
@@ -97,7 +100,8 @@ def ingest(
     lock = settings.data / ".images.lock"
     with closing(find_source(settings)) as source, locked(lock, what=f"the manifest {settings.manifest}"):
         sweep_temporaries(settings.data)
-        key = _source_key(source, settings.dataset)
+        decided = read_decisions(decisions_file(settings), settings.dataset)
+        key = _source_key(source, settings.dataset, decided)
         noted = distrusted(settings)
         doubted = {frame.path for frame in source.frames} if verify or noted is None else noted
         if settings.manifest.is_file() and not is_whole(settings.manifest):
@@ -106,7 +110,7 @@ def ingest(
         if known is not None:
             (table, problems), read = known, 0
         else:
-            table, problems, read = _build(settings, source, key, doubted, log)
+            table, problems, read = _build(settings, source, key, doubted, decided, log)
             trust_again(settings, doubted)
     good = labelled(table)
     counts = {
@@ -114,13 +118,14 @@ def ingest(
         "unlabelled": int(pc.sum(pc.equal(table["status"], OK)).as_py()) - len(good),
         "drivers": len(pc.unique(good["subject"])),
         "classes": len(pc.unique(good["classname"])),
-        "bad": int(pc.sum(pc.not_equal(table["status"], OK)).as_py()),
+        "bad": int(_bad(table).sum()),
         "read": read,
         "unchanged": len(source.frames) - read,
     }
-    notes = [*source.notes, *_dealt_drivers(good, settings.dataset)]
+    reviewed = tally(decided, table)
+    notes = [*source.notes, *_dealt_drivers(good, settings.dataset), *filter(None, [in_words(reviewed)])]
     result = IngestResult(
-        table, counts, problems, notes, bad_share(table), max_bad_share, seconds=time.monotonic() - start
+        table, counts, problems, notes, reviewed, bad_share(table), max_bad_share, seconds=time.monotonic() - start
     )
     _say(result, settings.data, log)
     return result
@@ -137,19 +142,32 @@ def read_problems(settings: Settings) -> list[Problem]:
 
 def bad_share(table: pa.Table) -> float:
     """Return the larger of the shares of bad rows among the labelled and among the unlabelled images."""
-    bad = pc.not_equal(table["status"], OK).to_numpy()
+    bad = _bad(table)
     unlabelled = pc.and_(pc.equal(table["classname"], ""), pc.starts_with(table["subject"], TEST_PREFIX)).to_numpy()
     return max(float(np.mean(bad[part])) if part.any() else 0.0 for part in (unlabelled, ~unlabelled))
 
 
+def _bad(table: pa.Table) -> np.ndarray:
+    """Tell which rows cannot be used; what a person dropped could be."""
+    found: np.ndarray = pc.invert(pc.is_in(table["status"], value_set=pa.array([OK, DROPPED]))).to_numpy()
+    return found
+
+
 def _build(
-    settings: Settings, source: Source, key: str, doubted: Container[str], log: Log
+    settings: Settings,
+    source: Source,
+    key: str,
+    doubted: Container[str],
+    decided: list[Decision],
+    log: Log,
 ) -> tuple[pa.Table, list[Problem], int]:
     """Write everything anew; return the manifest, the problems, and how many files were read."""
     labels, problems = source.labels()
     rows, found = join(labels, source.frames, ", ".join(name for name, _ in source.files))
     read = _look_into(rows, source, settings.data, doubted, log)
-    problems = [*problems, *source.problems, *found, *judge_content(rows), *twins(rows)]
+    problems = [*problems, *source.problems, *found, *judge_content(rows)]
+    problems += apply(decided, rows, decisions_file(settings))
+    problems += twins(rows)
     problems.sort(key=lambda p: (p.where, p.row or 0, p.status))
     deal(rows, labels, _earlier_folds(settings), settings.dataset)
     write_json(settings.data / PROBLEMS_NAME, [asdict(p) for p in problems])
@@ -168,10 +186,12 @@ def _build(
     return table, problems, read
 
 
-def _source_key(source: Source, dataset: Dataset) -> str:
+def _source_key(source: Source, dataset: Dataset, decided: list[Decision]) -> str:
     """Return a digest of all that the manifest depends on."""
     facts = (dataset.class_ids, dataset.split, dataset.folds, dataset.labels)
     digest = hashlib.sha256(f"{_VERSION}\n{facts}\n".encode())
+    for one in decided:
+        digest.update(f"{one}\n".encode())
     for name, raw in source.files:
         digest.update(f"{name}\n".encode() + hashlib.sha256(raw).digest())
     for frame in source.frames:
@@ -234,10 +254,10 @@ def _content(reader: ImageReader, frame: Frame) -> Content:
     try:
         data = reader.bytes(frame.path)
         sha256 = hashlib.sha256(data).hexdigest()
-        width, height = verify_jpeg(data, frame.path)
+        seen = verify_jpeg(data, frame.path)
     except ImageProblem as error:
         return Content(sha256=sha256, status=error.status, what=error.what)
-    return Content(width, height, sha256)
+    return Content(seen.width, seen.height, sha256, look=seen.look)
 
 
 def _earlier_folds(settings: Settings) -> dict[str, int]:

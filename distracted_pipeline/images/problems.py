@@ -11,6 +11,9 @@ from distracted_pipeline.errors import DistractedError
 
 OK: Final = "ok"
 
+DROPPED: Final = "dropped by review"
+"""Status of a good frame that a person decided to leave out (`decisions`): neither usable nor bad."""
+
 REMEDIES: Final[dict[str, str]] = {
     # Rows of the label files.
     "incomplete row": "Give the row an image, a class and a driver, or delete it.",
@@ -40,6 +43,7 @@ REMEDIES: Final[dict[str, str]] = {
     "unreadable": "Check that the file can be read (permissions, disk).",
     "same image, two drivers": "Find out whose frame it is and delete the other: it would leak between folds.",
     "same image, two classes": "Find out which class is right and delete the other.",
+    "outdated decision": "Decide anew (distracted review), or delete the line.",
 }
 """Status of a row that is not ok (or kind of problem, where the row stays usable) -> what to do."""
 

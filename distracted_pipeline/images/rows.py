@@ -5,7 +5,7 @@ Pure functions over lists; reading files is `ingest`'s part.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -28,7 +28,11 @@ MOST_TEST_SHARDS: Final = 20_000
 
 @dataclass(slots=True)
 class Row:
-    """One manifest row, and where its label came from."""
+    """One manifest row, and where its label came from.
+
+    Rows are in the order of the classes that the label files say (`listed`): a label that is changed by review moves no
+    frame, so that what was computed from the driver's frames stays as it is.
+    """
 
     img: str
     subject: str
@@ -41,6 +45,10 @@ class Row:
     session: str = ""
     split: str = ""
     fold: int = NO_FOLD
+    listed: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.listed = self.classname
 
     @property
     def usable(self) -> bool:
@@ -158,7 +166,7 @@ def deal(rows: Iterable[Row], labels: Iterable[Label], earlier: dict[str, int], 
 
 def as_table(rows: Iterable[Row]) -> pa.Table:
     """Return the rows as the manifest, in its order."""
-    ordered = sorted(rows, key=lambda row: (row.subject, row.classname, row.img, row.path))
+    ordered = sorted(rows, key=lambda row: (row.subject, row.listed, row.img, row.path))
     columns: dict[str, list[object]] = {
         "img": [row.img for row in ordered],
         "subject": [row.subject for row in ordered],

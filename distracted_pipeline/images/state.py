@@ -16,7 +16,7 @@ from distracted_pipeline.images.problems import OK
 
 STATE_NAME: Final = "images_state.parquet"
 
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 """Raise it when `decode.verify` judges differently, so that every file is looked at again."""
 
 _SCHEMA: Final = pa.schema(
@@ -28,19 +28,21 @@ _SCHEMA: Final = pa.schema(
         ("sha256", pa.string()),
         ("status", pa.string()),
         ("what", pa.string()),
+        ("look", pa.string()),  # of `likeness`; empty where the image cannot be decoded
     ],
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is in one file: upright size, hash, and status with the reason where it is not ok."""
+    """What is in one file: upright size, hash, status with the reason where it is not ok, and what it looks like."""
 
     width: int = 0
     height: int = 0
     sha256: str = ""
     status: str = OK
     what: str = ""
+    look: str = ""
 
 
 UNSEEN: Final = Content()

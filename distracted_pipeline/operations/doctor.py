@@ -130,12 +130,13 @@ def _data(settings: Settings) -> Iterator[Finding]:
     expected = _in_full(settings.dataset)
     if settings.manifest.exists():
         from distracted_pipeline.images.manifest import labelled, read_manifest
+        from distracted_pipeline.images.problems import DROPPED, OK
 
         table = read_manifest(settings)
         good = labelled(table)
         drivers = len(set(good["subject"].to_pylist()))
         classes = len(set(good["classname"].to_pylist()))
-        bad = sum(status != "ok" for status in table["status"].to_pylist())
+        bad = sum(status not in (OK, DROPPED) for status in table["status"].to_pylist())
         unlabelled = sum(
             s == "ok" and not c
             for s, c in zip(table["status"].to_pylist(), table["classname"].to_pylist(), strict=True)

@@ -30,7 +30,7 @@ FRAME = jpeg(draw_frame(1, 2, 3))
 @pytest.mark.parametrize("progressive", [False, True])
 def test_every_truncation_is_found(progressive: bool) -> None:
     whole = jpeg(draw_frame(1, 2, 3), progressive=progressive)
-    assert verify(whole, "x.jpg") == (64, 48)
+    assert verify(whole, "x.jpg")[:2] == (64, 48)
     for length in [*range(0, len(whole), 7), len(whole) - 2, len(whole) - 1]:
         for check in (verify, decode_rgb):
             with pytest.raises(ImageProblem, match=r"^x\.jpg: "):
@@ -51,7 +51,7 @@ def test_damaged_bytes_give_pixels_or_an_image_problem(changes: list[tuple[int, 
 
 
 def test_bytes_after_the_end_do_no_harm() -> None:
-    assert verify(FRAME + b"trailer of a phone" * 500, "x.jpg") == (64, 48)
+    assert verify(FRAME + b"trailer of a phone" * 500, "x.jpg")[:2] == (64, 48)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
@@ -60,7 +60,7 @@ def test_every_colour_mode_becomes_rgb(mode: str) -> None:
     pixels = decode_rgb(data, "x.jpg")
     assert (pixels.shape, pixels.dtype) == ((10, 20, 3), np.uint8)
     assert pixels.flags.writeable
-    assert verify(data, "x.jpg") == (20, 10)
+    assert verify(data, "x.jpg")[:2] == (20, 10)
 
 
 @pytest.mark.parametrize("kind", ["picture of a phone", "second picture, whole", "second picture, cut", "a scan"])
@@ -74,7 +74,7 @@ def test_only_the_picture_itself_must_be_whole(kind: str) -> None:
     }[kind]
     for progressive in (False, True):
         picture = jpeg(draw_frame(1, 2, 3), progressive=progressive)
-        assert verify(picture + tail, "x.jpg") == (64, 48)
+        assert verify(picture + tail, "x.jpg")[:2] == (64, 48)
         np.testing.assert_array_equal(decode_rgb(picture + tail, "x.jpg"), decode_rgb(picture, "x.jpg"))
         with pytest.raises(ImageProblem, match=r"^x\.jpg: "):
             verify(picture[:-2] + tail, "x.jpg")
@@ -85,7 +85,7 @@ def test_a_stereo_picture_is_its_first() -> None:
     draw_frame(1, 2, 3).save(buffer, "MPO", save_all=True, append_images=[draw_frame(4, 5, 6)])
     whole = buffer.getvalue()
     for data in (whole, whole[:-300]):
-        assert verify(data, "x.jpg") == (64, 48)
+        assert verify(data, "x.jpg")[:2] == (64, 48)
         np.testing.assert_array_equal(decode_rgb(data, "x.jpg"), decode_rgb(whole, "x.jpg"))
 
 
@@ -94,7 +94,7 @@ def test_an_end_inside_a_thumbnail_is_not_the_picture_s() -> None:
     exif[0x9286] = b"\xff\xd8\xff\xda coded \xff\xd9"
     data = jpeg(draw_frame(1, 2, 3), exif=exif)
     assert b"\xff\xd9" in data[:200]
-    assert verify(data, "x.jpg") == (64, 48)
+    assert verify(data, "x.jpg")[:2] == (64, 48)
     with pytest.raises(ImageProblem):
         verify(data[:-2], "x.jpg")
 
@@ -119,7 +119,7 @@ def test_orientation_is_applied_as_pillow_does(orientation: int, where: str) -> 
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     pixels = decode_rgb(data, "x.jpg")
     np.testing.assert_array_equal(pixels, expected)
-    assert verify(data, "x.jpg") == (pixels.shape[1], pixels.shape[0])
+    assert verify(data, "x.jpg")[:2] == (pixels.shape[1], pixels.shape[0])
 
 
 def test_damaged_exif_does_not_cost_the_image() -> None:
