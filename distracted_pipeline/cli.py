@@ -14,11 +14,13 @@ import click
 
 from distracted_pipeline import __version__
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.commands.audit import audit
 from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.plan import plan
 from distracted_pipeline.commands.predict import export, predict, sync
 from distracted_pipeline.commands.report import compare, report
+from distracted_pipeline.commands.review import review
 from distracted_pipeline.commands.training import train
 from distracted_pipeline.commands.variants import variants
 from distracted_pipeline.commands.why import why
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 _WORKFLOW = {
     "Begin": ("demo", "fetch", "doctor", "setup"),
     "Run": ("run", "train", "variants", "masks", "sync"),
-    "Look": ("ui", "report", "why", "compare", "plan", "predict", "export"),
+    "Look": ("ui", "report", "why", "compare", "review", "plan", "predict", "export", "audit"),
 }
 """Commands in the order in which a person needs them."""
 
@@ -236,7 +238,7 @@ def setup() -> None:
     click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
 
 
-for command in (train, compare, why, plan, predict, export, sync, masks, report, variants):
+for command in (train, audit, compare, why, review, plan, predict, export, sync, masks, report, variants):
     main.add_command(command)
 
 

@@ -149,7 +149,8 @@ _CONFIGS: dict[str, type[dg.Config]] = {
     **dict.fromkeys(("subject_masks", "masks"), CompilingConfig),
     "trained_model": TrainingConfig,
     **dict.fromkeys(
-        ("predictions", "gradcam", "submission", "counterfactuals", "mask_ablation", "robustness"), ScoringConfig
+        ("predictions", "gradcam", "submission", "counterfactuals", "mask_ablation", "robustness", "leak_premium"),
+        ScoringConfig,
     ),
 }
 """Class of an op's configuration; where it is not listed, `DeviceConfig`."""

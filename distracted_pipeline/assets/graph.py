@@ -27,13 +27,14 @@ def definitions(jobs: Sequence[dg.JobDefinition] = (), **more: Any) -> dg.Defini
         report,
         serving,
         training,
+        trust,
         why,
     )
     from distracted_pipeline.assets.automation import SENSORS
     from distracted_pipeline.assets.jobs import JOBS
     from distracted_pipeline.assets.sources import SOURCES
 
-    modules = [images, masks, features, training, evaluation, explanation, report, serving, why]
+    modules = [images, masks, features, training, evaluation, explanation, trust, why, report, serving]
     return dg.Definitions(
         assets=[*SOURCES, *dg.load_assets_from_modules(modules)],
         asset_checks=dg.load_asset_checks_from_modules(modules),

@@ -64,6 +64,8 @@ READS: dict[str, tuple[str, ...]] = {
         (*RAW, *_MANIFEST, "masks", "features", "models", "predictions", "evaluation/why"),
     ),
     "champion": (*_MANIFEST, "models", "predictions", "evaluation"),
+    "leak_premium": (*RAW, *_MANIFEST, "features", "predictions", "evaluation"),
+    "label_errors": (*_CONFIGURATION, *_MANIFEST, "predictions", "evaluation"),
     "report": (*RAW, *_MANIFEST, "masks", "models", "predictions", "evaluation"),
 }
 """What each asset reads, as patterns below the data root; a folder stands for everything in it."""
@@ -80,6 +82,8 @@ WRITES: dict[str, tuple[str, ...]] = {
     "gradcam": ("evaluation",),
     **dict.fromkeys(("counterfactuals", "mask_ablation", "robustness"), ("evaluation/why",)),
     "champion": (),
+    "leak_premium": ("evaluation",),
+    "label_errors": ("evaluation",),
     "report": ("reports",),
 }
 """What each asset writes; what MLflow keeps travels through its own server."""

@@ -48,8 +48,7 @@ def find_neighbours(settings: Settings, table: pa.Table) -> pa.Table:
     path, inputs = settings.data / NEIGHBOURS_NAME, fingerprint(data_fingerprint(images), ALIKE, MOST_KEPT)
     if is_current([path], inputs):
         return pq.read_table(path, partitioning=None).cast(SCHEMA)
-    seen = read_state(settings.data)
-    looks = [seen[path][1].look if path in seen else "" for path in images["path"].to_pylist()]
+    looks = looks_of(settings, images)
     known = np.flatnonzero([bool(one) for one in looks])
     _, driver = np.unique(images["subject"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     pairs = close_pairs(as_words([looks[i] for i in known]), driver[known])[:MOST_KEPT]
@@ -63,3 +62,9 @@ def find_neighbours(settings: Settings, table: pa.Table) -> pa.Table:
     pairs_table = pairs_table.select(SCHEMA.names).cast(SCHEMA)
     write_parquet(path, pairs_table, {INPUTS: inputs})
     return pairs_table
+
+
+def looks_of(settings: Settings, images: pa.Table) -> list[str]:
+    """Return what each frame looks like, as ingest saw it last; empty for what it has not seen."""
+    seen = read_state(settings.data)
+    return [seen[path][1].look if path in seen else "" for path in images["path"].to_pylist()]

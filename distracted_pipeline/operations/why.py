@@ -75,10 +75,24 @@ def _robustness(settings: Settings, variant: str | None) -> bool:
     return variant is not None and effects_inputs(settings, STAGE, variant) != ""
 
 
+def _leak_premium(settings: Settings, partition: str | None) -> bool:
+    from distracted_pipeline.evaluation.leak_premium import premium_current
+
+    return premium_current(settings)
+
+
+def _label_errors(settings: Settings, partition: str | None) -> bool:
+    from distracted_pipeline.evaluation.label_errors import label_errors_current
+
+    return label_errors_current(settings)
+
+
 EVIDENCE: tuple[Evidence, ...] = (
     Evidence("counterfactuals", of_variants, _counterfactuals),
     Evidence("mask_ablation", of_mask_variants, _mask_ablation),
     Evidence("robustness", of_variants, _robustness),
+    Evidence("leak_premium", whole, _leak_premium),
+    Evidence("label_errors", whole, _label_errors),
 )
 """In the order in which they run. An asset below `assets/` in the group `why` is one entry."""
 

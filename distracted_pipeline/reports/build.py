@@ -25,7 +25,7 @@ from distracted_pipeline.images.ingest import PROBLEMS_NAME
 from distracted_pipeline.images.manifest import labelled, read_manifest, rows_digest
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.progress import Log
-from distracted_pipeline.reports.data_card import model_shown
+from distracted_pipeline.reports.data_card import model_shown, reviewed
 from distracted_pipeline.reports.folders import (
     FILES,
     RECORD,
@@ -155,6 +155,7 @@ def report_inputs(settings: Settings) -> str:
         {path.parent.relative_to(settings.models).as_posix(): file_digest(path) for path in records},
         _masks(settings),
         shown_evidence(settings),
+        reviewed(settings),
     )
 
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from distracted_pipeline.images.decisions import decisions_file, in_words, read_decisions, tally
+from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks.identity import masks_are_given
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.scopes import CROSS_FOLDS
-from distracted_pipeline.settings import FOLDER_PREFIX
+from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 
 
 def data_card(report: ReportData) -> dict[str, Any]:
@@ -15,7 +17,13 @@ def data_card(report: ReportData) -> dict[str, Any]:
         "backbone": model_shown(report.settings.backbone),
         "full_set": full_set(report),
         "cross_folds": len(CROSS_FOLDS),
+        "reviewed": reviewed(report.settings),
     }
+
+
+def reviewed(settings: Settings) -> str:
+    """Return how many labels people have changed or confirmed, in words; empty where nobody has."""
+    return in_words(tally(read_decisions(decisions_file(settings), settings.dataset), read_manifest(settings)))
 
 
 def full_set(report: ReportData) -> int:

@@ -11,6 +11,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from distracted_pipeline.evaluation.label_errors import doubts
 from distracted_pipeline.explanation.flips import choose_flips, flipped
 from distracted_pipeline.reports.report_data import Cams, Image, ReportData
 
@@ -185,24 +186,15 @@ def _suspects(together: np.ndarray, seen: np.ndarray, images: Sequence[Image], t
     more than the image's own label gets (Northcutt, Jiang and Chuang, JAIR 2021). Probabilities are held-out, so no
     model learnt the label it doubts.
     """
-    rows = np.arange(len(images))
-    own = together[rows, true]
-    usual = np.array(
-        [own[(true == k) & seen].mean() if ((true == k) & seen).any() else np.inf for k in range(together.shape[1])],
-        np.float32,
-    )
-    others = np.where(together >= usual, together, -1.0)
-    others[rows, true] = -1.0
-    rival = others.argmax(1)
-    rival_p = others[rows, rival]
-    doubted = seen & (rival_p > own)
+    found = doubts(together, true, seen)
     result = []
     for k in range(together.shape[1]):
-        places = np.flatnonzero(doubted & (true == k))
-        order = places[np.argsort(own[places] - rival_p[places], kind="stable")].tolist()
+        order = [i for i in found.order.tolist() if true[i] == k]
         chosen = _two_per_driver([images[i] for i in order], SUSPECTS)
         at = {images[i].img: i for i in order}
-        result.append([Suspect(n, int(rival[at[n]]), float(rival_p[at[n]]), float(own[at[n]])) for n in chosen])
+        result.append(
+            [Suspect(n, int(found.rival[at[n]]), float(found.against[at[n]]), float(found.own[at[n]])) for n in chosen]
+        )
     return result
 
 

@@ -1,10 +1,16 @@
 """The sections of the page "Why", in the order in which they stand there, and what identifies all that they show."""
 
-from distracted_pipeline.reports.why import counterfactuals, mask_ablation, robustness
+from distracted_pipeline.reports.why import counterfactuals, label_errors, leak_premium, mask_ablation, robustness
 from distracted_pipeline.reports.why.section import Section
 from distracted_pipeline.settings import Settings
 
-SECTIONS: tuple[Section, ...] = (counterfactuals.SECTION, mask_ablation.SECTION, robustness.SECTION)
+SECTIONS: tuple[Section, ...] = (
+    counterfactuals.SECTION,
+    mask_ablation.SECTION,
+    robustness.SECTION,
+    leak_premium.SECTION,
+    label_errors.SECTION,
+)
 """A file of this folder each, which ends in its `SECTION`."""
 
 
