@@ -149,9 +149,9 @@ _CONFIGS: dict[str, type[dg.Config]] = {
     **dict.fromkeys(("subject_masks", "masks"), CompilingConfig),
     "trained_model": TrainingConfig,
     **dict.fromkeys(
-        ("predictions", "gradcam", "submission", "counterfactuals", "mask_ablation", "robustness", "leak_premium"),
-        ScoringConfig,
+        ("predictions", "gradcam", "submission", "counterfactuals", "mask_ablation", "robustness"), ScoringConfig
     ),
+    **dict.fromkeys(("leak_premium", "driver_subspace"), ScoringConfig),
 }
 """Class of an op's configuration; where it is not listed, `DeviceConfig`."""
 

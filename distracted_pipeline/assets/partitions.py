@@ -16,7 +16,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import load_settings
-from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.variants.config import every_variant
 
 _settings = load_settings()
 
@@ -58,7 +58,7 @@ driver_partitions = dg.StaticPartitionsDefinition(
     [subject for subject in _settings.subjects() if not subject.startswith(TEST_PREFIX)]
 )
 """Subjects without the shards of unlabelled images, which nothing learns from."""
-variant_partitions = dg.StaticPartitionsDefinition(list(load_catalogue(_settings)))
+variant_partitions = dg.StaticPartitionsDefinition(list(every_variant(_settings)))
 variant_fold_partitions = FoldsByVariant(
     {FOLD_DIMENSION: dg.StaticPartitionsDefinition(list(FOLDS)), VARIANT_DIMENSION: variant_partitions}
 )

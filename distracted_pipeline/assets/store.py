@@ -65,6 +65,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "champion": (*_MANIFEST, "models", "predictions", "evaluation"),
     "leak_premium": (*RAW, *_MANIFEST, "features", "predictions", "evaluation"),
+    "driver_subspace": (*RAW, *_MANIFEST, "features", "evaluation"),
     "label_errors": (*_CONFIGURATION, *_MANIFEST, "predictions", "evaluation"),
     "report": (*RAW, *_MANIFEST, "masks", "models", "predictions", "evaluation"),
 }
@@ -84,6 +85,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "champion": (),
     "leak_premium": ("evaluation",),
     "label_errors": ("evaluation",),
+    "driver_subspace": ("evaluation",),
     "report": ("reports",),
 }
 """What each asset writes; what MLflow keeps travels through its own server."""

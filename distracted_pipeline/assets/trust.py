@@ -1,4 +1,4 @@
-"""The assets `leak_premium` and `label_errors`: how far the numbers, and the labels behind them, can be trusted.
+"""The assets `leak_premium`, `label_errors`, `driver_subspace`: how far numbers and labels can be trusted.
 
 Belongs here: what Dagster needs to know. What is computed is in `evaluation`, in modules of the same names.
 """
@@ -58,5 +58,32 @@ def label_errors(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     ]
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(path), "in_doubt": found.num_rows, "strongest": bullets(first)},
+        data_version=version_of_files(path),
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"pytorch"},
+    code_version="1",
+    **TRAIN.options(),
+    deps=["images", "features"],
+)
+def driver_subspace(context: dg.AssetExecutionContext, config: ScoringConfig) -> dg.MaterializeResult:
+    """How well the embedding names drivers, and what is left of that without the training drivers' directions."""
+    with asset_step(context) as settings:
+        from distracted_pipeline.evaluation import driver_subspace as room
+
+        found = room.driver_subspace(settings, config.options(context.log.info))
+        path = room.subspace_file(settings)
+    held_out = found["held_out"]
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(path),
+            "drivers": found["drivers"],
+            "drivers_named": round(found["accuracy"], 4),
+            "chance": round(found["chance"], 4),
+            **({"held_out_named_before": round(held_out["before"], 4)} if held_out else {}),
+        },
         data_version=version_of_files(path),
     )

@@ -12,13 +12,13 @@ def variants(ctx: click.Context) -> None:
     """List the variants that train: the shipped ones, and those of the file that DISTRACTED_VARIANTS names."""
     if ctx.invoked_subcommand is not None:
         return
-    from distracted_pipeline.variants.config import load_catalogue
+    from distracted_pipeline.variants.config import every_variant
 
     settings = current_settings()
-    catalogue = load_catalogue(settings)
+    catalogue = every_variant(settings)
     width = max(map(len, catalogue))
     for name, config in catalogue.items():
-        mark = "  (baseline)" if name == settings.baseline else ""
+        mark = "  (baseline)" if name == settings.baseline else "  (on request)" if config.on_request else ""
         click.echo(f"{name:{width}}  {config.technique.trains}{mark}")
     click.echo("One of them: distracted variants show NAME")
 

@@ -13,7 +13,7 @@ from distracted_pipeline.files import read_json
 from distracted_pipeline.fingerprints import file_digest, fingerprint
 from distracted_pipeline.scopes import fold_path
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue, replicates_of
+from distracted_pipeline.variants.config import VariantConfig, every_variant, replicates_of
 
 
 def model_facts(settings: Settings, variant: str, fold: str, replicate: int = 0) -> dict[str, Any]:
@@ -56,4 +56,4 @@ def model_fingerprint(settings: Settings, variant: str, fold: str) -> str:
 @lru_cache(maxsize=4)
 def _catalogue(settings: Settings, digest: str) -> dict[str, VariantConfig]:
     """Return the catalogue; `digest` is of the user's file."""
-    return load_catalogue(settings)
+    return every_variant(settings)

@@ -125,10 +125,11 @@ def audit(
         threshold: Bits; None chooses it from the frames.
         icc: See `Worth`; None takes it from the answers where the split holds them, else `DRIVER_ICC`.
     """
-    good = np.flatnonzero([bool(one.look) for one in seen])
-    side = np.array([listed[i].side for i in good])
-    words = as_words([seen[i].look for i in good])
-    subjects = np.array([listed[i].subject for i in good], dtype=str)
+    usable = [i for i, one in enumerate(seen) if one.look]
+    good = np.array(usable, int)
+    side = np.array([listed[i].side for i in usable])
+    words = as_words([seen[i].look for i in usable])
+    subjects = np.array([listed[i].subject for i in usable])
     bits, chosen = (threshold, "as asked") if threshold is not None else choose_threshold(words, subjects)
     train, test = good[side == TRAIN], good[side == TEST]
     histogram, pairs, beyond, near = np.zeros(BITS + 1, np.int64), [], [], 0

@@ -11,7 +11,7 @@ from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import VariantConfig, load_catalogue
+from distracted_pipeline.variants.config import VariantConfig, every_variant, load_catalogue
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def chosen_variants(settings: Settings, names: Sequence[str]) -> dict[str, Varia
     """
     from distracted_pipeline.evaluation.predictions import variant_names
 
-    catalogue = load_catalogue(settings)
+    catalogue = every_variant(settings) if names else load_catalogue(settings)
     unknown = [name for name in names if name not in catalogue]
     if unknown:
         raise DistractedError(

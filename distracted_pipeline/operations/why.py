@@ -14,12 +14,14 @@ from distracted_pipeline.advice import RUN
 from distracted_pipeline.assets.compute import OpConfig
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.instance import open_instance
-from distracted_pipeline.operations.missing import Step, chosen_variants
+from distracted_pipeline.operations.missing import Step, chosen_variants, report_steps, train_steps, unsupported
 from distracted_pipeline.operations.run import Runner, RunSummary, in_this_process
 from distracted_pipeline.operations.step_runner import StepRunner
 from distracted_pipeline.operations.timeline import show_in_timeline
 from distracted_pipeline.progress import Log
+from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.config import VariantConfig, every_variant, load_catalogue
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,19 @@ def _label_errors(settings: Settings, partition: str | None) -> bool:
     return label_errors_current(settings)
 
 
+def _driver_subspace(settings: Settings, partition: str | None) -> bool:
+    from distracted_pipeline.evaluation.driver_subspace import subspace_current
+
+    return subspace_current(settings)
+
+
 EVIDENCE: tuple[Evidence, ...] = (
     Evidence("counterfactuals", of_variants, _counterfactuals),
     Evidence("mask_ablation", of_mask_variants, _mask_ablation),
     Evidence("robustness", of_variants, _robustness),
     Evidence("leak_premium", whole, _leak_premium),
     Evidence("label_errors", whole, _label_errors),
+    Evidence("driver_subspace", whole, _driver_subspace),
 )
 """In the order in which they run. An asset below `assets/` in the group `why` is one entry."""
 
@@ -105,10 +114,26 @@ def why_steps(settings: Settings, variants: Sequence[str]) -> Iterator[Step]:
                 yield Step((kind.asset,), " ".join([kind.asset, *([partition] if partition else [])]), partition)
 
 
+def requested(settings: Settings, names: Sequence[str] = ()) -> dict[str, VariantConfig]:
+    """Return the variants that are trained for this page alone, but those that this backbone does not fit.
+
+    Args:
+        settings: The data root in force.
+        names: Only these; all if empty.
+    """
+    entries = {
+        name: entry
+        for name, entry in every_variant(settings).items()
+        if entry.on_request and (not names or name in names)
+    }
+    without = unsupported(settings, entries)
+    return {name: entry for name, entry in entries.items() if name not in without}
+
+
 def run_why(
     settings: Settings, *, variants: Sequence[str] = (), config: OpConfig | None = None, log: Log = print
 ) -> RunSummary:
-    """Materialise the evidence that is missing or out of date, then the report.
+    """Train the variants that wait for this request, materialise what evidence is missing or out of date, and report.
 
     Args:
         settings: The data root in force; the same must be in the environment, for the assets read it there.
@@ -120,10 +145,9 @@ def run_why(
         DistractedError: Nothing has been evaluated yet, or a variant is unknown.
     """
     from distracted_pipeline.evaluation.tables import CLASSES_FILE
-    from distracted_pipeline.reports.build import report_current
 
     start = time.monotonic()
-    names = list(chosen_variants(settings, variants))
+    chosen_variants(settings, variants)  # says which name is unknown
     if not (settings.evaluation / CLASSES_FILE).is_file():
         raise DistractedError(
             f"nothing is evaluated in {settings.data} yet, so there is nothing to explain. Type: {RUN}"
@@ -134,10 +158,12 @@ def run_why(
         steps = StepRunner(instance, dict(config or {}))
         alone = partial(in_this_process, steps)
         runner = Runner(alone, alone, 1, settings, summary, log)
-        for _, group in groupby(list(why_steps(settings, names)), lambda step: step.assets):
+        runner.run(train_steps(settings, requested(settings, variants), FOLDS))
+        entries = chosen_variants(settings, variants)
+        for _, group in groupby(list(why_steps(settings, list(entries))), lambda step: step.assets):
             runner.run(group)
-        if not report_current(settings):
-            runner.run([Step(("report",), "report")])
+        for _, group in groupby(list(report_steps(settings, load_catalogue(settings))), lambda step: step.assets):
+            runner.run(group)
     summary.seconds = time.monotonic() - start
     page = settings.reports / "latest" / "why.html"
     summary.report = page if page.exists() else None

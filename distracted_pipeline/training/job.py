@@ -22,6 +22,7 @@ from distracted_pipeline.training.team import State
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet, build_network
+from distracted_pipeline.variants.subspace import Embedded
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,24 @@ def prepare(job: Job) -> Prepared:
         if pooled is None:
             pooled = load_taps(settings, config, ("pooled",), job.imgs(job.rows.train), job.options)["pooled"]
         nets[0].standardise.fit(pooled.to(nets[0].standardise.mean.device))
+        if config.technique.adjust is not None:
+            config.technique.adjust(nets[0], *_embedded(job, labels))
         for net in nets[1:]:
-            net.standardise.load_state_dict(nets[0].standardise.state_dict())
+            net.standardise.copy_from(nets[0].standardise)
     return Prepared([net.to(job.options.device_name()) for net in nets], inherited, train, validation)
+
+
+def _embedded(job: Job, labels: np.ndarray) -> list[Embedded]:
+    """Return the cached embeddings of the training and of the validation drivers."""
+    subjects = job.table["subject"].to_numpy(zero_copy_only=False).astype(str)
+    return [
+        Embedded(
+            load_taps(job.settings, job.config, ("pooled",), job.imgs(side), job.options)["pooled"],
+            torch.from_numpy(labels[side].astype(np.int64)),
+            subjects[side],
+        )
+        for side in (job.rows.train, job.rows.validation)
+    ]
 
 
 def _take_start(job: Job, net: VariantNet, replicate: int) -> tuple[State, bool]:

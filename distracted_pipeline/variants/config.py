@@ -22,7 +22,7 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.kinds import KINDS, Kind, objection
 from distracted_pipeline.yaml_text import load_yaml
 
-NOT_RECIPE: Final = ("name", "label", "description", "replicates", "control")
+NOT_RECIPE: Final = ("name", "label", "description", "replicates", "control", "on_request")
 """Fields that leave the weights of a training as they are."""
 
 
@@ -91,6 +91,9 @@ class VariantConfig(BaseModel):
         default=None,
         description="variant that this one is compared with, alike in all but the technique; None is the baseline",
     )
+    on_request: bool = Field(
+        default=False, description="it is not trained until somebody asks for it, by its name or by `distracted why`"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -150,7 +153,17 @@ class VariantConfig(BaseModel):
 
 
 def load_catalogue(settings: Settings) -> dict[str, VariantConfig]:
-    """Return the shipped variants, then the user's, by name.
+    """Return the shipped variants, then the user's, by name; what waits for a request only once it was trained.
+
+    Raises:
+        DistractedError: As `every_variant`.
+    """
+    found = every_variant(settings)
+    return {name: one for name, one in found.items() if not one.on_request or (settings.models / name).is_dir()}
+
+
+def every_variant(settings: Settings) -> dict[str, VariantConfig]:
+    """Return all entries by name, those too that nobody has asked for yet.
 
     The user's file adds entries, overrides single fields of shipped ones, and drops an entry given as `null`.
 
@@ -167,10 +180,18 @@ def _catalogue(own: str, source: str) -> dict[str, VariantConfig]:
     """Return the shipped variants under a user's YAML; kept, because a run asks hundreds of times."""
     shipped = resources.files("distracted_pipeline.variants") / "catalogue.yaml"
     entries = _entries(shipped.read_text(encoding="utf-8"), "catalogue.yaml")
-    if own:
-        for name, fields in _entries(own, source).items():
+    users = _entries(own, source) if own else {}
+    if users:
+        for name, fields in users.items():
             entries[name] = None if fields is None else {**(entries.get(name) or {}), **fields}
     catalogue = {name: validated(name, fields, source) for name, fields in entries.items() if fields is not None}
+    alone = [
+        name
+        for name, entry in catalogue.items()
+        if entry.on_request and name not in users and entry.control not in catalogue
+    ]
+    for name in alone:  # a shipped entry that nobody asked for goes with its control
+        del catalogue[name]
     if not catalogue:
         raise DistractedError(f"{source} leaves no variant to train. Keep at least one entry that is not null.")
     for name in catalogue:
@@ -197,7 +218,7 @@ def variant_named(settings: Settings, name: str) -> VariantConfig:
     Raises:
         DistractedError: No such variant; the message lists those there are.
     """
-    catalogue = load_catalogue(settings)
+    catalogue = every_variant(settings)
     if name not in catalogue:
         raise DistractedError(
             f"there is no variant {name!r}.{did_you_mean(name, catalogue)} Variants: {', '.join(catalogue)}. "

@@ -20,15 +20,20 @@ STANDARDISED = "standardised"
 
 
 class Standardise(nn.Module):
-    """`(x - mean) / std` with the training drivers' statistics; folded into the classifier when saved."""
+    """`(x - mean) / std` with the training drivers' statistics; folded into the classifier when saved.
+
+    `removed` are directions `[k, D]`, orthonormal, along which the result has no part any more.
+    """
 
     mean: Tensor
     std: Tensor
+    removed: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
+        self.register_buffer("removed", torch.zeros(0, width), persistent=False)
 
     def fit(self, pooled: Tensor) -> None:
         """Take mean and standard deviation from embeddings `[N, D]`; constant features keep their scale."""
@@ -36,9 +41,19 @@ class Standardise(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, 1.0))
 
+    def remove(self, directions: Tensor) -> None:
+        """Take orthonormal directions `[k, D]` of standardised embeddings out of all that follow."""
+        self.removed = directions.to(self.mean)
+
+    def copy_from(self, other: "Standardise") -> None:
+        """Become another one."""
+        self.load_state_dict(other.state_dict())
+        self.removed = other.removed.clone()
+
     def forward(self, x: Tensor) -> Tensor:
         """Return standardised embeddings."""
-        return torch.addcmul(-self.mean / self.std, x, 1 / self.std)  # one pass over x
+        z = torch.addcmul(-self.mean / self.std, x, 1 / self.std)  # one pass over x
+        return z - z @ self.removed.mT @ self.removed if len(self.removed) else z
 
 
 class MaskHead(nn.Module):
@@ -200,13 +215,15 @@ class VariantNet(nn.Module):
             self.trunk.streamline()
 
     def fold(self) -> None:
-        """Merge the standardisation into the classifier, which then reads plain embeddings."""
+        """Merge the standardisation, with what it removes, into the classifier, which then reads plain embeddings."""
         with torch.no_grad():
-            weight = self.classifier.weight[:, : self.pooled_width].double() / self.standardise.std
+            read, removed = self.classifier.weight[:, : self.pooled_width].double(), self.standardise.removed.double()
+            weight = (read - read @ removed.mT @ removed) / self.standardise.std
             self.classifier.bias.sub_(weight @ self.standardise.mean.double())
             self.classifier.weight[:, : self.pooled_width] = weight
             self.standardise.mean.zero_()
             self.standardise.std.fill_(1.0)
+            self.standardise.remove(self.standardise.removed[:0])
 
     def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters that learn, by name: all that a checkpoint has to keep."""

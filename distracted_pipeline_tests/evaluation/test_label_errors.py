@@ -13,6 +13,7 @@ from distracted_pipeline.evaluation.label_errors import (
     doubts,
     find_label_errors,
     label_errors_current,
+    label_errors_file,
 )
 from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.images.decisions import decisions_file
@@ -63,8 +64,12 @@ def test_planted_wrong_labels_are_ranked_first(mislabelled: Settings) -> None:
 
 
 def test_the_list_is_read_until_a_prediction_changes(mislabelled: Settings) -> None:
-    find_label_errors(mislabelled)
+    before = find_label_errors(mislabelled)
     assert label_errors_current(mislabelled)
+    path = label_errors_file(mislabelled)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert not label_errors_current(mislabelled)
+    assert find_label_errors(mislabelled).equals(before)
     images = held_out(mislabelled, "0")
     write_predictions(mislabelled, "base", "0", trainings([table(images, right(images))] * 2))
     assert not label_errors_current(mislabelled)

@@ -60,6 +60,7 @@ def test_both_sides_judge_the_same_frames_and_a_killed_run_goes_on(
             leak_premium(own_root, options)
         found = leak_premium(own_root, options)
     assert trained == [0, 1, 1]
+    found = leak_premium(own_root, options)
     assert premium_current(own_root)
     assert sum(row["n"] for row in found["classes"]) == found["images"] == 160
     assert found["accuracy"]["random"] == pytest.approx(
@@ -69,4 +70,7 @@ def test_both_sides_judge_the_same_frames_and_a_killed_run_goes_on(
     assert found["accuracy"]["disjoint"] == 0.5
     assert json.loads(premium_file(own_root).read_text())["splits"] == 2
     monkeypatch.setattr(room, "_train_split", lambda *args: pytest.fail("trained again"))
-    assert leak_premium(own_root, options)["accuracy"] == found["accuracy"]
+    premium_file(own_root).write_text(premium_file(own_root).read_text()[:-20])
+    assert not premium_current(own_root)
+    assert leak_premium(own_root, options) == found
+    assert premium_current(own_root)

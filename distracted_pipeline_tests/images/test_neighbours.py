@@ -53,3 +53,11 @@ def test_a_data_root_without_the_other_frame_passes(textured_settings: Settings)
     textured(999).save(textured_settings.data / "imgs/train/c0/img_21.jpg")
     table = ingest(textured_settings, log=lambda line: None).table
     assert check_neighbours(find_neighbours(textured_settings, table)).passed
+
+
+def test_a_damaged_list_is_made_again(textured_settings: Settings) -> None:
+    table = ingest(textured_settings, log=lambda line: None).table
+    before = find_neighbours(textured_settings, table)
+    path = textured_settings.data / neighbours.NEIGHBOURS_NAME
+    path.write_bytes(path.read_bytes()[:-20])
+    assert find_neighbours(textured_settings, table).equals(before)

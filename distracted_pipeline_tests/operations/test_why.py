@@ -1,12 +1,17 @@
 """`distracted why`: which evidence is missing, and that nothing is asked where nothing is evaluated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import why as room
+from distracted_pipeline.operations.missing import chosen_variants
 from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.variants.tiny import efficientnet
+
+__all__ = ["efficientnet"]
 
 VARIANTS = ("top_only", "masks_fused", "lora")
 
@@ -33,3 +38,13 @@ def test_evidence_that_is_missing_or_stale_is_made_for_the_variants_that_have_pr
 def test_where_nothing_is_evaluated_the_run_comes_first(tmp_path: Path) -> None:
     with pytest.raises(DistractedError, match=r"nothing is evaluated.*Type: distracted run"):
         room.run_why(Settings(data=tmp_path), log=lambda line: None)
+
+
+def test_a_variant_that_waits_for_a_request_is_trained_here_and_by_its_name_alone(
+    settings: Settings, efficientnet: Path
+) -> None:
+    rooted = replace(settings, backbone=str(efficientnet))
+    assert list(room.requested(rooted)) == ["linear_probe_without_driver"]
+    assert room.requested(rooted, ["top_only"]) == {}
+    assert "linear_probe_without_driver" not in chosen_variants(rooted, ())
+    assert list(chosen_variants(rooted, ["linear_probe_without_driver"])) == ["linear_probe_without_driver"]

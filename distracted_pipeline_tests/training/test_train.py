@@ -59,7 +59,7 @@ def held_out(settings: Settings, fold: str) -> pa.Table:
 
 VARIANTS = (
     "linear_probe", "top_only", "fine_tune", "adapter_serial", "masks_only", "masks_fused", "masks_fused_checkpoint",
-    "lora", "batch_norm",
+    "lora", "batch_norm", "linear_probe_without_driver",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from distracted_pipeline.settings import Settings, load_settings
 from distracted_pipeline.variants.config import (
     NOT_RECIPE,
     VariantConfig,
+    every_variant,
     load_catalogue,
     reference_of,
     replicates_of,
@@ -47,6 +48,24 @@ def test_a_technique_and_its_control_differ_in_nothing_but_the_technique(tmp_pat
         assert differs <= {"kind", "body_lr", "body_decay", "adapters", "adapter_weight"}, name
 
 
+def test_what_waits_for_a_request_is_in_the_catalogue_once_it_was_trained(tmp_path: Path) -> None:
+    settings, name = Settings(data=tmp_path), "linear_probe_without_driver"
+    assert name not in load_catalogue(settings)
+    assert variant_named(settings, name).on_request
+    assert list(every_variant(settings)) == [*load_catalogue(settings), name]
+    (settings.models / name).mkdir(parents=True)
+    assert list(load_catalogue(settings))[-1] == name
+
+
+def test_a_shipped_entry_on_request_goes_with_its_control(tmp_path: Path) -> None:
+    assert "linear_probe_without_driver" not in every_variant(with_file(tmp_path, "linear_probe: null\n"))
+
+
+def test_asking_later_or_at_once_trains_the_same(tmp_path: Path) -> None:
+    entry = variant_named(Settings(data=tmp_path), "top_only")
+    assert entry.model_copy(update={"on_request": True}).fingerprint() == entry.fingerprint()
+
+
 def test_replicates_are_three_two_where_the_body_takes_part_and_what_the_setting_says(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     catalogue = load_catalogue(settings)
@@ -83,6 +102,7 @@ def test_defaults_are_those_of_the_originals_command_line() -> None:
         ("masks_fused", {}, ("pooled", "fractions")),
         ("lora", {}, ("pixels",)),
         ("batch_norm", {}, ("pixels",)),
+        ("linear_probe_without_driver", {}, ("pooled",)),
     ],
 )
 def test_inputs_follow_from_the_kind(kind: str, more: dict, inputs: tuple[str, ...]) -> None:

@@ -123,6 +123,7 @@ def test_only_what_should_learn_moves(efficientnet: Path, kind: str) -> None:
     assert moved == should
     parts = {
         "linear_probe": {"classifier"},
+        "linear_probe_without_driver": {"classifier"},
         "top_only": {"classifier", "top_conv", "top_bn"},
         "adapters": {"classifier", "top_conv", "top_bn", "adapter"},
         "masks_only": {"classifier", "mask_head"},

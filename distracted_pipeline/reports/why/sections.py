@@ -1,6 +1,13 @@
 """The sections of the page "Why", in the order in which they stand there, and what identifies all that they show."""
 
-from distracted_pipeline.reports.why import counterfactuals, label_errors, leak_premium, mask_ablation, robustness
+from distracted_pipeline.reports.why import (
+    counterfactuals,
+    driver_subspace,
+    label_errors,
+    leak_premium,
+    mask_ablation,
+    robustness,
+)
 from distracted_pipeline.reports.why.section import Section
 from distracted_pipeline.settings import Settings
 
@@ -10,6 +17,7 @@ SECTIONS: tuple[Section, ...] = (
     robustness.SECTION,
     leak_premium.SECTION,
     label_errors.SECTION,
+    driver_subspace.SECTION,
 )
 """A file of this folder each, which ends in its `SECTION`."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from distracted_pipeline.variants.config import VariantConfig
     from distracted_pipeline.variants.networks import VariantNet
+    from distracted_pipeline.variants.subspace import Embedded
     from distracted_pipeline.variants.trunks import Trunk
 
 FRACTIONS: Final = "fractions"
@@ -54,6 +55,8 @@ class Kind:
         learns: Pattern of the names of the parameters that learn, beside those of `HEAD`; or a function of the
             network that returns such names.
         body: Pattern of the names that learn at `body_lr`, all others at `top_lr`; empty: all learn at `top_lr`.
+        adjust: Changes how the embedding is read, from those of the training and of the validation drivers, e.g.
+            removes directions from it. It has to be linear, for it is merged into the classifier.
         insert: Changes the trunk before training, e.g. puts adapters into it.
         options: Fields of the variant that this kind takes and others do not.
         defaults: Values of fields that an entry of this kind leaves out.
@@ -71,6 +74,7 @@ class Kind:
     learns: "str | Callable[[VariantNet], set[str]]" = ""
     body: str = ""
     insert: "Callable[[Trunk, VariantConfig], None] | None" = None
+    adjust: "Callable[[VariantNet, Embedded, Embedded], None] | None" = None
     options: tuple[Option, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     check: "Callable[[VariantConfig], str | None] | None" = None

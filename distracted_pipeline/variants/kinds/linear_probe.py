@@ -2,13 +2,17 @@
 
 from distracted_pipeline.variants.kinds import Kind, Option
 
+# Full-batch steps reach the optimum of a convex problem, which only a linear probe is.
+SOLVABLE = Option(
+    "optimizer",
+    ("adadelta", "adamw"),
+    "only kinds linear_probe and linear_probe_without_driver take it, others adadelta or adamw",
+)
+
 KIND = Kind(
     name="linear_probe",
     trains="classifier",
     reads=("pooled",),
-    options=(
-        # Full-batch steps reach the optimum of a convex problem, which only this one is.
-        Option("optimizer", ("adadelta", "adamw"), "only kind linear_probe takes it, others adadelta or adamw"),
-    ),
+    options=(SOLVABLE,),
     stacks=True,
 )
