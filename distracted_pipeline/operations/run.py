@@ -226,10 +226,15 @@ class Runner:
 
 
 def shared_out(steps: Iterable[Step], workers: int) -> Iterator[Item]:
-    """Yield steps as items: those that belong together in as many parts as there are processes, others alone."""
-    for together, group in groupby(steps, lambda step: (step.together, step.assets)):
-        alike = list(group)
-        size = -(-len(alike) // workers) if together[0] else 1
+    """Yield steps as items: those that belong together as one, others alone.
+
+    The last ones that belong together are cut into as many parts as there are processes, so that none is left idle
+    for long at the end.
+    """
+    groups = [list(group) for _, group in groupby(steps, lambda step: (step.together, step.assets))]
+    for number, alike in enumerate(groups):
+        parts = workers if number >= len(groups) - workers else 1
+        size = -(-len(alike) // parts) if alike[0].together else 1
         yield from (tuple(alike[at : at + size]) for at in range(0, len(alike), size))
 
 

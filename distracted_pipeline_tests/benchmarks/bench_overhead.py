@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,23 +129,28 @@ def run_steps(workers: int) -> tuple[int, float, float]:
     entries = missing.chosen_variants(settings, ())
     subjects = settings.subjects()
     together = "yes" if workers else ""
-    steps = [missing.Step(("images",), "images")]
-    if workers:  # with one process, `masks` makes them
-        steps += [missing.Step(("subject_masks",), name, name, together) for name in subjects]
-    steps += [missing.MASKS]
-    steps += [missing.Step(("features",), name, name, together) for name in subjects if not name.startswith("test")]
-    for variant in entries:
-        trained = ("trained_model", "predictions")
-        steps += [missing.Step(trained, variant, f"{fold}|{variant}", together and variant) for fold in FOLDS]
-    steps += [missing.Step(("class_accuracy",), "class_accuracy")]
-    steps += [missing.Step(("gradcam",), name, name, together) for name in entries]
-    steps += [missing.Step(("champion",), "champion"), missing.Step(("report",), "report")]
+    drivers = [name for name in subjects if not name.startswith("test")]
+    trained = ("trained_model", "predictions")
+    stages = [
+        [missing.Step(("images",), "images")],
+        # With one process, `masks` makes them.
+        [missing.Step(("subject_masks",), name, name, together) for name in subjects if workers],
+        [missing.MASKS],
+        [missing.Step(("features",), name, name, together) for name in drivers],
+        [missing.Step(trained, name, f"{fold}|{name}", together and name) for name in entries for fold in FOLDS],
+        [missing.Step(("class_accuracy",), "class_accuracy")],
+        [
+            *(missing.Step(("gradcam",), name, name, together) for name in entries),
+            missing.Step(("champion",), "champion"),
+        ],
+        [missing.Step(("report",), "report")],
+    ]
     with dg.DagsterInstance.get() as instance:
         runner = StepRunner(instance, {}, hollow())
         assert runner.run(missing.MASKS) is None  # creates the schema
         before = instance.get_runs_count()
         wall, cpu = time.monotonic(), time.process_time() + _children()
-        for item in shared_out(steps, max(workers, 1)):
+        for item in chain.from_iterable(shared_out(stage, max(workers, 1)) for stage in stages):
             assert all(reason is None for _, reason in runner.run_item(item))
         cpu = time.process_time() + _children() - cpu  # Dagster starts four processes to capture what a step prints
         return instance.get_runs_count() - before, time.monotonic() - wall, cpu

@@ -85,6 +85,13 @@ def test_steps_that_belong_together_are_shared_out_among_the_processes() -> None
     assert labels == [["a", "b", "c"], ["d", "e"], ["slow 0"], ["slow 1"]]
 
 
+def test_what_comes_last_is_cut_into_parts_so_that_no_process_is_idle_for_long() -> None:
+    steps = [Step(("trained_model",), f"{name}{fold}", None, name) for name in "abc" for fold in range(4)]
+    assert [len(item) for item in room.shared_out(steps, 2)] == [4, 2, 2, 2, 2]
+    assert [len(item) for item in room.shared_out(steps, 1)] == [4, 4, 4]
+    assert [len(item) for item in room.shared_out(steps, 4)] == [1] * 12
+
+
 def test_the_champion_waits_for_the_tables_alone_and_the_report_for_all() -> None:
     steps = [Step((name,), name) for name in ("class_accuracy", "gradcam", "gradcam", "report", "champion")]
     stages = [[step.label for step in stage] for stage in room._stages(steps)]
