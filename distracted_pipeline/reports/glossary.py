@@ -4,6 +4,7 @@ Belongs here: which words, what they mean, and where on a page they may be expla
 """
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from markupsafe import escape
@@ -37,9 +38,14 @@ _TAG: Final = re.compile(r"<(/?)([a-zA-Z0-9]+)")
 _VOID: Final = frozenset({"br", "img", "input", "meta", "link", "rect", "line", "circle", "path", "wbr", "hr"})
 
 
-def explain_words(html: str) -> str:
-    """Return a page whose words of the glossary are explained where prose uses them first, once each."""
-    left = dict(TERMS)
+def explain_words(html: str, but: Collection[str] = ()) -> str:
+    """Return a page whose words of the glossary are explained where prose uses them first, once each.
+
+    Args:
+        html: The page.
+        but: Words that mean something else on this page, which says what.
+    """
+    left = {word: meaning for word, meaning in TERMS.items() if word not in but}
     open_tags: list[str] = []
     pieces = _PIECES.split(html)
     for place, piece in enumerate(pieces):

@@ -99,7 +99,8 @@ def write_pages(site: Site) -> list[str]:
             **page.said,
         )
         if page.place != SUMMARY:
-            html = explain_words(html)
+            # Where objects are erased, a control is a region, not a variant.
+            html = explain_words(html, ("control",) if page.said.get("evidence") or page.place == "why.html" else ())
         path.write_text(html, encoding="utf-8")
         places.append(page.place)
     return places
