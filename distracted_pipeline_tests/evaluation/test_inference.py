@@ -314,3 +314,18 @@ def test_a_score_of_ragged_trainings_and_absent_drivers():
     once = inf.score_contrast(a[:1], b, FOLD_OF, st.f1)
     assert not once.replicated.any()
     assert np.isnan(once.p_training).all()
+
+
+def test_luck_that_a_training_has_with_both_looks_at_an_image_is_no_noise_of_the_change() -> None:
+    rng = np.random.default_rng(0)
+    folds, n = np.repeat(np.arange(5), 3), np.full((1, 15), 10)
+    luck = rng.normal(0, 2, (3, 1, 5))[..., folds]  # of a training, in every driver of its fold
+    before = 5 + luck + rng.normal(0, 0.1, (3, 1, 15))
+    after = before - 1 + rng.normal(0, 0.1, (3, 1, 15))
+    paired = inf.paired_contrast(inf.Rates(after - before, n), folds)
+    apart = inf.contrast(inf.Rates(after, n), inf.Rates(before, n), folds)
+    np.testing.assert_allclose(paired.delta, apart.delta)
+    assert paired.delta == pytest.approx([-0.1], abs=0.01)
+    assert paired.low < -0.1 < paired.high
+    assert paired.variance < apart.variance / 100
+    assert np.isnan(inf.paired_contrast(inf.Rates((after - before)[:1], n), folds).p_training).all()
