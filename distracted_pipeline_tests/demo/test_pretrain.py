@@ -81,6 +81,7 @@ def test_a_missed_phone_counts_though_a_driver_has_700_times_its_pixels() -> Non
     assert segmenter_training._mask_loss(found, share) < 0.05 * min(small, large)
 
 
+@pytest.mark.slow
 def test_segmenter_pretraining_ends_in_a_folder_that_the_pipeline_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_segmenter_pretraining_ends_in_a_folder_that_the_pipeline_loads(
     assert torch.allclose(prepared.pixels, torch.from_numpy(small.transpose(2, 0, 1) - 127.5) / 127.5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_backbone_pretraining_is_repeatable_and_measured_on_new_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ def test_a_site_stays_within_its_budgets(built: ReportResult) -> None:
     assert built.bytes <= SITE_BUDGET
 
 
+@pytest.mark.slow
 def test_a_site_of_all_images_and_ten_variants_stays_within_its_budget(tmp_path: Path) -> None:
     # A few of everything at real size, and how many of each there are at most whatever the number of images.
     settings = full_root(tmp_path / "data", images=260, variants=2, scenes=6)
