@@ -160,6 +160,17 @@ def _stages(steps: Iterable[Step]) -> Iterator[list[Step]]:
 
 
 @contextmanager
+def _closing_runs(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Have the runs of processes that end within the block counted as canceled after a signal."""
+    with ending_with_children(instance):
+        try:
+            yield
+        except KeyboardInterrupt:
+            close_killed_runs(instance)
+            raise
+
+
+@contextmanager
 def _naming_failures(summary: RunSummary) -> Iterator[None]:
     """Name the steps that failed before in an error that ends the run: they may be its reason.
 
@@ -265,7 +276,7 @@ def _crews(
         yield alone, alone
         return
     log(f"{count} processes run the steps side by side")
-    with ending_with_children(instance), Workers(count, ops, per_gpu, log) as workers:
+    with _closing_runs(instance), Workers(count, ops, per_gpu, log) as workers:
         if at_once:
             workers.start()
         # With a GPU, this process must not hold one that a worker waits for.

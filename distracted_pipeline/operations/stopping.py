@@ -24,7 +24,7 @@ from uuid import uuid4
 import psutil
 
 from distracted_pipeline.interrupts import interrupt
-from distracted_pipeline.training.provenance import PROCESS
+from distracted_pipeline.training.provenance import PROCESS, is_gone
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -97,11 +97,12 @@ class _Listener:
     def _cancel_runs(self, children: set[str]) -> None:
         import dagster as dg
 
+        at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         for run_id, instance in list(self.runs.items()):
             cancel(run_id, instance)
         if self.children_report_to is not None:
-            for run in self.children_report_to.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-                if run.tags.get(PROCESS) in children:
+            for run in self.children_report_to.get_runs(dg.RunsFilter(statuses=at_work)):
+                if run.tags.get(PROCESS) in children or is_gone(dict(run.tags)):
                     cancel(run.run_id, self.children_report_to)
 
 

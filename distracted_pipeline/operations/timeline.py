@@ -29,7 +29,8 @@ def run_tags() -> dict[str, str]:
 
 def close_killed_runs(instance: dg.DagsterInstance) -> None:
     """Have runs of `distracted run` whose process on this host was killed counted as canceled."""
-    for run in instance.get_runs(dg.RunsFilter(tags=_OURS, statuses=[dg.DagsterRunStatus.STARTED])):
+    at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    for run in instance.get_runs(dg.RunsFilter(tags=_OURS, statuses=at_work)):
         if is_gone(dict(run.tags)):
             instance.report_run_canceled(run, message="Its process was killed; what it finished is kept.")
 

@@ -28,6 +28,7 @@ THREADS = "OMP_NUM_THREADS"
 
 _ATTEMPTS = 2
 _PATIENCE_S = 2.0
+_HEARD_S = 0.4
 
 
 def default_workers(per_gpu: int = 1) -> int:
@@ -79,6 +80,11 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for worker in self._workers:
             worker.pipe.close()
+        if isinstance(error, KeyboardInterrupt):
+            # A terminal's Ctrl-C reached them, too; a second signal would come while they note how their runs ended.
+            for worker in self._workers:
+                worker.process.join(_HEARD_S / len(self._workers))
+        for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:
             worker.process.join(_PATIENCE_S)

@@ -236,6 +236,7 @@ def test_a_champion_that_the_version_before_registered_is_not_registered_again(
     assert again.version == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["mobilenet_v2", "convnext"])
 def test_any_backbone_is_exported_with_a_free_batch(
     family: str, other_families: dict[str, Path], tmp_path: Path
