@@ -46,6 +46,7 @@ GROUPS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "b": {
         "subjects.txt": [],
+        "images_neighbours.parquet": [],
         "masks/*/subject=ben/index.json": [],
         "features/*/subject=cleo/rows.parquet": ["features cleo"],
         "predictions/masks_fused/original.parquet": ["masks_fused fold original"],

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, WHY
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predictions import (
     Predictions,
@@ -171,7 +171,7 @@ def read_label_errors(settings: Settings) -> pa.Table:
     """
     path = label_errors_file(settings)
     if not path.is_file():
-        raise DistractedError(f"{path} does not exist yet. Type: distracted why")
+        raise DistractedError(f"{path} does not exist yet. Type: {WHY}")
     return pq.read_table(path, partitioning=None)
 
 

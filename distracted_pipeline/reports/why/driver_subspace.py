@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distracted_pipeline.advice import WHY
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.driver_subspace import VARIANT, subspace_file, subspace_inputs
 from distracted_pipeline.evaluation.table_schemas import ClassScore
@@ -27,7 +28,7 @@ def _say(site: "Site", names: Sequence[str]) -> dict[str, Any]:
     path = subspace_file(site.report.settings)
     found = read_json(path)
     if found is None:
-        raise DistractedError(f"{path} is damaged. Type: distracted why")
+        raise DistractedError(f"{path} is damaged. Type: {WHY}")
     return {**found, "scores": _scores(site), "reference": site.report.reference(VARIANT)}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distracted_pipeline.advice import WHY
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.leak_premium import premium_file, premium_inputs
 from distracted_pipeline.figures import formats
@@ -30,7 +31,7 @@ def _read(site: "Site") -> dict[str, Any]:
     path = premium_file(site.report.settings)
     found = read_json(path)
     if found is None:
-        raise DistractedError(f"{path} is damaged. Type: distracted why")
+        raise DistractedError(f"{path} is damaged. Type: {WHY}")
     return found
 
 
