@@ -20,11 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distracted_pipeline.memory import is_out_of_memory
+
 LOOP = "multi_scale_deformable_attention"
 """What transformers calls its loop, in the module of every model that has one."""
 
 BLOCK = 32
 """Queries of a program."""
+
+CLOSE = 1e-3
+"""Furthest that the kernel may be from the loop on numbers drawn around 1, in whatever precision the loop has there."""
 
 _REPLACING = RLock()
 
@@ -37,6 +42,7 @@ def fused_attention(model: nn.Module, device: torch.device) -> Iterator[None]:
     time runs in such a block.
     """
     modules = [sys.modules[name] for name in _with_loop(model)] if is_there(device) else []
+    modules = [module for module in modules if works(device, getattr(module, LOOP))]
     if not modules:
         yield
         return
@@ -54,6 +60,31 @@ def fused_attention(model: nn.Module, device: torch.device) -> Iterator[None]:
 def is_there(device: torch.device) -> bool:
     """Tell whether a device can run the kernel."""
     return device.type == "cuda" and find_spec("triton") is not None
+
+
+@cache
+def works(device: torch.device, loop: Any) -> bool:
+    """Tell whether a device's kernel gives what the loop gives, after trying both once on a few drawn numbers."""
+    try:
+        gap = _gap(device, loop)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    else:
+        if gap < CLOSE:
+            return True
+        why = f"it differs from the loop by {gap:.2g}"
+    print(f"deformable attention stays a loop, without its kernel ({why})")
+    return False
+
+
+def _gap(device: torch.device, loop: Any) -> float:
+    random, shapes = torch.Generator().manual_seed(0), [(2, 3), (4, 5)]
+    value = torch.randn(2, sum(height * width for height, width in shapes), 2, 32, generator=random).to(device)
+    locations = (torch.rand(2, BLOCK + 1, 2, 2, 4, 2, generator=random) * 1.4 - 0.2).to(device)
+    weights = torch.rand(2, BLOCK + 1, 2, 2, 4, generator=random).to(device)
+    return float((attend(value, shapes, locations, weights) - loop(value, shapes, locations, weights)).abs().max())
 
 
 def attend(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:

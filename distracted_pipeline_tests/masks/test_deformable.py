@@ -91,6 +91,7 @@ def test_a_model_runs_with_what_takes_the_loop_s_place_and_has_its_loop_back_aft
         plain = model(**inputs)
         assert not calls
         monkeypatch.setattr(deformable, "is_there", lambda device: True)
+        monkeypatch.setattr(deformable, "works", lambda *args: True)
         with fused_attention(model, CPU):
             fused = model(**inputs)
     assert calls
@@ -107,6 +108,7 @@ def test_the_loop_comes_back_after_an_error_and_computes_whatever_needs_gradient
     assert isinstance(segmenter, ModelSegmenter)
     loop = modeling_mask2former.multi_scale_deformable_attention
     monkeypatch.setattr(deformable, "is_there", lambda device: True)
+    monkeypatch.setattr(deformable, "works", lambda *args: True)
     monkeypatch.setattr(deformable, "attend", lambda *args: pytest.fail("no gradient goes through the kernel"))
     value, shapes, locations, weights = drawn(16, 2)
     with pytest.raises(ZeroDivisionError), fused_attention(segmenter.model, CPU):
@@ -132,3 +134,24 @@ def test_nothing_is_replaced_on_a_cpu_without_triton_or_in_a_model_without_the_l
     assert isinstance(segmenter, ModelSegmenter)
     with fused_attention(segmenter.model, CPU):
         pass
+
+
+def test_a_kernel_that_fails_or_differs_from_the_loop_is_not_used_and_said_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*args: object) -> Tensor:
+        raise RuntimeError("no such architecture\nmore")
+
+    loop = modeling_mask2former.multi_scale_deformable_attention
+    for kernel, why in (
+        (loop, ""),
+        (broken, "(RuntimeError: no such architecture)"),
+        (lambda *args: loop(*args) * 1.1, "differs"),
+    ):
+        deformable.works.cache_clear()
+        monkeypatch.setattr(deformable, "attend", kernel)
+        assert deformable.works(CPU, loop) == (not why)
+        assert deformable.works(CPU, loop) == (not why)
+        said = capsys.readouterr().out
+        assert (why in said and said.count("\n") == 1) if why else not said
+    deformable.works.cache_clear()
