@@ -12,8 +12,8 @@ from distracted_pipeline.explanation.what_if.tables import Case, Effect
 from distracted_pipeline.figures import formats
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points
-from distracted_pipeline.reports.why.section import Section
+from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points, strongest
+from distracted_pipeline.reports.why.section import Section, said
 from distracted_pipeline.settings import Settings
 
 SHOWN = 12
@@ -50,8 +50,10 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
     on_objects = [
         (category, _mean([row.on_objects for row in erased if row.about == category])) for category in categories
     ]
+    ranked = strongest(sure)
     return {
-        "sentences": _sentences(site, sorted(sure, key=lambda row: -abs(row.delta or 0))[:SHOWN]),
+        "sentences": _sentences(site, ranked[:SHOWN]),
+        "sure": ranked,
         "decided": len(sure),
         "asked": sum(row.p is not None for row in erased),
         "figures": figures,
@@ -64,9 +66,7 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
 
 def of_class(site: Site, names: Sequence[str], k: int) -> list[str]:
     """Return what was decided of one class, the strongest first."""
-    erased = [row for row in effects_of(site, STAGE, names) if row.version == ERASED]
-    mine = sorted((row for row in decided(erased) if row.class_id == k), key=lambda row: -abs(row.delta or 0))
-    return _sentences(site, mine[:3])
+    return _sentences(site, [row for row in said(site, SECTION.name)["sure"] if row.class_id == k][:3])
 
 
 def sentence(site: Site, effect: Effect) -> str:

@@ -1,6 +1,6 @@
 """What the sections on altered frames share: effects as they lie on disk, corrected for all that a section asks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -35,6 +35,11 @@ def corrected(effects: Sequence[Effect]) -> dict[Effect, float]:
 def decided(effects: Sequence[Effect]) -> set[Effect]:
     """Return the effects that luck of drivers and trainings rarely gives, asked together."""
     return {row for row, p in corrected(effects).items() if p < ALPHA}
+
+
+def strongest(sure: Collection[Effect]) -> list[Effect]:
+    """Return effects by their size, the largest first."""
+    return sorted(sure, key=lambda row: (-abs(row.delta or 0), row.variant, row.class_id, row.about, row.version))
 
 
 def figure(

@@ -8,8 +8,8 @@ from distracted_pipeline.explanation.what_if.mask_ablation import ABLATIONS, FOU
 from distracted_pipeline.explanation.what_if.tables import Effect
 from distracted_pipeline.figures import formats
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points
-from distracted_pipeline.reports.why.section import Section
+from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points, strongest
+from distracted_pipeline.reports.why.section import Section, said
 from distracted_pipeline.settings import Settings
 
 _SENTENCES = 12
@@ -37,8 +37,10 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
             title = f"Recall with a category {ablation}, minus recall as it is, {site.report.title(name)}"
             figures.append((name, ablation, figure(site, categories, cells, sure, title, words)))
     pairs = {(r.variant, r.class_id, r.about, r.version): r for r in effects if r.version in (FOUND, MISSED)}
+    ranked = strongest(sure)
     return {
-        "sentences": _sentences(site, sorted(sure, key=lambda row: row.delta or 0)[:_SENTENCES]),
+        "sentences": _sentences(site, ranked[:_SENTENCES]),
+        "sure": ranked,
         "decided": len(sure),
         "asked": sum(row.p is not None for row in altered),
         "figures": figures,
@@ -49,20 +51,18 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
 
 def of_class(site: Site, names: Sequence[str], k: int) -> list[str]:
     """Return what was decided of one class, the strongest first."""
-    altered = [row for row in effects_of(site, STAGE, names) if row.version in ABLATIONS]
-    mine = sorted((row for row in decided(altered) if row.class_id == k), key=lambda row: row.delta or 0)
-    return _sentences(site, mine[:2])
+    return _sentences(site, [row for row in said(site, SECTION.name)["sure"] if row.class_id == k][:2])
 
 
 def _sentences(site: Site, effects: Sequence[Effect]) -> list[str]:
-    def said(row: Effect) -> str:
+    def sentence(row: Effect) -> str:
         moved = "falls" if (row.delta or 0) < 0 else "rises"
         return (
             f"With the {row.about} {row.version} in the masks, recall of {site.class_id(row.class_id)} {moved} by "
             f"{points(row.delta)} points in {site.report.title(row.variant)}."
         )
 
-    return [said(row) for row in effects]
+    return [sentence(row) for row in effects]
 
 
 SECTION = Section(

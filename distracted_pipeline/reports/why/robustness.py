@@ -9,8 +9,8 @@ from distracted_pipeline.explanation.what_if.robustness import MIRROR, STAGE, st
 from distracted_pipeline.explanation.what_if.tables import Effect
 from distracted_pipeline.figures import formats
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points
-from distracted_pipeline.reports.why.section import Section
+from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points, strongest
+from distracted_pipeline.reports.why.section import Section, said
 from distracted_pipeline.settings import Settings
 
 MIDDLE = "2"
@@ -50,6 +50,7 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
             f"{change(effect)}; recall {formats.proportion(effect.before)}, mirrored {formats.proportion(effect.after)}"
         )
 
+    ranked = strongest(sure)
     return {
         "figures": figures,
         "sturdier": figure(
@@ -58,7 +59,8 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
         if columns
         else None,
         "references": [(name, report.reference(name)) for name in compared],
-        "sentences": [_sentence(site, row) for row in sorted(sure, key=lambda row: -abs(row.delta or 0))],
+        "sentences": [_sentence(site, row) for row in ranked],
+        "sure": ranked,
         "asked": sum(row.p is not None for row in every),
         "mirror": figure(
             site, titles, flipped, set(), "Mirrored frames called the mirrored class, minus recall", turned, asked=False
@@ -75,8 +77,7 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
 
 def of_class(site: Site, names: Sequence[str], k: int) -> list[str]:
     """Return which techniques keep decidedly more, or less, of one class."""
-    every = [row for rows in _compared(site, names).values() for row in rows]
-    return [_sentence(site, row) for row in decided(every) if row.class_id == k]
+    return [_sentence(site, row) for row in said(site, SECTION.name)["sure"] if row.class_id == k]
 
 
 def _compared(site: Site, names: Sequence[str]) -> dict[str, list[Effect]]:

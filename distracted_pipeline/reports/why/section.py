@@ -75,3 +75,8 @@ def show(section: Section, site: "Site") -> Shown:
     current = [name for name in names if found[name]]
     stale = [name for name in names if not found[name]]
     return Shown(section, current, stale, section.say(site, current) if current else None)
+
+
+def said(site: "Site", name: str) -> dict[str, Any]:
+    """Return what a section's template gets in this report: for its sentences on single classes, computed once."""
+    return next((shown.it for shown in site.evidence if shown.section.name == name and shown.it is not None), {})
