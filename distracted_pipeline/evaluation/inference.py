@@ -7,7 +7,7 @@ study is in `planning`; which tables these fill is `tables`. docs/statistics.md 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -115,7 +115,8 @@ def contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Con
 def paired_contrast(change: Rates, folds: np.ndarray, level: float = LEVEL) -> Contrast:
     """Return what one variant's trainings change between two looks at the same images, as `contrast` does of variants.
 
-    The same training judges both looks, so what it does to both alike is no noise of the change.
+    The same training judges both looks, so what it does to both alike is no noise of the change. Where every driver and
+    training changes by the same amount, there is no variance to test with: `p_training` is 0 and the swap test decides.
 
     Args:
         change: As `hits`, the sum over images of what changed, such as in the probability of the true class.
@@ -123,7 +124,9 @@ def paired_contrast(change: Rates, folds: np.ndarray, level: float = LEVEL) -> C
         level: Confidence level of the interval.
     """
     share, (one,) = of_recall([change], folds, macro=False)
-    return _assemble(one.estimate, share, one.pulls, [one], level)
+    found = _assemble(one.estimate, share, one.pulls, [one], level)
+    unanimous = (found.variance <= _NO_VARIANCE) & (np.abs(found.delta) > _NO_VARIANCE**0.5)
+    return replace(found, p_training=np.where(unanimous & np.isfinite(found.p_training), 0.0, found.p_training))
 
 
 def macro_contrast(a: Rates, b: Rates, folds: np.ndarray, level: float = LEVEL) -> Contrast:

@@ -329,3 +329,9 @@ def test_luck_that_a_training_has_with_both_looks_at_an_image_is_no_noise_of_the
     assert paired.low < -0.1 < paired.high
     assert paired.variance < apart.variance / 100
     assert np.isnan(inf.paired_contrast(inf.Rates((after - before)[:1], n), folds).p_training).all()
+
+
+def test_a_change_that_all_drivers_and_trainings_agree_on_is_left_to_the_swap_test() -> None:
+    folds, n = np.repeat(np.arange(5), 3), np.full((2, 15), 10)
+    change = np.stack([np.full((2, 15), -10.0), np.zeros((2, 15))], axis=1)
+    assert inf.paired_contrast(inf.Rates(change, n), folds).p_training.tolist() == [0.0, 1.0]
