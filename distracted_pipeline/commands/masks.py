@@ -37,23 +37,41 @@ def masks_sheet(out: Path) -> None:
 
 
 @masks.command("export")
-@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), help="Folder of <img>.jpg.npz files.")
+@click.option("--png", type=click.Path(path_type=Path, file_okay=False), help="Folder of <img>.jpg.png files.")
+@click.option("--panoptic", type=click.Path(path_type=Path, file_okay=False), help="Folder of a COCO panoptic export.")
+@click.option("--instances", type=click.Path(path_type=Path, dir_okay=False), help="COCO JSON with run lengths.")
 @data_option
-def masks_export(npz: Path) -> None:
-    """Write every mask as <img>.jpg.npz of category ids, 0 for none."""
+def masks_export(npz: Path | None, png: Path | None, panoptic: Path | None, instances: Path | None) -> None:
+    """Write every mask for other tools: category ids (0 for none) as NPZ or PNG, or as COCO has them."""
     from distracted_pipeline.masks.exchange import export_npz
+    from distracted_pipeline.masks.exports import export_instances, export_panoptic, export_png
 
-    click.echo(f"{export_npz(current_settings(), npz, log=indented):,} masks in {npz}")
+    wanted = ((npz, export_npz), (png, export_png), (panoptic, export_panoptic), (instances, export_instances))
+    if not any(path for path, _ in wanted):
+        raise click.UsageError("Say where to: --npz, --png, --panoptic or --instances.")
+    settings = current_settings()
+    for path, export in wanted:
+        if path is not None:
+            click.echo(f"{export(settings, path, log=indented):,} masks in {path}")
 
 
 @masks.command("import")
-@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to read.")
+@click.option("--npz", type=click.Path(path_type=Path, file_okay=False), help="Folder of <img>.jpg.npz files.")
+@click.option("--panoptic", type=click.Path(path_type=Path, file_okay=False), help="Folder of a COCO panoptic export.")
 @data_option
-def masks_import(npz: Path) -> None:
-    """Take masks from <img>.jpg.npz files into a cache of their own."""
-    from distracted_pipeline.masks.exchange import import_npz
+def masks_import(npz: Path | None, panoptic: Path | None) -> None:
+    """Take masks from files into a cache of their own."""
+    from distracted_pipeline.masks.exchange import import_npz, import_panoptic
 
-    results = import_npz(current_settings(), npz, log=indented).values()
+    settings = current_settings()
+    if npz is not None and panoptic is None:
+        taken = import_npz(settings, npz, log=indented)
+    elif panoptic is not None and npz is None:
+        taken = import_panoptic(settings, panoptic, log=indented)
+    else:
+        raise click.UsageError("Say where from: --npz or --panoptic.")
+    results = taken.values()
     failed = sum(len(result.failed) for result in results)
     click.echo(f"{sum(result.done for result in results):,} masks taken, {failed:,} images without one")
 

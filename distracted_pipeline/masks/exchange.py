@@ -1,6 +1,6 @@
-"""Masks exported and imported as files, and old caches removed.
+"""The original project's NPZ out, masks from files in, and old caches removed.
 
-Belongs here: other formats and housekeeping, as plain functions that the command line calls.
+Belongs here: plain functions that the command line calls. Masks as other tools read them are `exports`.
 """
 
 import shutil
@@ -13,7 +13,9 @@ from distracted_pipeline.cache_folders import ABOUT, read_about
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.masks.cache import REMEDY, open_cache
+from distracted_pipeline.masks.coco import read_panoptic
 from distracted_pipeline.masks.fill import FillResult, fill_missing
+from distracted_pipeline.masks.identity import panoptic_json
 from distracted_pipeline.masks.label_maps import read_map
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Log
@@ -71,6 +73,26 @@ def import_npz(settings: Settings, folder: Path, log: Log = print) -> dict[str, 
         raise DistractedError(f"{folder} holds no .npz file. Give the folder with the <img>.jpg.npz files.")
     for path in files:
         read_map(path, len(settings.dataset.categories))
+    return _take(settings, folder, log)
+
+
+def import_panoptic(settings: Settings, folder: Path, log: Log = print) -> dict[str, FillResult]:
+    """Take the masks of a COCO panoptic export (a JSON, PNGs in a folder of its name) into a cache of their own.
+
+    Returns:
+        As `import_npz`.
+
+    Raises:
+        DistractedError: There is no such export, or its JSON does not fit the data set.
+    """
+    found = panoptic_json(folder) if folder.is_dir() else None
+    if found is None:
+        raise DistractedError(f"{folder} holds no COCO panoptic export: a .json, and PNGs in a folder of its name.")
+    read_panoptic(found, settings.dataset.categories)
+    return _take(settings, folder, log)
+
+
+def _take(settings: Settings, folder: Path, log: Log) -> dict[str, FillResult]:
     imported = replace(settings, segmenter=f"{FOLDER_PREFIX}{folder.resolve()}")
     results = fill_missing(imported, options=RunOptions(log=log))
     log(f"to use these masks, set DISTRACTED_SEGMENTER={imported.segmenter}")

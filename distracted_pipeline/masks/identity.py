@@ -63,6 +63,8 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     common: dict[str, Any] = {"stage": CODE_VERSION, CATEGORIES: named_categories(settings.dataset)}
     if masks_are_given(settings):
         folder = maps_folder(settings)
+        if (panoptic := panoptic_json(folder)) is not None:
+            return common | {"panoptic": file_digest(panoptic), "maps": _listing_hash(panoptic.with_suffix(""))}
         return common | {"maps": _listing_hash(folder)} | _whole_names(folder)
     folder = Path(settings.segmenter)
     local = folder.is_dir()
@@ -120,6 +122,21 @@ def maps_folder(settings: Settings) -> Path:
             f"0..{len(settings.dataset.categories)}), or name a segmentation model; then type: {DOCTOR}"
         )
     return folder
+
+
+def panoptic_json(folder: Path) -> Path | None:
+    """Return the JSON of a COCO panoptic export, its PNGs in a folder of the same name; None among plain class maps.
+
+    Raises:
+        DistractedError: There are several.
+    """
+    found = sorted(path for path in folder.glob("*.json") if path.with_suffix("").is_dir())
+    if not found or any(path.suffix in (".png", ".npz") for path in folder.iterdir()):
+        return None
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DistractedError(f"{folder} holds several COCO panoptic exports ({names}). Give each a folder of its own.")
+    return found[0]
 
 
 def _listing_hash(folder: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from distracted_pipeline.advice import materialize
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.names import composed
+from distracted_pipeline.masks.coco import Panoptic
 from distracted_pipeline.settings import FOLDER_PREFIX
 
 _ID_MODES = ("L", "P", "1", "I;16", "I")
@@ -29,14 +30,16 @@ class GivenMasks:
         folder: Where the maps lie.
         fingerprint: Of the folder's listing.
         categories: How many the data set has.
+        panoptic: Where the maps come from instead, if the folder holds a COCO panoptic export.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, categories: int) -> None:
+    def __init__(self, folder: Path, fingerprint: str, categories: int, panoptic: Panoptic | None = None) -> None:
         self.name = f"{FOLDER_PREFIX}{folder}"
         self.fingerprint = fingerprint
         self._folder = folder
         self._files = {composed(path.name): path for path in folder.iterdir()}
         self._categories = categories
+        self._panoptic = panoptic
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         """Return the map of each image; see `Segmenter`."""
@@ -48,15 +51,20 @@ class GivenMasks:
         Raises:
             DistractedError: It is absent, of another size, boolean, or holds other ids.
         """
-        name, stem = composed(name), composed(Path(name).stem)
+        path, mask = self._read(composed(name))
+        if mask.shape != image.shape[:2]:
+            raise DistractedError(f"{path} is {_size(mask)}, but the image {name} is {_size(image)}")
+        return mask
+
+    def _read(self, name: str) -> tuple[Path, np.ndarray]:
+        if self._panoptic is not None:
+            return self._panoptic.path, self._panoptic.mask(name)
+        stem = Path(name).stem
         candidates = [f"{start}{end}" for start in (name, stem) for end in (".png", ".npz")]
         path = next((self._files[candidate] for candidate in candidates if candidate in self._files), None)
         if path is None:
             raise DistractedError(f"no class map for {name}: {self._folder} holds no {stem}.png and no {name}.npz")
-        mask = read_map(path, self._categories)
-        if mask.shape != image.shape[:2]:
-            raise DistractedError(f"{path} is {_size(mask)}, but the image {name} is {_size(image)}")
-        return mask
+        return path, read_map(path, self._categories)
 
     def forward(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the maps as they are."""

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,11 +6,12 @@ import numpy as np
 import pytest
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.masks import exports
 from distracted_pipeline.masks.cache import open_cache
-from distracted_pipeline.masks.exchange import collect_garbage, export_npz, import_npz
+from distracted_pipeline.masks.exchange import collect_garbage, export_npz, import_npz, import_panoptic
 from distracted_pipeline.masks.fill import fill_missing, fill_subject
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.masks.conftest import QUIET, quiet, save_tiny_mask2former
+from distracted_pipeline_tests.masks.conftest import QUIET, Bright, bright_cache, quiet, save_tiny_mask2former
 
 
 def test_exported_masks_come_back_the_same_under_a_name_of_their_own(ingested: Settings, tmp_path: Path) -> None:
@@ -72,3 +74,33 @@ def test_old_caches_go_only_when_told_and_the_one_in_force_never(ingested: Setti
     assert open_cache(newer).subjects_done() == ["test-000"]
     assert (ingested.masks / "my notes").is_dir()
     assert collect_garbage(newer) == []
+
+
+def test_masks_for_other_tools_come_back_the_same(
+    frames: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_missing(frames, segmenter=Bright(), options=QUIET)
+    cache = bright_cache(frames)
+    bright = {img: mask for subject in cache.subjects_done() for img, mask in cache.masks(subject)}
+    monkeypatch.setattr(exports, "open_cache", lambda settings: cache)
+    assert exports.export_panoptic(frames, tmp_path / "coco", log=quiet) == len(bright)
+    assert exports.export_png(frames, tmp_path / "png", log=quiet) == len(bright)
+    exports.export_instances(frames, tmp_path / "instances.json", log=quiet)
+    results = import_panoptic(frames, tmp_path / "coco", log=quiet)
+    assert sum(result.done for result in results.values()) == len(bright)
+    for name in ("coco", "png"):
+        given = replace(frames, segmenter=f"folder:{tmp_path / name}")
+        fill_missing(given, options=QUIET)
+        taken = open_cache(given)
+        for img, mask in bright.items():
+            np.testing.assert_array_equal(taken.mask(img), mask)
+    document = json.loads((tmp_path / "instances.json").read_text())
+    assert {image["file_name"] for image in document["images"]} == set(bright)
+    assert sum(each["area"] for each in document["annotations"]) == sum(
+        int((mask > 0).sum()) for mask in bright.values()
+    )
+
+
+def test_a_folder_without_an_export_is_no_import(frames: Settings, tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match="holds no COCO panoptic export"):
+        import_panoptic(frames, tmp_path, log=quiet)
