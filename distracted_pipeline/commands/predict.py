@@ -1,4 +1,4 @@
-"""`distracted predict`: probabilities for anybody's frames. `export`: a model for elsewhere. `sync`: MLflow again."""
+"""`distracted predict`: probabilities for anybody's frames and clips; `export`, a model for elsewhere; `sync`, MLflow."""
 
 import sys
 from pathlib import Path
@@ -7,37 +7,80 @@ from typing import TYPE_CHECKING
 import click
 
 from distracted_pipeline.commands.common import FOLD, current_settings, data_option
+from distracted_pipeline.commands.predict_video import Wishes, aside, predict_clips, sources
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.images.names import printable
+from distracted_pipeline.operations import stopping
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from distracted_pipeline.serving.predict_files import FilePredictions
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--camera", help="A camera instead: its number or name. Ctrl-C ends it.")
 @click.option("--variant", default="champion", show_default=True, help="A trained variant, or the registered champion.")
 @click.option("--fold", type=FOLD, help="Whose weights; by default those of the original split.")
 @click.option("--format", "style", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="Classes that a table shows.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Video: frames of each second; default all.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Video: stop there.")
+@click.option("--episodes", type=click.Path(path_type=Path, dir_okay=False), help="Video: .csv or .json to write.")
+@click.option("--smooth", default=1.0, show_default=True, type=click.FloatRange(0), help="Seconds averaged over.")
+@click.option("--min-length", default=1.0, show_default=True, type=click.FloatRange(0), help="Seconds of an episode.")
+@click.option("--annotate", type=click.Path(path_type=Path), help="Video: copy with the answers in it (.mp4, .mkv).")
 @data_option
-def predict(path: Path, variant: str, fold: str | None, style: str, top: int) -> None:
-    """Say what the driver does in an image, or in every image of a folder (frames of a video, say).
+def predict(
+    path: Path | None,
+    camera: str | None,
+    variant: str,
+    fold: str | None,
+    style: str,
+    top: int,
+    fps: float | None,
+    seconds: float | None,
+    episodes: Path | None,
+    smooth: float,
+    min_length: float,
+    annotate: Path | None,
+) -> None:
+    """Say what the driver does in an image, a video, a folder of either, or before a camera.
 
-    Only the result goes to standard output; which model it was, and images that cannot be read, to standard error.
+    Only the result goes to standard output; which model it was, and what cannot be read, to standard error. Videos need
+    the extra `video`; from them come a row for each frame, and episodes: from when to when the driver did what.
     """
+    from distracted_pipeline.serving.episodes import Rules
+
+    if (path is None) == (camera is None):
+        raise click.UsageError("Name an image, a video or a folder of them; or --camera 0.")
+    if episodes is not None and episodes.suffix.lower() not in (".csv", ".json"):
+        raise click.BadParameter(f"{episodes} ends neither in .csv nor in .json.", param_hint="--episodes")
+    settings, clips = current_settings(), sources(path, camera)
+    if clips:
+        if camera is not None:
+            stopping.take_your_time()  # Ctrl-C is how a camera ends
+        wishes = Wishes(fps, seconds, Rules(smooth, min_length), episodes, annotate, style, top)
+        predict_clips(settings, clips, variant, fold, wishes)
+        return
+    assert path is not None
+    if any(wish is not None for wish in (fps, seconds, episodes, annotate)):
+        raise click.UsageError(f"--fps, --seconds, --episodes and --annotate are for videos; {path} is none.")
+    _predict_images(settings, path, variant, fold, style, top)
+
+
+def _predict_images(settings: Settings, path: Path, variant: str, fold: str | None, style: str, top: int) -> None:
     from distracted_pipeline.serving.predict_files import predict_files
 
-    settings = current_settings()
-    result = predict_files(settings, path, variant, fold=fold, options=RunOptions(log=_aside))
+    result = predict_files(settings, path, variant, fold=fold, options=RunOptions(log=aside))
     for note in result.notes:
-        _aside(note)
+        aside(note)
     for name, reason in result.failed.items():
-        _aside(f"not predicted: {printable(name)}: {reason}")
+        aside(f"not predicted: {printable(name)}: {reason}")
     click.echo({"table": _table, "csv": _csv, "json": _json}[style](result, settings.dataset, top), nl=False)
     if not result.imgs:
-        _aside(f"none of {len(result.failed)} files could be predicted")
+        aside(f"none of {len(result.failed)} files could be predicted")
         sys.exit(1)
 
 
@@ -113,7 +156,3 @@ def _json(result: "FilePredictions", dataset: Dataset, top: int) -> str:
             }
         )
     return json.dumps(rows, indent=2) + "\n"
-
-
-def _aside(line: str) -> None:
-    click.echo(line, err=True)

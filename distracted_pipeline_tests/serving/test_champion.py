@@ -21,8 +21,8 @@ from distracted_pipeline.evaluation.tables_io import schema_of
 from distracted_pipeline.scopes import CROSS_FOLDS
 from distracted_pipeline.serving import champion
 from distracted_pipeline.serving.champion import FILE, URI, best_variant, champion_current, crown, registered_version
+from distracted_pipeline.serving.engine import load_champion
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
-from distracted_pipeline.serving.predict_files import load_champion
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained, load_trained
 from distracted_pipeline.training.relocation import local_path

@@ -19,7 +19,7 @@ from PIL import Image
 from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import read_manifest
-from distracted_pipeline.serving import predict_files as room
+from distracted_pipeline.serving import engine as room
 from distracted_pipeline.serving.predict_files import natural, predict_files
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
@@ -174,7 +174,7 @@ def test_a_frame_that_the_segmenter_cannot_take_is_listed(
                 raise RuntimeError("kernel size can't be greater than input size\nmore")
             return [np.zeros(image.shape[:2], np.uint8) for image in images]
 
-    monkeypatch.setattr("distracted_pipeline.serving.predict_files.load_segmenter", lambda *options: Narrow())
+    monkeypatch.setattr("distracted_pipeline.serving.engine.load_segmenter", lambda *options: Narrow())
     Image.new("RGB", (5000, 1)).save(frames / "frame_0.jpg")
     result = predict_files(crowned, frames, "masks_fused", options=QUIET)
     assert len(result.imgs) == 11
