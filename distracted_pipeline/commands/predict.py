@@ -1,4 +1,4 @@
-"""`distracted predict`: probabilities for anybody's frames and clips; `export`, a model for elsewhere; `sync`, MLflow."""
+"""`distracted predict`: what frames and clips show. `export`: a model for other programs. `sync`: what MLflow lacks."""
 
 import sys
 from pathlib import Path
