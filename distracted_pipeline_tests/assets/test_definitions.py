@@ -13,7 +13,7 @@ from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.definitions import defs
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.variants.config import load_catalogue
+from distracted_pipeline.variants.config import every_variant
 
 HEAVY = ("torch", "torchvision", "transformers", "mlflow", "pandas", "matplotlib")
 
@@ -32,6 +32,9 @@ ASSETS = {
     "counterfactuals": ("variant",),
     "mask_ablation": ("variant",),
     "robustness": ("variant",),
+    "leak_premium": (),
+    "label_errors": (),
+    "driver_subspace": (),
 }
 
 
@@ -63,7 +66,7 @@ def test_every_asset_of_the_design_is_there_with_its_partitions(graph: AssetGrap
 def test_partitions_are_kaggles_subjects_and_the_catalogue_by_the_folds(graph: AssetGraph, tmp_path: Path) -> None:
     assert list(graph.get(dg.AssetKey("features")).partitions_def.get_partition_keys()) == list(STATE_FARM.drivers)
     pairs = graph.get(dg.AssetKey("trained_model")).partitions_def.get_partition_keys()
-    catalogue = load_catalogue(Settings(data=tmp_path))
+    catalogue = every_variant(Settings(data=tmp_path))
     assert set(pairs) == {f"{fold}|{variant}" for fold in FOLDS for variant in catalogue}
 
 
@@ -86,7 +89,14 @@ def test_the_groups_are_the_parts_of_the_story_and_what_costs_extra_stands_apart
         "training": {"features", "trained_model"},
         "evaluation": {"predictions", "class_accuracy", "gradcam", "champion", "report"},
         "submission": {"submission"},
-        "why": {"counterfactuals", "mask_ablation", "robustness"},
+        "why": {
+            "counterfactuals",
+            "mask_ablation",
+            "robustness",
+            "leak_premium",
+            "label_errors",
+            "driver_subspace",
+        },
     }
 
 

@@ -35,7 +35,7 @@ def test_good_data_passes_the_checks_with_counts_in_the_metadata_and_a_warning_o
     result = materialize()
     assert result.success
     assert {name: check.passed for name, check in checks(result).items()} == {
-        "counts": False, "bad_files": True, "driver_disjoint_folds": True,
+        "counts": False, "bad_files": True, "driver_disjoint_folds": True, "near_duplicates": True,
     }  # fmt: skip
     counts = checks(result)["counts"]
     assert counts.severity == dg.AssetCheckSeverity.WARN
