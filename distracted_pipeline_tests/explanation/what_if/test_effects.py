@@ -13,7 +13,7 @@ from distracted_pipeline.explanation.what_if.tables import Effect, Look
 DRIVERS, FOLDS, CLASSES, TRAININGS = 15, 5, 3, 2
 
 
-def looks(fall: float, elsewhere: float = 0.0, trainings: int = TRAININGS) -> Looks:
+def looks(fall: float, elsewhere: float = 0.0, trainings: int = TRAININGS, on_objects: float = 0.05) -> Looks:
     """Two frames of each driver and class: erasing the phone takes `fall` from class 1, any erasing `elsewhere`."""
     rng = np.random.default_rng(0)
     rows, parts = [], []
@@ -32,7 +32,7 @@ def looks(fall: float, elsewhere: float = 0.0, trainings: int = TRAININGS) -> Lo
                 for (about, version), lost in versions.items():
                     value = p - lost + float(rng.normal(0, 0.02)) * bool(about)
                     answer = k if value > 0.5 else (k + 1) % CLASSES
-                    share = 0.25 if version == "control" else None
+                    share = on_objects if version == "control" else None
                     rows.append((img, subject, k, replicate, about, version, value, answer, share))
     names = schema_of(Look).names
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema_of(Look))
@@ -51,7 +51,7 @@ def test_what_hangs_on_the_object_is_found_and_only_that() -> None:
     assert one.p is not None and one.p < 0.001  # noqa: PT018
     assert one.before == pytest.approx(0.8, abs=0.03)
     assert one.control == pytest.approx(0.75, abs=0.03)
-    assert (one.frames, one.drivers, one.trainings, one.on_objects) == (30, 15, 2, 0.25)
+    assert (one.frames, one.drivers, one.trainings, one.on_objects) == (30, 15, 2, 0.05)
     assert one.lost == 1.0
     assert one.lost_control == 0.0
     for k in (0, 2):
@@ -63,6 +63,12 @@ def test_what_filling_does_anywhere_is_no_effect_of_the_object() -> None:
     for effect in effects(looks(fall=0.0, elsewhere=0.3)).values():
         assert effect.delta == pytest.approx(0, abs=0.02)
         assert effect.before - effect.after > 0.25  # type: ignore[operator]
+
+
+def test_where_the_control_erases_objects_too_nothing_is_tested() -> None:
+    found = effects(looks(fall=0.4, on_objects=0.25))
+    assert found[1].delta == pytest.approx(-0.4, abs=0.02)
+    assert all(effect.p is None for effect in found.values())
 
 
 def test_one_training_alone_decides_nothing() -> None:
