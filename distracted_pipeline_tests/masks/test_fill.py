@@ -272,7 +272,7 @@ def test_maps_in_a_folder_fill_the_cache_without_torch(frames: Settings) -> None
 
 
 def test_finished_cache_of_full_size_is_recognised_by_index_and_file_sizes_alone(tmp_path: Path) -> None:
-    """22,424 images of 26 drivers in shards that nothing could read; what it costs: benchmarks.bench_mask_cache."""
+    """22,424 images of 26 drivers in tables without a mask; what it costs: benchmarks.bench_mask_cache."""
     settings = Settings(data=tmp_path)
     rows = 22_424
     subjects = sorted(f"p{i % 26:03d}" for i in range(rows))
@@ -298,9 +298,9 @@ def test_finished_cache_of_full_size_is_recognised_by_index_and_file_sizes_alone
     for subject in sorted(set(subjects)):
         part = of_subject(manifest, subject)
         cache.folder(subject).mkdir(parents=True)
-        (cache.folder(subject) / "part-00000.parquet").write_bytes(b"1234")
-        cache.write_index(
-            subject, Index(rows_digest(part), part.num_rows, {"part-00000.parquet": 4}, {}, 0, [0] * 7, [0] * 7)
-        )
+        shard = cache.folder(subject) / "part-00000.parquet"
+        pq.write_table(pa.table({"nothing": [0]}), shard)
+        sizes = {shard.name: shard.stat().st_size}
+        cache.write_index(subject, Index(rows_digest(part), part.num_rows, sizes, {}, 0, [0] * 7, [0] * 7))
     results = fill_missing(settings, options=QUIET, segmenter=Bright())
     assert sum(result.reused for result in results.values()) == rows
