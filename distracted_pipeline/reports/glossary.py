@@ -13,7 +13,8 @@ TERMS: Final = {
     "baseline": "the variant that others are compared with, unless they name a control",
     "control": "the entry that a technique is compared with, alike in everything but the technique",
     "reference": "what a variant is compared with: its control, else the baseline",
-    "recipe": "all of an entry that changes trained weights: everything but its words, `replicates` and `control`",
+    "recipe": "all of an entry that changes trained weights: everything but its words, `replicates`, `control` and "
+    "`on_request`",
     "placebo": "an entry with the baseline's recipe and another seed, compared as any other: what is called an effect "
     "there is none",
     "champion": "the variant with the highest macro recall on unseen drivers, in MLflow's registry",

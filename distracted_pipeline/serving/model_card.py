@@ -149,7 +149,7 @@ def _data(settings: Settings, about: Subject) -> str:
         f"{settings.dataset.name}: {len(owners):,} labelled {kind} of {len(set(owners))} drivers.",
         f"This model learnt from {learnt:,} of them, of {len(about.train_drivers)} drivers "
         f"({', '.join(about.train_drivers)}); {_people(about.validation_drivers)} chose its epoch. "
-        "Whoever is not named here, it never saw.",
+        "Nobody else is in its training.",
     ]
     return "## Data\n\n" + "\n\n".join(lines)
 
