@@ -29,7 +29,6 @@ ROLE = "distracted.role"
 """Tag by which a variant's run is found again; its value is `variant`."""
 
 PARENT = "mlflow.parentRunId"
-NOTE = "mlflow.note.content"
 CONFUSION = "confusion_held_out.svg"
 
 _METRICS = {
@@ -58,6 +57,12 @@ def write_parent_runs(settings: Settings, result: ClassAccuracy, *, log: Log = p
     return found
 
 
+def find_parents(settings: Settings, client: "MlflowClient", experiment: str) -> dict[str, str]:
+    """Return the ids of the runs that `write_parent_runs` has written, by variant."""
+    where = [f"tags.`{ROLE}` = 'variant'", *_of_this_root(settings)]
+    return {run.data.tags["variant"]: run.info.run_id for run in client.search_runs([experiment], " and ".join(where))}
+
+
 def metrics_of(dataset: Dataset, result: ClassAccuracy, variant: dict[str, Any]) -> dict[str, float]:
     """Return a variant's numbers by name: `recall/c0`, `delta/c0`, `delta_low/c0` …, and those over all classes."""
     scope = main_scope(result.variants)
@@ -83,15 +88,27 @@ def tags_of(dataset: Dataset, result: ClassAccuracy, variant: str) -> dict[str, 
         f"Means over trainings, on {SCOPES[scope].words}; intervals and p are for other drivers and other trainings. "
         "Its trainings, one for each fold and replicate, are the runs below."
     )
-    return {ROLE: "variant", "variant": variant, "scope": scope, "reference": reference, **verdicts, NOTE: note}
+    return {
+        ROLE: "variant",
+        "variant": variant,
+        "scope": scope,
+        "reference": reference,
+        **verdicts,
+        tracking.NOTE: note,
+    }
 
 
 def _runs(client: "MlflowClient", experiment: str, settings: Settings) -> list["Run"]:
-    """Return all runs of this data root, in one search; on a server that several share, by the root's name."""
+    """Return all runs of this data root, in one search."""
     from mlflow.store.tracking import SEARCH_MAX_RESULTS_THRESHOLD
 
-    here = f"tags.`distracted.root` = '{settings.data}'" if settings.mlflow else ""
-    return list(client.search_runs([experiment], here, max_results=SEARCH_MAX_RESULTS_THRESHOLD))
+    where = " and ".join(_of_this_root(settings))
+    return list(client.search_runs([experiment], where, max_results=SEARCH_MAX_RESULTS_THRESHOLD))
+
+
+def _of_this_root(settings: Settings) -> list[str]:
+    """Return what tells this root's runs from others: nothing in its own store, its name where several share one."""
+    return [f"tags.`distracted.root` = '{settings.data}'"] if settings.mlflow else []
 
 
 def _write(

@@ -58,6 +58,10 @@ SITE_BUDGET = 60_000_000
 """Bytes of a whole site that it promises not to exceed."""
 
 
+Sheets = dict[str, bytes]
+"""A JPEG by variant."""
+
+
 @dataclass(frozen=True)
 class ReportResult:
     """A published report.
@@ -75,6 +79,7 @@ class ReportResult:
         verdict: The sentence at its top.
         table: Its leaderboard in Markdown.
         sample: One picture of it as a `data:` address; empty where there are no Grad-CAMs.
+        sheets: Grad-CAMs of each explained variant as one JPEG.
     """
 
     path: Path
@@ -89,6 +94,7 @@ class ReportResult:
     verdict: str
     table: str
     sample: str
+    sheets: Sheets
 
 
 def build_report(settings: Settings, log: Log = print) -> ReportResult:
@@ -109,6 +115,7 @@ def build_report(settings: Settings, log: Log = print) -> ReportResult:
         write_json(folder / RECORD, {"report_id": report_id, INPUTS: inputs, FILES: list_files(folder)})
         size = within_budget(folder)
         sample = sample_strip(folder, site.example_pictures())
+        sheets = {name: picture for name in report.variants if (picture := site.cam_sheet(name))}
         published = publish_site(folder, settings.reports / report_id)
         point_latest(settings.reports, report_id)
         remove_old(settings.reports, report_id, SUMMARY, log)
@@ -126,6 +133,7 @@ def build_report(settings: Settings, log: Log = print) -> ReportResult:
         verdict=verdict_line(report),
         table=leaderboard_markdown(report),
         sample=sample,
+        sheets=sheets,
     )
 
 

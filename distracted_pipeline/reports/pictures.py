@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
+from PIL import ImageDraw
 
 from distracted_pipeline.dataset import Category
 from distracted_pipeline.errors import DistractedError
@@ -136,16 +137,37 @@ def sample_strip(site: Path, names: Sequence[str], height: int = 150) -> str:
     """Return several pictures of a site side by side in one `data:` address, empty for none."""
     if not names:
         return ""
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(_side_by_side(site, names, height))).decode()
+
+
+def sheet(site: Path, rows: Sequence[tuple[str, Sequence[str]]], height: int = 110) -> bytes:
+    """Return pictures of a site as one JPEG: a line of words above each row of pictures. There is at least one row."""
+    strips = [(words, _side_by_side(site, names, height)) for words, names in rows]
+    line = 18
+    whole = Pillow.new("RGB", (max(strip.width for _, strip in strips), len(strips) * (height + line + 6)), "white")
+    pen = ImageDraw.Draw(whole)
+    for i, (words, strip) in enumerate(strips):
+        top = i * (height + line + 6)
+        pen.text((2, top + 3), words, fill="black")
+        whole.paste(strip, (0, top + line))
+    return _jpeg(whole)
+
+
+def _side_by_side(site: Path, names: Sequence[str], height: int) -> Pillow.Image:
     opened = [Pillow.open(site / name).convert("RGB") for name in names]
     sized = [picture.resize((round(picture.width * height / picture.height), height)) for picture in opened]
-    sheet = Pillow.new("RGB", (sum(picture.width + 4 for picture in sized) - 4, height), "white")
+    strip = Pillow.new("RGB", (sum(picture.width + 4 for picture in sized) - 4, height), "white")
     left = 0
     for picture in sized:
-        sheet.paste(picture, (left, 0))
+        strip.paste(picture, (left, 0))
         left += picture.width + 4
+    return strip
+
+
+def _jpeg(picture: Pillow.Image) -> bytes:
     buffer = BytesIO()
-    sheet.save(buffer, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
 
 
 class _Average:

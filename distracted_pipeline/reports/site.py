@@ -15,13 +15,16 @@ import numpy as np
 from distracted_pipeline.evaluation.plan_tables import Study, study
 from distracted_pipeline.explanation.tables import CamRow
 from distracted_pipeline.figures import formats
-from distracted_pipeline.reports.pictures import Pictures
+from distracted_pipeline.reports.pictures import Pictures, sheet
 from distracted_pipeline.reports.report_data import Image, ReportData
 from distracted_pipeline.reports.selection import Selection
 from distracted_pipeline.reports.verdict import compared, headline
 from distracted_pipeline.reports.why.section import Shown, show
 
 IMAGES = "images.html"
+
+SHEET_ROWS = 12
+"""Images on the sheet of a variant's Grad-CAMs."""
 
 
 class Pair(NamedTuple):
@@ -160,16 +163,30 @@ class Site:
                 return variant, best
         return None
 
+    def cam_sheet(self, variant: str) -> bytes | None:
+        """Return the Grad-CAMs on a variant's page as one picture, confused images first; None where there are none."""
+        pairs = sorted(self.cam_pairs(variant), key=lambda pair: pair.kind != "confused")[:SHEET_ROWS]
+        rows = [(self._sheet_line(pair), self._pictures_of(variant, pair)) for pair in pairs]
+        return sheet(self.folder, rows) if rows else None
+
+    def _sheet_line(self, pair: Pair) -> str:
+        label = self.report.dataset.class_label
+        called = f", called {label(pair.predicted)}" if pair.kind == "confused" else ""
+        return f"{pair.image.img}, {pair.image.subject}: {label(pair.true)}{called}"
+
+    def _pictures_of(self, variant: str, pair: Pair) -> list[str]:
+        """Return an explained image's frame, masks and Grad-CAMs for the answer and for the true class."""
+        img = pair.image.img
+        places = [self.pictures.frames.get(img), self.pictures.masks.get(img)]
+        places += [self.pictures.cams.get((variant, img, target)) for target in ("predicted", "true")]
+        return [place for place in places if place]
+
     def example_pictures(self) -> list[str]:
         """Return the pictures of the example, relative to the site's root."""
         example = self.example()
         if example is None:
             return []
-        variant, pair = example
-        img = pair.image.img
-        places = [self.pictures.frames.get(img), self.pictures.masks.get(img)]
-        places += [self.pictures.cams.get((variant, img, target)) for target in ("predicted", "true")]
-        return [place for place in places if place]
+        return self._pictures_of(*example)
 
 
 def variant_url(name: str) -> str:

@@ -16,6 +16,7 @@ from distracted_pipeline.checksums import is_sound_database
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import model_facts, replicates
+from distracted_pipeline.evaluation.parent_runs import find_parents
 from distracted_pipeline.evaluation.table_schemas import VariantScore
 from distracted_pipeline.evaluation.tables import VARIANTS_FILE, tables_current
 from distracted_pipeline.evaluation.tables_io import read_rows
@@ -30,6 +31,7 @@ from distracted_pipeline.training.relocation import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL = "distracted_driver"
@@ -41,7 +43,10 @@ CODE_VERSION = "5"
 """Raise it when the same tables and models would crown another champion, or register it otherwise."""
 
 ARTIFACTS = "champion"
-"""Folder of the run in which the model and what belongs to it lie."""
+"""Folder of the run in which versions before kept the model; it is a logged model now."""
+
+MODEL_ID = "model_id"
+"""Tag of a version: the logged model whose files it is made of."""
 
 _DECIDING = ("oof", "dev")
 """Scopes that decide: the first of which any variant has predicted every fold; the test drivers never do."""
@@ -270,18 +275,38 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
         folder = Path(temporary) / "model"
         save_classifier(module, folder, about)
         write_text(folder / CARD, model_card(settings, subject_of(settings, trained, best.fold, module)))
-        client.log_artifacts(run_id, str(folder), ARTIFACTS)
+        model = _log_model(settings, client, experiment, run_id, best, folder)
     try:
         what = f"Which of {len(settings.dataset.class_ids)} things a driver does, from one frame."
         client.create_registered_model(MODEL, description=what)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACTS}"
     description = _description(best, about, settings.dataset)
-    version = client.create_model_version(MODEL, source, run_id, tags=tags, description=description)
+    tags = {**tags, MODEL_ID: model.model_id}
+    version = client.create_model_version(
+        MODEL, model.artifact_location, run_id, tags=tags, description=description, model_id=model.model_id
+    )
     client.set_registered_model_alias(MODEL, ALIAS, version.version)
     return str(version.version)
+
+
+def _log_model(
+    settings: Settings, client: "MlflowClient", experiment: str, run_id: str, best: Champion, folder: Path
+) -> "LoggedModel":
+    """Log an exported model with its recalls: an output of its training's run, and of its variant's."""
+    from mlflow.entities import LoggedModelOutput
+
+    model = client.create_logged_model(
+        experiment, best.variant, run_id, {"fold": best.fold, "scope": best.scope}, model_type="classifier"
+    )
+    client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    parent = find_parents(settings, client, experiment).get(best.variant)
+    for run in {run_id, parent or run_id}:
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    client.log_metric(parent or run_id, "champion/macro_recall", best.macro_recall, model_id=model.model_id)
+    return model
 
 
 def one_of(trainings: int) -> str:

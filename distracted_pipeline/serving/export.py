@@ -112,6 +112,7 @@ def save_classifier(module: Classifier, folder: Path, metadata: dict[str, Any]) 
         metadata=metadata,
         serialization_format="pt2",
     )
+    _keep_example(folder, {name: value.numpy() for name, value in zip(module.inputs, module.example(1), strict=True)})
     loaded = mlflow.pytorch.load_model(str(folder))
     with torch.inference_mode():
         for batch in TESTED_BATCHES:
@@ -119,3 +120,14 @@ def save_classifier(module: Classifier, folder: Path, metadata: dict[str, Any]) 
             gap = float((loaded(*inputs) - module(*inputs)).abs().max())
             if not gap < _TOLERANCE:
                 raise RuntimeError(f"the exported model differs by {gap:.2g} from the trained one at batch {batch}")
+
+
+def _keep_example(folder: Path, example: dict[str, np.ndarray]) -> None:
+    """Put an example of one frame beside a saved model; MLflow keeps none of tensors by itself."""
+    from mlflow.models import Model
+    from mlflow.models.model import MLMODEL_FILE_NAME
+    from mlflow.models.utils import _save_example
+
+    described = Model.load(str(folder))
+    _save_example(described, example, str(folder))
+    described.save(str(folder / MLMODEL_FILE_NAME))

@@ -10,7 +10,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import canonical_fold
-from distracted_pipeline.serving.champion import ALIAS, ARTIFACTS, required_version, usable_fold
+from distracted_pipeline.serving.champion import ALIAS, ARTIFACTS, MODEL_ID, required_version, usable_fold
 from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.serving.model_card import CARD, model_card, subject_of
 from distracted_pipeline.serving.onnx_export import save_onnx
@@ -60,7 +60,11 @@ def export_package(
         log(f"{path}: {path.stat().st_size / 1e6:.1f} MB" if path == model else f"{path}")
     if version is not None:
         client, _ = tracking.open_client(settings)
+        logged = version.tags.get(MODEL_ID)
         for path in (model, card):
-            client.log_artifact(version.run_id, str(path), ARTIFACTS)
+            if logged:
+                client.log_model_artifact(logged, str(path))
+            else:  # registered by an earlier version
+                client.log_artifact(version.run_id, str(path), ARTIFACTS)
         log(f"both are in MLflow too, beside version {version.version} of the champion")
     return [model, card]

@@ -42,6 +42,9 @@ PATIENCE = {
 PAUSE_S = 300.0
 """How long a store that did not answer is left alone: sixty trainings must not wait sixty times."""
 
+NOTE = "mlflow.note.content"
+"""Tag that MLflow shows as a run's description, in Markdown."""
+
 _paused: dict[str, float] = {}
 _opened: set[Path] = set()
 

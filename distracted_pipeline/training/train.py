@@ -13,6 +13,7 @@ from typing import Any
 from distracted_pipeline.advice import materialize_fold
 from distracted_pipeline.devices import determinism, resolve_device
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.figures.formats import listing
 from distracted_pipeline.figures.matrices import confusion as confusion_figure
 from distracted_pipeline.figures.svg import standalone
 from distracted_pipeline.files import locked, sweep_temporaries
@@ -171,6 +172,11 @@ def _open_runs(
     config, fold = job.config, job.rows.fold
     trainable, total = counts
     about = {"trainable_parameters": trainable, "total_parameters": total}
+    held_out = set(job.subjects(job.rows.predict)) - set(job.subjects(job.rows.validation))
+    who = (
+        f"Learns from {len(job.subjects(job.rows.train))} drivers, chooses the epoch on "
+        f"{listing(job.subjects(job.rows.validation))}, is reported on {listing(sorted(held_out))}."
+    )
     return [
         tracking.reopen_or_start(
             job.settings,
@@ -180,6 +186,7 @@ def _open_runs(
                 "variant": config.name,
                 "fold": fold,
                 "replicate": str(replicate),
+                tracking.NOTE: f"**{config.title}**, fold {fold}, training {replicate + 1}. {who} {config.description}",
                 **{key: value for key, value in prints.items() if value},
                 **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
             },

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from PIL import Image
 
 from distracted_pipeline.assets.report import report
+from distracted_pipeline.evaluation.parent_runs import ROLE
 from distracted_pipeline.reports.build import ReportResult
-from distracted_pipeline.reports.publish import log_summary
+from distracted_pipeline.reports.publish import SHEET, log_summary
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.variants.config import load_catalogue
@@ -26,6 +28,8 @@ def test_the_asset_shows_verdict_place_and_picture_and_warns_of_absent_variants(
     environment.setenv("DISTRACTED_SEGMENTER", evaluated.segmenter)
     environment.setenv("DISTRACTED_VARIANTS", str(evaluated.variants_file))
     environment.setenv("DISTRACTED_SYNTHETIC", "1")
+    client, experiment = tracking.open_client(evaluated)
+    parent = client.create_run(experiment, tags={ROLE: "variant", "variant": "fine_tune"}).info.run_id
     result = dg.materialize([report], instance=dg.DagsterInstance.ephemeral())
     (event,) = result.asset_materializations_for_node("report")
     assert "compared with Top only: not testable: fewer than 10 drivers" in str(event.metadata["verdict"].value)
@@ -33,7 +37,6 @@ def test_the_asset_shows_verdict_place_and_picture_and_warns_of_absent_variants(
     page = Path(str(event.metadata["path"].value))
     assert str(event.metadata["url"].value) == f"http://127.0.0.1:3002/{page.parent.name}/index.html"
     assert "| Top only |" in str(event.metadata["leaderboard"].value)
-    client, experiment = tracking.open_client(evaluated)
     (run,) = client.search_runs([experiment], "attributes.run_name = 'report'")
     assert run.data.tags["report"] == page.parent.name
     assert str(event.metadata["mlflow"].value).endswith(f"/runs/{run.info.run_id}?workflowType=machine_learning")
@@ -41,6 +44,9 @@ def test_the_asset_shows_verdict_place_and_picture_and_warns_of_absent_variants(
     kept = Path(client.download_artifacts(run.info.run_id, artifact.path))
     assert kept.read_bytes() == (page.parent / "summary.html").read_bytes()
     assert "data:image/jpeg;base64," in str(event.metadata["picture"].value)
+    assert [file.path for file in client.list_artifacts(parent)] == [SHEET]
+    with Image.open(client.download_artifacts(parent, SHEET)) as sheet:
+        assert sheet.height > sheet.width > 300, "a row for each of some images: frame, masks, Grad-CAMs"
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN

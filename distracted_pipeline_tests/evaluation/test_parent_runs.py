@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distracted_pipeline.evaluation import parent_runs
-from distracted_pipeline.evaluation.parent_runs import CONFUSION, NOTE, PARENT, write_parent_runs
+from distracted_pipeline.evaluation.parent_runs import CONFUSION, PARENT, write_parent_runs
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
@@ -36,7 +36,7 @@ def test_a_variant_has_one_run_with_recalls_differences_and_verdicts_and_its_tra
     assert {"macro_recall", "recall_low/c2", "p/c2"} <= set(run.data.metrics)
     assert run.data.tags["reference"] == "base"
     assert run.data.tags["verdict.c3"] == "undetermined"
-    assert "compared with base" in run.data.tags[NOTE]
+    assert "compared with base" in run.data.tags[tracking.NOTE]
     assert run.info.status == "FINISHED"
     assert client.get_run(below).data.tags[PARENT] == ids["other"]
     assert [file.path for file in client.list_artifacts(ids["other"])] == [CONFUSION]

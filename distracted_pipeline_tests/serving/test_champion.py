@@ -24,6 +24,7 @@ from distracted_pipeline.serving.champion import FILE, URI, best_variant, champi
 from distracted_pipeline.serving.engine import load_champion
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import Trained, load_trained
 from distracted_pipeline.training.relocation import local_path
 from distracted_pipeline.variants.backbones import load_backbone
@@ -130,6 +131,22 @@ def test_plain_mlflow_loads_the_registered_champion_and_it_equals_the_trained_ne
         assert torch.allclose(probabilities.sum(1), torch.ones(batch), atol=1e-5)
     assert not list(crowned.mlflow_artifacts.rglob("*.pkl"))
     assert not list(crowned.mlflow_artifacts.rglob("*.pth"))
+
+
+def test_the_registered_champion_is_a_logged_model_with_signature_and_example(crowned: Settings) -> None:
+    from mlflow.models import Model
+
+    version = registered_version(crowned)
+    assert version is not None
+    client, experiment = tracking.open_client(crowned)
+    (model,) = client.search_logged_models([experiment])
+    assert version.source == model.artifact_location
+    assert (model.name, model.status, model.model_type) == (version.tags["variant"], "READY", "classifier")
+    described = Model.load(local_path(model.artifact_location))
+    assert described.signature is not None
+    assert described.saved_input_example_info is not None
+    outputs = client.get_run(str(model.source_run_id)).outputs
+    assert [output.model_id for output in outputs.model_outputs] == [model.model_id]
 
 
 def test_crowning_again_registers_nothing_new_and_another_model_becomes_the_next_version(

@@ -216,6 +216,7 @@ def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prep
     assert run.data.params["optimizer"] == "adamw"
     assert run.data.params["kind"] == "masks_only"
     assert {"variant", "fold", "data_fingerprint", "masks_fingerprint", "code_version"} <= set(run.data.tags)
+    assert "Learns from " in run.data.tags["mlflow.note.content"]
     assert {
         "loss/train",
         "loss/validation",
