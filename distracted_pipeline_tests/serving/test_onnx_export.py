@@ -33,6 +33,7 @@ def untrained(kind: str, settings: Settings) -> Classifier:
 
 
 @needs_onnx
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["masks_only", "masks_fused"])
 def test_the_file_says_of_frames_of_any_size_what_pytorch_says(kind: str, efficientnet: Path, tmp_path: Path) -> None:
     import onnxruntime
@@ -70,6 +71,7 @@ def test_masks_become_the_shares_that_training_read(size: tuple[int, int], tmp_p
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
