@@ -335,3 +335,16 @@ def test_a_change_that_all_drivers_and_trainings_agree_on_is_left_to_the_swap_te
     folds, n = np.repeat(np.arange(5), 3), np.full((2, 15), 10)
     change = np.stack([np.full((2, 15), -10.0), np.zeros((2, 15))], axis=1)
     assert inf.paired_contrast(inf.Rates(change, n), folds).p_training.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_a_paired_contrast_decides_nothing_more_often_than_it_says(row: int) -> None:
+    noise, rng, folds = ROWS[row], np.random.default_rng(row), np.arange(26) % 5
+    shape, frames, replicates, signs = (600, 26), 2, 3, st.swap_signs([f"d{k}" for k in range(26)])
+    change = rng.normal(0, noise.driver, shape) + rng.normal(0, noise.training, (replicates, 600, 5))[..., folds]
+    change = change + rng.normal(0, noise.residual, (replicates, *shape))
+    hits = change * frames + rng.normal(0, 0.05, (replicates, *shape, frames)).sum(-1)
+    n, none = np.full(shape, float(frames)), np.zeros(shape)
+    p_swap, _ = st.swap_test(hits.mean(0), n, none, n, signs)
+    p = inf.p_value(inf.paired_contrast(inf.Rates(hits, n), folds), p_swap)
+    assert 0.02 < (p < 0.05).mean() < 0.07
