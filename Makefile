@@ -21,7 +21,7 @@ help:
 	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
-	@echo "make sample-report  docs/sample-report and docs/report.png from data/demo; the picture needs chromium"
+	@echo "make sample-report  docs/sample-report, docs/report.png and docs/flip.png from data/demo; pictures need chromium"
 	@echo "make clean-demo   remove data/demo"
 
 setup: $(VENV)/.installed
@@ -99,7 +99,8 @@ CHROMIUM := chromium --headless --no-sandbox --disable-gpu --no-first-run --disa
 	--disable-component-update --disable-sync --hide-scrollbars
 
 sample-report: $(VENV)/.installed
-	$(BIN)/python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report
+	flip=$$($(BIN)/python -m distracted_pipeline.reports.sample --data data/demo --out docs/sample-report) && \
+	$(CHROMIUM) --window-size=1280,1462 --force-device-scale-factor=0.75 --virtual-time-budget=5000 --screenshot=docs/flip.png "$$flip"
 	$(CHROMIUM) --window-size=1280,840 --screenshot=docs/report.png file://$(CURDIR)/docs/sample-report/index.html
 
 clean-demo:

@@ -1,5 +1,6 @@
 """The sample report: small, of the demo alone, and without links that lead nowhere."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,12 +30,15 @@ def test_a_sample_shows_some_variants_and_links_to_no_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sample, "VARIANTS", ("top_only", "fine_tune"))
+    monkeypatch.setattr(sample, "FLIPS_OF", "fine_tune")
     folder = tmp_path / "docs" / "sample"
     for _ in range(2):  # the second one replaces the first
-        size = write_sample(evaluated, folder, quiet)
+        size, flip = write_sample(evaluated, folder, quiet)
     assert size == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert {path.stem for path in folder.glob("variants/*.html")} == {"top_only", "fine_tune"}
     assert len(unpacked(folder / "images.html")["shown"]) == sample.IMAGES
+    assert re.fullmatch(r"images\.html#variant=fine_tune&flip=gained&img=.+", flip)
+    assert (folder / "pictures" / f"{flip.partition('img=')[2]}.jpg").is_file()
     pages = "".join(path.read_text() for path in folder.rglob("*.html"))
     assert "127.0.0.1" not in pages
     assert "localhost" not in pages
