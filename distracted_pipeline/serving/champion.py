@@ -5,6 +5,7 @@ Anywhere MLflow's store is reached, without this package:
 `mlflow.pytorch.load_model("models:/distracted_driver@champion")`.
 """
 
+import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +48,9 @@ ARTIFACTS = "champion"
 
 MODEL_ID = "model_id"
 """Tag of a version: the logged model whose files it is made of."""
+
+VERSIONS = "mlflow.modelVersions"
+"""Tag by which MLflow shows the versions that a logged model is registered as."""
 
 _DECIDING = ("oof", "dev")
 """Scopes that decide: the first of which any variant has predicted every fold; the test drivers never do."""
@@ -287,6 +291,8 @@ def _register(settings: Settings, client: "MlflowClient", experiment: str, best:
     version = client.create_model_version(
         MODEL, model.artifact_location, run_id, tags=tags, description=description, model_id=model.model_id
     )
+    known = {tracking.NOTE: description, VERSIONS: json.dumps([{"name": MODEL, "version": int(version.version)}])}
+    client.set_logged_model_tags(model.model_id, known)
     client.set_registered_model_alias(MODEL, ALIAS, version.version)
     return str(version.version)
 

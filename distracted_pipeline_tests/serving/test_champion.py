@@ -141,6 +141,7 @@ def test_the_registered_champion_is_a_logged_model_with_signature_and_example(cr
     client, experiment = tracking.open_client(crowned)
     (model,) = client.search_logged_models([experiment])
     assert version.source == model.artifact_location
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "distracted_driver", "version": 1}]
     assert (model.name, model.status, model.model_type) == (version.tags["variant"], "READY", "classifier")
     described = Model.load(local_path(model.artifact_location))
     assert described.signature is not None
