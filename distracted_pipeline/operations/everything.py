@@ -15,7 +15,7 @@ def make_what_is_missing(context: dg.OpExecutionContext) -> None:
 
     with user_errors_as_failures():
         summary = run_missing(load_settings(), log=context.log.info)
-    context.log.info(f"{summary.done} steps done, {len(summary.failed)} failed")
+    context.log.info(f"{summary.done} {'step' if summary.done == 1 else 'steps'} done, {len(summary.failed)} failed")
     if summary.failed:
         reasons = " ".join(f"{label}: {reason}" for label, reason in summary.failed.items())
         raise dg.Failure(

@@ -173,8 +173,17 @@ def _runs_of(pid: int) -> "list[psutil.Process]":
         for process in psutil.Process(pid).children(recursive=True):
             with suppress(psutil.Error):
                 if process.cmdline()[1:5] == ["-m", "dagster", "api", "grpc"]:
-                    found += process.children()
+                    found += [child for child in process.children() if not _is_tracker(child)]
     return found
+
+
+def _is_tracker(process: "psutil.Process") -> bool:
+    """Tell whether a process is Python's own bookkeeper, which stays after a run and minds no Ctrl-C."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+    return False
 
 
 def _is_alive(process: "psutil.Process") -> bool:

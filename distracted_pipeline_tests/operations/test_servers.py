@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -109,3 +110,13 @@ def test_ending_the_command_ends_every_server(settings: Settings, tmp_path: Path
         assert ui.returncode == 0
     assert errors == ""  # neither warnings of the start nor tracebacks of the end
     assert not any(_answers(port + offset) for offset in range(3))
+
+
+def test_the_bookkeeper_that_python_leaves_behind_is_no_run_to_wait_for() -> None:
+    resource_tracker.ensure_running()
+    tracker = psutil.Process(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]
+    end = time.monotonic() + 20
+    while not tracker.cmdline() and time.monotonic() < end:  # it is still being made
+        time.sleep(0.01)
+    assert servers._is_tracker(tracker)
+    assert not servers._is_tracker(psutil.Process())
