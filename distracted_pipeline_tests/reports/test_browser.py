@@ -76,9 +76,10 @@ def test_the_heatmap_is_whole_on_the_first_screen(chromium: Browser, built: Repo
 
 def test_no_page_is_wider_than_a_phone(chromium: Browser, pages: list[str], built: ReportResult) -> None:
     for page in pages:
-        chromium.open(f"{built.path.parent.as_uri()}/{page}", 390)
+        visit = chromium.open(f"{built.path.parent.as_uri()}/{page}", 390)
         chromium.evaluate("document.querySelectorAll('details').forEach(d => {d.open = true})")
         assert chromium.evaluate("document.documentElement.scrollWidth") <= 390, page
+        assert not visit.complaints, (page, visit.complaints)
 
 
 def test_the_policy_stops_what_the_page_did_not_bring(chromium: Browser, built: ReportResult) -> None:

@@ -65,8 +65,9 @@ const track = (delta, low, high, corrected, luck, kind, span, words) => {
 };
 
 const scale = (span) => {
-  const ticks = [[9, -span], [TRACK[0] / 2, 0], [TRACK[0] - 9, span]];
-  const texts = ticks.map(([x, value]) => draw("text", {x, y: 13, "text-anchor": "middle"}, value ? signed(value) : "0"));
+  const size = String(span).replace(/^0/, "");
+  const ticks = [[1, "start", `−${size}`], [TRACK[0] / 2, "middle", "0"], [TRACK[0] - 1, "end", `+${size}`]];
+  const texts = ticks.map(([x, anchor, words]) => draw("text", {x, y: 13, "text-anchor": anchor}, words));
   return draw("svg", {viewBox: `0 0 ${TRACK[0]} 18`, width: TRACK[0], height: 18, class: "track", role: "img", "aria-label": `scale from ${signed(-span)} to ${signed(span)}`}, ...texts);
 };
 
