@@ -186,13 +186,15 @@ def test_a_compiled_training_ends_as_one_that_is_not(efficientnet: Path, seen: l
         ends.append(result)
     assert seen is None or seen == [8] * 2 * (2 + 2)  # two epochs of two batches, scored by two
     without, compiled = ends
+    # A real compiler rounds otherwise, and AdamW's first steps are as long for a tiny gradient as for a large one.
+    loss, weight = (0.02, 0.01) if seen is None else (1e-4, 1e-4)
     assert [line.train_loss for line in compiled.history] == pytest.approx(
-        [line.train_loss for line in without.history], rel=1e-4
+        [line.train_loss for line in without.history], rel=loss
     )
     assert without.best is not None
     assert compiled.best is not None
     for name, value in without.best.items():
-        assert torch.allclose(compiled.best[name], value, atol=1e-4), name
+        assert torch.allclose(compiled.best[name], value, atol=weight), name
 
 
 def test_heads_on_embeddings_and_replicates_side_by_side_are_not_compiled(efficientnet: Path) -> None:
