@@ -16,6 +16,7 @@ from distracted_pipeline.definitions import defs
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks.cache import cache_of
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.reports import page_parts
 from distracted_pipeline.reports.build import write_site
 from distracted_pipeline.reports.pages import write
 from distracted_pipeline.reports.read_report_data import read_report_data
@@ -133,11 +134,11 @@ def test_the_recipe_for_a_report_page_adds_one(
     names: dict[str, Any] = {}
     exec(blocks["python"], names)
     templates = tmp_path / "templates"
-    shutil.copytree(write.TEMPLATES, templates)
+    shutil.copytree(page_parts.TEMPLATES, templates)
     (templates / "drivers.html.jinja").write_text(blocks["jinja"])
     (place, template) = re.search(r'yield Page\("(\S+)", "(\S+)", drivers\.page\(site\)\)', CONTRIBUTING).groups()  # type: ignore[union-attr]
     usual = write.list_pages
-    monkeypatch.setattr(write, "TEMPLATES", templates)
+    monkeypatch.setattr(page_parts, "TEMPLATES", templates)
     monkeypatch.setattr(
         write, "list_pages", lambda site: [*usual(site), write.Page(place, template, names["page"](site))]
     )

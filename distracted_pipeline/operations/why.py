@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import groupby
 
 from distracted_pipeline.advice import RUN
@@ -56,25 +57,12 @@ def of_mask_variants(settings: Settings, variants: Sequence[str]) -> list[str | 
     return [name for name in of_variants(settings, variants) if name is not None and reads_masks(settings, name)]
 
 
-def _counterfactuals(settings: Settings, variant: str | None) -> bool:
-    from distracted_pipeline.explanation.what_if.counterfactuals import STAGE
+def _effects_current(asset: str, settings: Settings, variant: str | None) -> bool:
+    """Tell it of an asset whose module in `explanation.what_if` bears its name; loaded only now, for it is heavy."""
     from distracted_pipeline.explanation.what_if.looks import effects_inputs
 
-    return variant is not None and effects_inputs(settings, STAGE, variant) != ""
-
-
-def _mask_ablation(settings: Settings, variant: str | None) -> bool:
-    from distracted_pipeline.explanation.what_if.looks import effects_inputs
-    from distracted_pipeline.explanation.what_if.mask_ablation import STAGE
-
-    return variant is not None and effects_inputs(settings, STAGE, variant) != ""
-
-
-def _robustness(settings: Settings, variant: str | None) -> bool:
-    from distracted_pipeline.explanation.what_if.looks import effects_inputs
-    from distracted_pipeline.explanation.what_if.robustness import STAGE
-
-    return variant is not None and effects_inputs(settings, STAGE, variant) != ""
+    stage = import_module(f"distracted_pipeline.explanation.what_if.{asset}").STAGE
+    return variant is not None and effects_inputs(settings, stage, variant) != ""
 
 
 def _leak_premium(settings: Settings, partition: str | None) -> bool:
@@ -96,9 +84,9 @@ def _driver_subspace(settings: Settings, partition: str | None) -> bool:
 
 
 EVIDENCE: tuple[Evidence, ...] = (
-    Evidence("counterfactuals", of_variants, _counterfactuals),
-    Evidence("mask_ablation", of_mask_variants, _mask_ablation),
-    Evidence("robustness", of_variants, _robustness),
+    Evidence("counterfactuals", of_variants, partial(_effects_current, "counterfactuals")),
+    Evidence("mask_ablation", of_mask_variants, partial(_effects_current, "mask_ablation")),
+    Evidence("robustness", of_variants, partial(_effects_current, "robustness")),
     Evidence("leak_premium", whole, _leak_premium),
     Evidence("label_errors", whole, _label_errors),
     Evidence("driver_subspace", whole, _driver_subspace),

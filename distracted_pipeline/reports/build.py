@@ -37,7 +37,8 @@ from distracted_pipeline.reports.folders import (
     remove_old,
     temporary_site,
 )
-from distracted_pipeline.reports.pages.write import SUMMARY, TEMPLATES, write_pages
+from distracted_pipeline.reports.page_parts import TEMPLATES
+from distracted_pipeline.reports.pages.write import SUMMARY, write_pages
 from distracted_pipeline.reports.pictures import WIDTH, Pictures, draw_pictures, sample_strip
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.report_data import ReportData

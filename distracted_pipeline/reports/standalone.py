@@ -4,13 +4,11 @@ Belongs here: how such a page is put together. What it says is `review`'s and `a
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 from markupsafe import Markup
 from PIL import Image
 
@@ -18,8 +16,8 @@ from distracted_pipeline.figures import formats
 from distracted_pipeline.files import write_text
 from distracted_pipeline.images.decode import decode_image
 from distracted_pipeline.images.problems import ImageProblem
+from distracted_pipeline.reports.page_parts import ALONE, bare_environment, policy, source
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
 _QUALITY: Final = 80
 
 
@@ -32,22 +30,13 @@ def write_page(path: Path, template: str, said: Mapping[str, Any], script: str =
         said: What it gets.
         script: Name of the script that runs on it; empty for none.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = bare_environment()
     environment.filters.update(proportion=formats.proportion, count=formats.count, percent=formats.percent)
     environment.globals["interval"] = formats.interval
-    style = _source("style.css") + _source("standalone.css")
-    code = _source(script) if script else ""
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-        f"script-src {_quoted(_digest(code)) if code else _quoted('none')}; base-uri 'none'; form-action 'none'"
-    )
-    html = environment.get_template(template).render(csp=policy, style=Markup(style), script=Markup(code), **said)
+    style = source("style.css") + source("standalone.css")
+    code = source(script) if script else None
+    csp = policy(style, code, ALONE)
+    html = environment.get_template(template).render(csp=csp, style=Markup(style), script=Markup(code or ""), **said)
     write_text(path, html)
     return path
 
@@ -63,15 +52,3 @@ def picture(data: bytes, where: str, width: int = 320) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _source(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'"

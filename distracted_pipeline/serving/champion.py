@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distracted_pipeline.advice import RUN, materialize_fold
+from distracted_pipeline.advice import RUN, did_you_mean, materialize_fold
 from distracted_pipeline.checksums import is_sound_database
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
@@ -29,6 +29,7 @@ from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.relocation import local_path
+from distracted_pipeline.variants.config import load_catalogue
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -170,6 +171,19 @@ def best_score(scores: Iterable[VariantScore]) -> tuple[float, VariantScore] | N
         if known:
             return max(known, key=lambda pair: (pair[0], -(pair[1].trainable_parameters or 0)))
     return None
+
+
+def check_variant(settings: Settings, variant: str) -> None:
+    """Fail where a name is neither in the catalogue nor that of something trained.
+
+    Raises:
+        DistractedError: With the names that could be meant.
+    """
+    if not (settings.models / variant).is_dir() and variant not in (known := load_catalogue(settings)):
+        raise DistractedError(
+            f"there is no variant {variant!r}.{did_you_mean(variant, [*known, ALIAS])} "
+            f"Choose from {', '.join(known)}, or {ALIAS}."
+        )
 
 
 def usable_fold(settings: Settings, variant: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distracted_pipeline.advice import RUN, did_you_mean
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.features.taps import PIXELS
@@ -25,13 +25,12 @@ from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.scopes import ORIGINAL_FOLD
-from distracted_pipeline.serving.champion import ALIAS, MODEL, required_version, usable_fold
+from distracted_pipeline.serving.champion import ALIAS, MODEL, check_variant, required_version, usable_fold
 from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.serving.familiarity import unlike_training
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import load_trained
 from distracted_pipeline.variants.backbones import Preprocessing
-from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline.variants.kinds import FRACTIONS
 
 CHAMPION = ALIAS
@@ -160,11 +159,7 @@ def load_variant(settings: Settings, variant: str, fold: str | None, device: str
     Raises:
         DistractedError: There is no such variant, or it is not trained.
     """
-    if not (settings.models / variant).is_dir() and variant not in (known := load_catalogue(settings)):
-        raise DistractedError(
-            f"there is no variant {variant!r}.{did_you_mean(variant, [*known, CHAMPION])} "
-            f"Choose from {', '.join(known)}, or {CHAMPION}."
-        )
+    check_variant(settings, variant)
     used = fold or usable_fold(settings, variant)
     trained = load_trained(settings, variant, used, device)
     module = classifier_of(settings, trained)

@@ -5,19 +5,25 @@ Belongs here: which training is meant, and where its files go. The files are `on
 
 from pathlib import Path
 
-from distracted_pipeline.advice import RUN, did_you_mean
+from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import canonical_fold
-from distracted_pipeline.serving.champion import ALIAS, ARTIFACTS, MODEL_ID, required_version, usable_fold
+from distracted_pipeline.serving.champion import (
+    ALIAS,
+    ARTIFACTS,
+    MODEL_ID,
+    check_variant,
+    required_version,
+    usable_fold,
+)
 from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.serving.model_card import CARD, model_card, subject_of
 from distracted_pipeline.serving.onnx_export import save_onnx
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import load_trained
-from distracted_pipeline.variants.config import load_catalogue
 
 ONNX = "model.onnx"
 
@@ -40,11 +46,8 @@ def export_package(
     version = required_version(settings, fold) if variant == ALIAS else None
     if version is not None:
         variant, fold = version.tags["variant"], canonical_fold(version.tags["fold"])
-    elif not (settings.models / variant).is_dir() and variant not in (known := load_catalogue(settings)):
-        raise DistractedError(
-            f"there is no variant {variant!r}.{did_you_mean(variant, [*known, ALIAS])} "
-            f"Choose from {', '.join(known)}, or {ALIAS}."
-        )
+    else:
+        check_variant(settings, variant)
     fold = fold or usable_fold(settings, variant)
     trained = load_trained(settings, variant, fold, "cpu")  # the first training
     if version is not None and trained.meta["fingerprint"] != version.tags["model_fingerprint"]:

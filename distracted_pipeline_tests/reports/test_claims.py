@@ -16,7 +16,7 @@ from distracted_pipeline.evaluation.comparison import IMPROVED, UNDETERMINED
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.explanation.tables import EVERY_CLASS, Lift
 from distracted_pipeline.reports.build import build_report, write_site
-from distracted_pipeline.reports.pages.write import TEMPLATES
+from distracted_pipeline.reports.page_parts import TEMPLATES
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.verdict import leaderboard

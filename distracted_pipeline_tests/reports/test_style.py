@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from distracted_pipeline.figures.matrices import DEEPEST, FADED
-from distracted_pipeline.reports.pages.write import TEMPLATES
+from distracted_pipeline.reports.page_parts import TEMPLATES
 
 Colour = tuple[float, float, float]
 

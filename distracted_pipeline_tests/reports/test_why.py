@@ -7,8 +7,8 @@ from typing import Any
 import jinja2
 import pytest
 
+from distracted_pipeline.reports import page_parts
 from distracted_pipeline.reports.build import ReportResult, report_inputs, write_site
-from distracted_pipeline.reports.pages import write
 from distracted_pipeline.reports.read_report_data import read_report_data
 from distracted_pipeline.reports.why import sections
 from distracted_pipeline.reports.why.section import Section
@@ -45,7 +45,7 @@ def test_what_is_current_is_shown_and_what_is_not_is_called_out_of_date(
         sections, "SECTIONS", (found, section({}).__class__(**{**vars(found), "results": lambda _: {}}))
     )
     drawn = jinja2.DictLoader({TEMPLATE: "<p>For {{ it.names | listing }}.</p>"})
-    usual = jinja2.FileSystemLoader(write.TEMPLATES)
+    usual = jinja2.FileSystemLoader(page_parts.TEMPLATES)
     monkeypatch.setattr(jinja2, "FileSystemLoader", lambda _: jinja2.ChoiceLoader([usual, drawn]))
     site = tmp_path
     write_site(read_report_data(evaluated), site, "why", most=3, width=80, log=quiet)

@@ -3,8 +3,6 @@
 What a page says is in the page's own file, wording and layout are the template's, numbers' form is `formats`'.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -25,6 +23,7 @@ from distracted_pipeline.reports.changes import change_axis, change_figure
 from distracted_pipeline.reports.data_card import masks_from
 from distracted_pipeline.reports.glossary import explain_words
 from distracted_pipeline.reports.noise import placebo, trained_once, training_luck, trainings_said
+from distracted_pipeline.reports.page_parts import bare_environment, policy, source
 from distracted_pipeline.reports.pages import (
     class_page,
     compare,
@@ -44,12 +43,13 @@ from distracted_pipeline.scopes import ORIGINAL_FOLD, SCOPES
 from distracted_pipeline.testability import ALPHA, needed_drivers
 from distracted_pipeline.training.tracking import run_url
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
-
 SUMMARY: Final = "summary.html"
 """The page that stands alone: no link, no picture, no script."""
 
 _SHARED: Final = "shared.js"
+
+_PICTURES: Final = "'self' file: data:"
+"""`file:` because pages opened from disk have no origin that 'self' could match."""
 
 _SCRIPTS: Final = {
     "images.html.jinja": ("images_data.js", "images_list.js", "images_view.js"),
@@ -95,7 +95,7 @@ def write_pages(site: Site) -> list[str]:
             root="../" * page.place.count("/"),
             here=page.place,
             script=None if script is None else Markup(script),
-            csp=_policy(style, script),
+            csp=policy(style, script, _PICTURES),
             **page.said,
         )
         if page.place != SUMMARY:
@@ -117,13 +117,7 @@ def _script(page: Page) -> str | None:
 def _environment(site: Site, style: str) -> jinja2.Environment:
     report = site.report
     changes = change_axis(report)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = bare_environment()
     for name in ("proportion", "difference", "p_value", "count", "decimal", "listing", "percent", "seconds", "tint"):
         environment.filters[name] = getattr(formats, name)
     environment.tests["is_placebo"] = lambda name: placebo(report, name)
@@ -189,34 +183,16 @@ def _environment(site: Site, style: str) -> jinja2.Environment:
     return environment
 
 
-def _policy(style: str, script: str | None) -> str:
-    """Return a policy under which a page can load its own pictures and nothing else from anywhere."""
-    scripts = f"'{_digest(script)}'" if script is not None else "'none'"
-    # `file:` because pages opened from disk have no origin that 'self' could match.
-    return (
-        f"default-src 'none'; img-src 'self' file: data:; style-src '{_digest(style)}'; script-src {scripts}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def _style(site: Site) -> str:
     """Return the style sheet; row labels of figures get room for the longest class id where nothing else fits."""
     longest = max(len(name) for name in site.report.dataset.class_ids)
-    return f"{_source('style.css')}:root{{--label:{22 + 8 * longest}px}}\n"
+    return f"{source('style.css')}:root{{--label:{22 + 8 * longest}px}}\n"
 
 
 def _code(name: str) -> str:
     """Return a script without indents and lines that are comments: every page carries it."""
-    lines = (line.strip() for line in _source(name).splitlines())
+    lines = (line.strip() for line in source(name).splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
-
-
-def _source(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _dots(report: ReportData, score: ClassScore, reference: float | None) -> Markup:

@@ -1,0 +1,50 @@
+"""What every page is made with, in a report or alone: templates, scripts, styles, and the policy of what may load.
+
+Does not belong here: what a page says, and which pages there are.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+
+import jinja2
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+ALONE = "data:"
+"""Where the pictures of a page of one file come from."""
+
+
+def bare_environment() -> jinja2.Environment:
+    """Return an environment over the templates that knows no filters of ours: names are escaped, none is made up."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def source(name: str) -> str:
+    """Return a script or a style sheet that goes into pages."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def policy(style: str, script: str | None, pictures: str) -> str:
+    """Return a policy under which a page can load its pictures and nothing else from anywhere.
+
+    Args:
+        style: The page's style sheet.
+        script: What runs on it; None for nothing.
+        pictures: Where they may come from.
+    """
+    scripts = f"'{_digest(script)}'" if script is not None else "'none'"
+    return (
+        f"default-src 'none'; img-src {pictures}; style-src '{_digest(style)}'; script-src {scripts}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
