@@ -65,7 +65,7 @@ def sample(
                 row = tl.floor(y) + corner // 2
                 seen = there & (column >= 0) & (column < width) & (row >= 0) & (row < height)
                 share = (1 - tl.abs(x - column)) * (1 - tl.abs(y - row)) * weight
-                cell = tl.where(seen, first + row * width + column, 0).to(tl.int32)
+                cell = first + row.to(tl.int32) * width + column.to(tl.int32)
                 start = ((image * length + cell) * HEADS + head) * DEPTH
                 read = tl.load(value + start[:, None] + channel, mask=seen[:, None] & inside, other=0.0)
                 total += tl.where(seen, share, 0.0)[:, None] * read.to(tl.float32)
