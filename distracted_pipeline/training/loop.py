@@ -34,8 +34,9 @@ from distracted_pipeline.devices import resolve_device
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import INTERVAL_S, Progress
+from distracted_pipeline.recording import Given, Recorder
 from distracted_pipeline.training.inputs import PIXELS, Rows
-from distracted_pipeline.training.optimizers import load_optimizer_state, optimizer_state, rate_factor
+from distracted_pipeline.training.optimizers import load_optimizer_state, optimizer_state, rate_factor, set_rate
 from distracted_pipeline.training.scores import score
 from distracted_pipeline.training.steps import Session, is_solved, open_session, solver_dtype, step
 from distracted_pipeline.training.team import State, Team
@@ -133,6 +134,8 @@ def fit(
         return _epochs(session, train, validation, options, resume, save)
     finally:
         session.compiled.undo()
+        session.recorder.forget()
+        session.scorer.forget()
 
 
 def _epochs(
@@ -146,7 +149,7 @@ def _epochs(
     """Train from where `resume` says to the last epoch, or until nothing gets better, or it is solved."""
     config, replicates, log = session.config, len(session.team), options.log
     scoring = Pieces(session.pieces.size, log) if session.steady else _scoring(options)
-    initial = [group["lr"] for group in session.optimizer.param_groups]
+    initial = [float(group["lr"]) for group in session.optimizer.param_groups]
     fits = _go_on(session, resume) if resume else [Fit() for _ in range(replicates)]
     solved = config.optimizer == "lbfgs" and is_solved(session)
     rest = range(max(len(one.history) for one in fits) + 1, config.epochs + 1)
@@ -160,13 +163,13 @@ def _epochs(
             break
         start = time.monotonic()
         for group, rate in zip(session.optimizer.param_groups, initial, strict=True):
-            group["lr"] = rate * rate_factor(config, epoch)
+            set_rate(group, rate * rate_factor(config, epoch))
         losses = train_epoch(session, train, epoch, progress)
         logits = session.compiled.run(
-            lambda: predict_team(session.team, validation, scoring, session.dtype, steady=session.steady)
+            lambda: predict_team(session.team, validation, scoring, session.dtype, session.steady, session.scorer)
         )
         solved = config.optimizer == "lbfgs" and is_solved(session)
-        rate, seconds = session.optimizer.param_groups[0]["lr"], (time.monotonic() - start) / replicates
+        rate, seconds = float(session.optimizer.param_groups[0]["lr"]), (time.monotonic() - start) / replicates
         for r in learning:
             scores, one = score(logits[r], validation.labels), fits[r]
             if not (math.isfinite(losses[r]) and math.isfinite(scores.loss)):
@@ -215,7 +218,12 @@ def predict_logits(net: VariantNet, rows: Rows, device: torch.device, options: R
 
 
 def predict_team(
-    team: Team, rows: Rows, pieces: Pieces, dtype: torch.dtype | None = None, steady: bool = False
+    team: Team,
+    rows: Rows,
+    pieces: Pieces,
+    dtype: torch.dtype | None = None,
+    steady: bool = False,
+    scorer: Recorder[Tensor] | None = None,
 ) -> Tensor:
     """Return the logits `[R, N, classes]` of every replicate.
 
@@ -225,14 +233,20 @@ def predict_team(
         pieces: How many rows pass at once.
         dtype: Autocast's; None computes in fp32.
         steady: As in `Session`.
+        scorer: Likewise; None: every pass is launched.
     """
 
+    def through(batch: Given) -> Tensor:
+        with torch.autocast(team.device.type, dtype, enabled=dtype is not None):
+            return team.scores(dict(batch))
+
     def scores(part: slice) -> Tensor:
-        batch = rows.batch(index[part], team.device)
+        batch, count = rows.batch(index[part], team.device), part.stop - part.start
         if steady and len(rows) > pieces.size:
             batch = {name: filled_up(values, pieces.size) for name, values in batch.items()}
-        with torch.autocast(team.device.type, dtype, enabled=dtype is not None):
-            return team.scores(batch)[:, : part.stop - part.start]
+        whole = len(next(iter(batch.values()))) == pieces.size
+        logits = scorer.run(batch, through).clone() if scorer and whole else through(batch)
+        return logits[:, :count]
 
     index = torch.arange(len(rows))
     with torch.no_grad():

@@ -22,8 +22,13 @@ LBFGS_ITERATIONS = 20
 """Of one epoch of L-BFGS, each with a line search over the whole batch."""
 
 
-def build_optimizer(parameters: Mapping[str, nn.Parameter], config: VariantConfig) -> torch.optim.Optimizer:
-    """Return the variant's optimiser over what learns, by name, as `parameter_groups` says."""
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter], config: VariantConfig, device: torch.device | None = None
+) -> torch.optim.Optimizer:
+    """Return the variant's optimiser over what learns, by name, as `parameter_groups` says.
+
+    On a CUDA device rates are tensors, which `set_rate` changes in place: a recorded step reads them there.
+    """
     groups = parameter_groups(parameters, config)
     if config.optimizer == "lbfgs":
         return torch.optim.LBFGS(
@@ -36,7 +41,21 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: VariantConfi
             tolerance_change=1e-11,
             line_search_fn="strong_wolfe",
         )
-    return torch.optim.AdamW(groups, fused=True) if config.optimizer == "adamw" else torch.optim.Adadelta(groups)
+    recordable = device is not None and device.type == "cuda"
+    if recordable:
+        for group in groups:
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, fused=True, capturable=recordable)
+    return torch.optim.Adadelta(groups, capturable=recordable)
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Let a parameter group learn at a rate, in place where that is a tensor."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def parameter_groups(parameters: Mapping[str, nn.Parameter], config: VariantConfig) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ gradient of the whole.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +17,16 @@ from torch.nn import functional
 
 from distracted_pipeline.compiling import TRAINING_PAYS_FROM, Compiled, filled_up, pays
 from distracted_pipeline.devices import autocast_dtype, resolve_device
-from distracted_pipeline.memory import Pieces
+from distracted_pipeline.memory import Pieces, is_out_of_memory
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.recording import PAYS_FROM, Given, Recorder, aside
 from distracted_pipeline.training.inputs import Rows
 from distracted_pipeline.training.optimizers import LBFGS_ITERATIONS, build_optimizer
 from distracted_pipeline.training.team import Team
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
+
+_LABELS, _KEEP = "labels of a step", "what dropout leaves in a step"
 
 PIECE_PIXELS = 16 * 300 * 300
 """Pixels that pass through a learning backbone at once on a CPU, also from a tap: sixteen images of EfficientNet-B3.
@@ -46,6 +50,8 @@ class Session:
         steady: Whether every piece has that many rows, the last one of an epoch filled up: a GPU plans each
             convolution anew for every shape that it meets, and a compiler compiles for it.
         compiled: The networks through the compiler, if they are.
+        recorder: Of steps, on a CUDA device.
+        scorer: Of scoring, likewise.
     """
 
     team: Team
@@ -59,6 +65,8 @@ class Session:
     pieces: Pieces
     steady: bool
     compiled: Compiled
+    recorder: Recorder[Tensor]
+    scorer: Recorder[Tensor]
 
 
 def open_session(
@@ -76,12 +84,15 @@ def open_session(
     team = Team(nets)
     size = _first_piece(nets[0], train, config, device, options.batch_size)
     compiled = _compiled(nets, train, config, device, options)
+    steps = config.epochs * len(train) // config.batch_size
+    # fp16 scales gradients, and looks at them on the CPU between forward pass and step.
+    recorded = options.compile == "auto" and device.type == "cuda" and steps >= PAYS_FROM and not (solver or compiled)
     return Session(
         team=team,
         config=config,
         seeds=seeds,
         device=device,
-        optimizer=build_optimizer(team.parameters, config),
+        optimizer=build_optimizer(team.parameters, config, device),
         weights=weights.to(device, solver_dtype(config, device)) if weights is not None else None,
         dtype=dtype,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
@@ -93,6 +104,8 @@ def open_session(
         ),
         steady=len(train) > size and _convolves(nets[0], train) and (bool(compiled) or device.type == "cuda"),
         compiled=compiled,
+        recorder=Recorder(recorded and dtype is not torch.float16, options.log),
+        scorer=Recorder(recorded, options.log),
     )
 
 
@@ -111,13 +124,34 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tenso
     if session.config.optimizer == "lbfgs":
         return _lbfgs_step(session, batch, labels, keep)
 
+    given = {**batch, _LABELS: labels} if keep is None else {**batch, _LABELS: labels, _KEEP: keep}
+    if labels.shape[1] == session.config.batch_size:
+        recorded = session.recorder.step(given, lambda inputs: _recordable_step(session, inputs))
+        if recorded is not None:
+            return recorded
+
     def losses_of_all() -> Tensor:
-        return session.compiled.run(lambda: _accumulate(session, batch, labels, keep))
+        try:
+            return session.compiled.run(lambda: _accumulate(session, batch, labels, keep))
+        except Exception as error:
+            if not (is_out_of_memory(error) and session.recorder):
+                raise
+        session.scorer.forget()
+        session.recorder.forget()  # what it holds may be all that is lacking
+        return _accumulate(session, batch, labels, keep)
 
     at_once = session.pieces.size if session.steady else labels.shape[1]
-    losses = session.pieces.retried(at_once, losses_of_all)
-    session.scaler.step(session.optimizer)
-    session.scaler.update()
+    with aside() if session.recorder else nullcontext():
+        losses = session.pieces.retried(at_once, losses_of_all)
+        session.scaler.step(session.optimizer)
+        session.scaler.update()
+    return losses
+
+
+def _recordable_step(session: Session, given: Given) -> Tensor:
+    batch = {name: values for name, values in given.items() if name not in (_LABELS, _KEEP)}
+    losses = _accumulate(session, batch, given[_LABELS], given.get(_KEEP))
+    session.optimizer.step()
     return losses
 
 

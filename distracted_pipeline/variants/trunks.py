@@ -24,9 +24,15 @@ ONLY_EFFICIENTNET = (
 
 
 class _WholeMapMean(nn.Module):
-    """What `AdaptiveAvgPool2d(1)` returns; its gradient is channels last, so that adding it up takes half the time."""
+    """What `AdaptiveAvgPool2d(1)` returns; its gradient is channels last, so that adding it up takes half the time.
+
+    A CPU's pooling does that. A GPU's takes a third of a step: on an H200, 9 ms forward and back, where a mean over
+    rows as they lie in memory takes 1.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)[:, :, None, None]
         return functional.avg_pool2d(x, x.shape[2:])
 
 

@@ -94,7 +94,7 @@ def prepared(folder: Path, device: str, tiny: bool, images: int) -> Bench:
     settings = Settings(data=root, backbone=str(backbone), segmenter=str(universal))
     ingest(settings, log=lambda line: None)
     batch, epochs = (8, 2) if tiny else (32, 3)
-    options = RunOptions(device, log=lambda line: None, compile="off")
+    options = RunOptions(device, log=lambda line: None, compile="auto")
     return Bench(settings, str(semantic), options, batch, epochs, tiny)
 
 

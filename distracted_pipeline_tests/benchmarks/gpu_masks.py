@@ -1,6 +1,6 @@
 """Masks and taps of `bench_gpu`: end to end beside the plain way, and the model alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ from distracted_pipeline.compiling import SEGMENTER_PAYS_FROM, Compiled
 from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import labelled, read_manifest
-from distracted_pipeline.masks.deformable import fused_attention, is_there
 from distracted_pipeline.masks.fill import fill_missing
 from distracted_pipeline.masks.loading import load_segmenter
-from distracted_pipeline.masks.models import ModelSegmenter
+from distracted_pipeline.masks.models import LARGEST_BATCH, ModelSegmenter
+from distracted_pipeline.recording import Given, Recorder
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.benchmarks.gpu_clock import Bench, Clock, Items
 
@@ -101,28 +101,24 @@ def _end_to_end(
 
 
 def _loaded(bench: Bench) -> tuple[ModelSegmenter, torch.Tensor]:
-    """Return the universal segmenter and a batch for its model."""
+    """Return the universal segmenter and a batch for its model, as large as its pipeline takes on a GPU."""
     segmenter = load_segmenter(bench.settings, bench.options.device_name())
     assert isinstance(segmenter, ModelSegmenter)
     side = segmenter.input_size.height
-    return segmenter, torch.randn(bench.batch, 3, side, side, device=segmenter.device)
+    count = bench.batch if segmenter.device.type == "cpu" else LARGEST_BATCH
+    return segmenter, torch.randn(count, 3, side, side, device=segmenter.device)
 
 
-def _model_rate(clock: Clock, segmenter: ModelSegmenter, pixels: torch.Tensor, fused: bool) -> float:
-    """Return images/s of the model in the segmenter's precision."""
+def _model_rate(clock: Clock, pixels: torch.Tensor, passed: Callable[[Given], object]) -> float:
+    """Return images/s of a pass of the model."""
 
     @torch.inference_mode()
     def batches(count: int) -> None:
         for _ in range(count):
-            with segmenter._autocast():
-                if fused:
-                    with fused_attention(segmenter.model, segmenter.device):
-                        segmenter.model(pixel_values=pixels)
-                else:
-                    segmenter.model(pixel_values=pixels)
+            passed({"pixel_values": pixels})
 
     batches(2)
-    count = 2 if clock.device.type == "cpu" else 20
+    count = 2 if clock.device.type == "cpu" else 10
     return clock.rate(lambda: batches(count), count * len(pixels))
 
 
@@ -130,21 +126,28 @@ def _model_alone(clock: Clock, bench: Bench) -> Iterator[str]:
     segmenter, pixels = _loaded(bench)
     for precision in dict.fromkeys(("fp32", segmenter.precision)):
         twin = segmenter.in_precision(precision)
-        loop = _model_rate(clock, twin, pixels, fused=False)
-        beside = "; no Triton here for its attention"
-        if is_there(clock.device):
-            fused = _model_rate(clock, twin, pixels, fused=True)
-            beside = f"; its attention in one kernel {fused:,.1f} ({fused / loop:.2f}x)"
-        yield f"the model alone, {precision}, batches of {len(pixels)}: {loop:,.1f} images/s{beside}"
+
+        def loop(given: Given, twin: ModelSegmenter = twin) -> object:
+            with twin._autocast():
+                return twin.model(**given)
+
+        before, launched = _model_rate(clock, pixels, loop), _model_rate(clock, pixels, twin._logits)
+        line = f"the model alone, {precision}, batches of {len(pixels)}: {before:,.1f} images/s"
+        line += f"; with our attention and interpolation {launched:,.1f} ({launched / before:.2f}x)"
+        if clock.device.type == "cuda":
+            recorder: Recorder[tuple[torch.Tensor, ...]] = Recorder(True, print)
+            recorded = _model_rate(clock, pixels, partial(recorder.run, work=twin._logits))
+            line += f"; recorded {recorded:,.1f}"
+        yield line
 
 
 def _compiled(clock: Clock, bench: Bench) -> Iterator[str]:
     segmenter, pixels = _loaded(bench)
     said: list[str] = []
-    before = _model_rate(clock, segmenter, pixels, fused=True)
-    compiled = Compiled([segmenter.model], None, said.append)
-    seconds = clock.seconds(lambda: compiled.run(lambda: _model_rate(clock, segmenter, pixels, fused=True)))
-    after = compiled.run(lambda: _model_rate(clock, segmenter, pixels, fused=True))
+    before = _model_rate(clock, pixels, segmenter._logits)
+    compiled = segmenter._compiled = Compiled([segmenter.model], None, said.append)
+    seconds = clock.seconds(lambda: compiled.run(lambda: _model_rate(clock, pixels, segmenter._logits)))
+    after = compiled.run(lambda: _model_rate(clock, pixels, segmenter._logits))
     compiled.undo()
     yield from (f"  {line}" for line in said)
     pays = f"pays from {seconds / (1 / before - 1 / after):,.0f} images on" if after > before else "never pays"
