@@ -8,7 +8,7 @@ on the device, wait for nothing, and draw no random numbers: those come in as in
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -28,7 +28,7 @@ PAYS_FROM = 64
 
 _Result = TypeVar("_Result")
 Given = Mapping[str, Tensor]
-Capture = Callable[[Callable[[], _Result]], tuple[Callable[[], object], _Result]]
+Capture = Callable[[Callable[[], _Result], Any], tuple[Callable[[], object], _Result]]
 
 
 @dataclass
@@ -53,6 +53,7 @@ class Recorder(Generic[_Result]):
         self._wanted = wanted
         self._log = log
         self._capture: Capture[_Result] = capture or capture_graph
+        self._pool: Any = None
         self._recordings: dict[Any, _Recording[_Result]] = {}
         self._warm: dict[Any, int] = {}
 
@@ -60,14 +61,19 @@ class Recorder(Generic[_Result]):
         """Whether work is being recorded, or will be."""
         return self._wanted
 
-    def run(self, given: Given, work: Callable[[Given], _Result]) -> _Result:
+    def run(self, given: Given, work: Callable[[Given], _Result], kind: Hashable = None) -> _Result:
         """Return `work(given)`, for work without lasting effects.
 
-        The result is overwritten by the next call with inputs of the same shapes.
+        The result is overwritten by the next call.
+
+        Args:
+            given: What the work reads.
+            work: The same function whenever shapes and `kind` are the same.
+            kind: What else it depends on.
         """
         if not self._wanted:
             return work(given)
-        key = _key(given)
+        key = (kind, _key(given))
         if key not in self._recordings:
             constants = _Constants()
 
@@ -121,7 +127,9 @@ class Recorder(Generic[_Result]):
         """Record the work; where that fails, say so and tell."""
         try:
             inputs = {name: value.clone() for name, value in given.items()}
-            replay, result = self._capture(lambda: work(inputs))
+            if self._pool is None and torch.cuda.is_available():
+                self._pool = torch.cuda.graph_pool_handle()  # one at a time is replayed, so they can share it
+            replay, result = self._capture(lambda: work(inputs), self._pool)
         except Exception as error:
             full = is_out_of_memory(error)
             why = "no memory for it" if full else f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -134,13 +142,13 @@ class Recorder(Generic[_Result]):
         return False
 
 
-def capture_graph(work: Callable[[], _Result]) -> tuple[Callable[[], object], _Result]:
-    """Record `work` as a CUDA graph; nothing runs until it is replayed."""
+def capture_graph(work: Callable[[], _Result], pool: Any) -> tuple[Callable[[], object], _Result]:
+    """Record `work` as a CUDA graph that takes its memory from `pool`; nothing runs until it is replayed."""
     gc.collect()  # what is freed during a recording would be freed in it
     torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
     # Other threads may copy images meanwhile, so only this one's calls are checked.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         result = work()
     return graph.replay, result
 

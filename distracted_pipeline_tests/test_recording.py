@@ -1,6 +1,6 @@
 """Recorded work: the same results, few passes launched, and on without a recording where that fails.
 
-Where there is no GPU, a stand-in records: it runs the work again on the recorded inputs.
+Where there is no GPU, a stand-in records. Masks are recorded in `masks/test_families`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from distracted_pipeline.training.loop import predict_team, train_epoch
 from distracted_pipeline.training.steps import Session, open_session
 from distracted_pipeline.variants.backbones import load_backbone
 from distracted_pipeline.variants.networks import build_network
+from distracted_pipeline_tests.stand_in import StandIn
 from distracted_pipeline_tests.variants.tiny import SIDE, efficientnet, settings_for, variant
 
 __all__ = ["efficientnet"]
@@ -28,25 +29,7 @@ Work = Callable[[], Tensor]
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-class StandIn:
-    """Records like a CUDA graph: nothing runs before it is replayed, and the result is overwritten."""
-
-    def __init__(self) -> None:
-        self.recorded, self.replayed = 0, 0
-
-    def __call__(self, work: Work) -> tuple[Callable[[], object], Tensor]:
-        self.recorded += 1
-        result = torch.empty(0)
-
-        def replay() -> None:
-            self.replayed += 1
-            values = work()
-            result.resize_(values.shape).copy_(values.detach())
-
-        return replay, result
-
-
-def failing(work: Work) -> tuple[Callable[[], object], Tensor]:
+def failing(work: Work, pool: Any) -> tuple[Callable[[], object], Tensor]:
     raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
 

@@ -4,9 +4,10 @@ Belongs here: loading, devices, precision, the forward pass. What becomes of the
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -47,9 +48,10 @@ from distracted_pipeline.masks.postprocess import (
 )
 from distracted_pipeline.masks.preprocess import Preprocessor
 from distracted_pipeline.masks.segmenter import ORDINARY_SIZE
-from distracted_pipeline.masks.tensor_maps import panoptic_maps, semantic_maps
+from distracted_pipeline.masks.tensor_maps import most_sure, panoptic_maps, semantic_maps
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.progress import Log
 from distracted_pipeline.recording import Given, Recorder
 
 CPU_BATCH = 4
@@ -57,6 +59,9 @@ LARGEST_BATCH = 64
 MEMORY_SHARE = 0.7
 RECORDED_FROM = 1_024
 """Images of one process from which on the model's passes are recorded, where it isn't compiled."""
+
+RANKS, MOST_RANKS = 4, 32
+"""Maps are recorded for sure queries by fours, and launched where an image has more than so many."""
 
 _PIXELS = "pixel_values"
 
@@ -111,7 +116,7 @@ class ModelSegmenter:
         self.task = task if task is None else task.to(self.device)
         self.model = model.to(self.device).eval()
         self._compiled = Compiled([], None, print)
-        self._recorder: Recorder[tuple[torch.Tensor, ...]] = Recorder(False, print)
+        self._record(False, print)
 
     def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         """Return the class map of each image; images of one prepared size share a batch."""
@@ -151,7 +156,7 @@ class ModelSegmenter:
         self, prepared: Sequence[Prepared], size: int
     ) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
         """Do what `forward` does; where compiled or recorded with a batch of `size` images whatever their number."""
-        if not (self._compiled or self._recorder):
+        if not (self._compiled or self._passes):
             return self._pass(prepared, len(prepared))
         filled = [*prepared, *[prepared[-1]] * (size - len(prepared))]
         return self._compiled.run(lambda: self._pass(filled, len(prepared), steady=True))
@@ -163,36 +168,38 @@ class ModelSegmenter:
         if pays(options.compile, self.device, images, SEGMENTER_PAYS_FROM):
             options.log(f"compiling {self.name} for {images:,} images: the first batch takes a minute or more")
             self._compiled = Compiled([self.model], options.kernels, options.log)
-        elif options.compile == "auto" and self.device.type == "cuda" and images >= RECORDED_FROM:
-            self._recorder = self._recorder or Recorder(True, options.log)
+        elif self.device.type == "cuda" and options.compile == "auto" and images >= RECORDED_FROM and not self._passes:
+            self._record(True, options.log)
 
     def _pass(
         self, prepared: Sequence[Prepared], count: int, steady: bool = False
     ) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
         """Run a batch of which only the first `count` images are wanted; `steady`: many of its size will follow."""
-        pixels = self._gathered([item.pixels for item in prepared])
-        if pixels.dtype == torch.uint8:
-            route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
-            assert route  # `prepare` asked
-            pixels = route(pixels)
-        network = self._recorder.run if steady else _launched
-        logits = network({_PIXELS: pixels}, self._logits)
+        given = {_PIXELS: self._gathered([item.pixels for item in prepared])}
+        logits = self._passes.run(given, self._logits) if steady else self._logits(given)
         if self.on_device:
-            return self._maps(logits, [item.size for item in prepared[:count]])
+            return self._maps(logits, [item.size for item in prepared], steady)[:count]
         if self.family:
-            classes, masks = (each[:count] for each in logits)
+            classes, masks = (each[:count] for each in logits[:2])
             return confident_queries(classes, masks, self.family.reading.thresholds)
         return list(logits[0][:count].float().cpu())
 
     def _logits(self, given: Given) -> tuple[torch.Tensor, ...]:
-        """Return the queries' class and mask logits, or a semantic model's logits."""
+        """Return the queries' class and mask logits and how many are sure at most; or a semantic model's logits."""
         pixels = given[_PIXELS]
+        if pixels.dtype == torch.uint8:
+            route = self.preprocess.on_device(int(pixels.shape[1]), int(pixels.shape[2]), self.device)
+            assert route  # `prepare` asked
+            pixels = route(pixels)
         task = {} if self.task is None else {"task_inputs": self.task.expand(len(pixels), -1)}
         # A compiler writes kernels of its own.
         quick = QuickInterpolation() if self.device.type == "cuda" and not self._compiled else nullcontext()
         with self._autocast(), fused_attention(self.model, self.device), quick:
             output = self.model(pixel_values=pixels, **task)
-        return (output.class_queries_logits, output.masks_queries_logits) if self.family else (output.logits,)
+        if not self.family:
+            return (output.logits,)
+        classes, masks = output.class_queries_logits, output.masks_queries_logits
+        return classes, masks, most_sure(classes, self.family.reading)
 
     @torch.inference_mode()
     def finish(self, raw: np.ndarray | Queries | torch.Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -229,8 +236,13 @@ class ModelSegmenter:
         """Return the same model in another precision. It shares the weights, which autocast never changes."""
         twin = copy.copy(self)
         twin.precision = precision
-        twin._recorder = Recorder(False, print)
+        twin._record(False, print)
         return twin
+
+    def _record(self, wanted: bool, log: Log) -> None:
+        """Record what the device does in batches of one size, or do not: every kernel launched is Python's lock won."""
+        self._passes: Recorder[tuple[torch.Tensor, ...]] = Recorder(wanted, log)
+        self._mapping: Recorder[torch.Tensor] = Recorder(wanted, log)
 
     def _reading(self, size: tuple[int, int]) -> Reading:
         """Return how the queries of an image of this size are read."""
@@ -244,29 +256,45 @@ class ModelSegmenter:
         """Return the size of an image in an input that is padded."""
         return get_size_with_aspect_ratio((height, width), self.input_size.shortest_edge, self.input_size.longest_edge)
 
-    def _maps(self, logits: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    def _maps(
+        self, logits: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], steady: bool = False
+    ) -> list[np.ndarray]:
         """Return the class maps, made on the device: images of one size together, and only bytes leave it."""
-        table = torch.from_numpy(self.table).to(self.device)
         maps: list[np.ndarray] = [np.zeros(0)] * len(sizes)
         for size in dict.fromkeys(sizes):
             of_size = [i for i, other in enumerate(sizes) if other == size]
-            of_these = [each[: len(sizes)] if len(of_size) == len(sizes) else each[of_size] for each in logits]
-            if self.family:
-                classes, masks = of_these
-                made = panoptic_maps(classes, masks, table, size, self._reading(size), self.geometry(*size))
-            else:
-                made = semantic_maps(of_these[0], table, size, self.geometry(*size))
+            whole = len(of_size) == len(sizes)
+            made = self._maps_of(logits if whole else [*(each[of_size] for each in logits[:2])], size, steady and whole)
             host = torch.empty(made.shape, dtype=made.dtype, pin_memory=self.device.type == "cuda").copy_(made)
             for i, one in zip(of_size, host.numpy(), strict=True):
                 maps[i] = one
         return maps
 
+    def _maps_of(self, logits: Sequence[torch.Tensor], size: tuple[int, int], steady: bool) -> torch.Tensor:
+        """Return the class maps of images of one size, uint8 `[B, H, W]` on the device."""
+        if not self.family:
+            return semantic_maps(logits[0], self._device_table, size, self.geometry(*size))
+        reading, geometry = self._reading(size), self.geometry(*size)
+
+        def work(given: Given, most: int | None = None) -> torch.Tensor:
+            classes, masks = given.values()
+            return panoptic_maps(classes, masks, self._device_table, size, reading, geometry, most)
+
+        given = {"classes": logits[0], "masks": logits[1]}
+        most = -(-max(int(logits[2]), 1) // RANKS) * RANKS if steady else 0
+        if not 0 < most <= min(MOST_RANKS, logits[0].shape[1]):
+            return work(given)
+        return self._mapping.run(given, partial(work, most=most), (size, most))
+
+    @cached_property
+    def _device_table(self) -> torch.Tensor:
+        return torch.from_numpy(self.table).to(self.device)
+
     def _gathered(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
         if self.device.type == "cpu":
             return torch.stack(list(prepared))
         batch = torch.empty((len(prepared), *prepared[0].shape), dtype=prepared[0].dtype, device=self.device)
-        for slot, image in zip(batch, prepared, strict=True):
-            slot.copy_(image, non_blocking=True)
+        torch._foreach_copy_(batch.unbind(), list(prepared), non_blocking=True)
         return batch
 
     def _peak(self, prepared: Sequence[Prepared]) -> int:
@@ -280,10 +308,6 @@ class ModelSegmenter:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
-
-
-def _launched(given: Given, work: Callable[[Given], tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
-    return work(given)
 
 
 def load_model(

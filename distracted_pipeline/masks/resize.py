@@ -32,11 +32,18 @@ def resize_like_pil(images: Tensor, size: tuple[int, int], height_first: bool = 
     for axis in (2, 3) if height_first else (3, 2):
         before, after = planes.shape[axis], size[axis - 2]
         if before != after:  # PIL leaves out a pass that changes nothing
-            weights = torch.from_numpy(_weights(before, after)).to(images.device)
+            weights = _weights_on(before, after, images.device)
             planes = planes.double()
             sums = planes @ weights.T if axis == 3 else weights @ planes
             planes = sums.add_(2 ** (_DIGITS - 1)).mul_(2.0**-_DIGITS).floor_().clamp_(0, 255).byte()
     return planes
+
+
+@lru_cache(maxsize=64)
+def _weights_on(before: int, after: int, device: torch.device) -> Tensor:
+    """Return the weights on a device; kept, for copying them would hold it up."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(_weights(before, after)).to(device)
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ def panoptic_maps(
     size: tuple[int, int],
     reading: Reading,
     geometry: Geometry | None = None,
+    most: int | None = None,
 ) -> Tensor:
     """Return the category of every pixel of images of one size as uint8 `[B, H, W]`, on the device of the logits.
 
@@ -35,11 +36,12 @@ def panoptic_maps(
         size: Height and width of the images.
         reading: That of the model's kind.
         geometry: Where in the model's input the images lie; None: they fill it.
+        most: No image has more sure queries; None: the device is asked, and waited for.
     """
     geometry = geometry or whole_frame(*size)
     thresholds = reading.thresholds
     scores, labels, keep = sure_queries(class_logits, thresholds)
-    most = max(int(keep.sum(1).max()), 1)
+    most = most or max(int(keep.sum(1).max()), 1)
     # The sure queries of every image come first, in the model's order; the others weigh nothing and belong nowhere.
     queries = keep.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
     weights = (scores * keep).gather(1, queries)
@@ -63,6 +65,11 @@ def panoptic_maps(
     for rank, mine in enumerate(owned):
         maps.masked_fill_((winner == rank) & ~mine, 0)
     return _on_frame(maps, geometry)
+
+
+def most_sure(class_logits: Tensor, reading: Reading) -> Tensor:
+    """Return how many sure queries an image of a batch has at most, on the device."""
+    return sure_queries(class_logits, reading.thresholds)[2].sum(1).max()
 
 
 def semantic_maps(logits: Tensor, table: Tensor, size: tuple[int, int], geometry: Geometry | None = None) -> Tensor:

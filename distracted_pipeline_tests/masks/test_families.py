@@ -35,7 +35,9 @@ from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.masks.conftest import LABELS
 from distracted_pipeline_tests.masks.reference import scene
 from distracted_pipeline_tests.masks.tiny_models import KINDS, make_sure, save_tiny, save_tiny_semantic
+from distracted_pipeline_tests.stand_in import StandIn
 
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 TABLE, _ = category_table(dict(enumerate(LABELS)), "", STATE_FARM.categories)
 SIZES = [(61, 90), (97, 130), (130, 97), (64, 64), (301, 77)]
 
@@ -50,8 +52,8 @@ def frames(*sizes: tuple[int, int]) -> list[np.ndarray]:
     return [np.array(draw_frame(i, i % 10, 0, (width, height))) for i, (height, width) in enumerate(sizes)]
 
 
-def load(folder: Path, **options: Any) -> ModelSegmenter:
-    segmenter = load_segmenter(Settings(data=folder, segmenter=str(folder), **options), "cpu", "fp32")
+def load(folder: Path, device: str = "cpu", **options: Any) -> ModelSegmenter:
+    segmenter = load_segmenter(Settings(data=folder, segmenter=str(folder), **options), device, "fp32")
     assert isinstance(segmenter, ModelSegmenter)
     return segmenter
 
@@ -106,6 +108,29 @@ def test_a_device_makes_the_masks_of_the_cpu(folders: Any, kind: str) -> None:
     assert segmenter.prepare(images[0], "").pixels.dtype == torch.uint8  # resized, and padded, there
     for ours, mask in zip(segmenter.segment(images, ["", "", ""]), expected, strict=True):
         assert (ours == mask).mean() > 0.9995
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_A_GPU)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_recorded_batches_give_the_same_masks(folders: Any, kind: str, device: str) -> None:
+    images = frames((97, 130), (97, 130), (97, 130))
+    segmenter = load(folders(kind), device=device)
+    make_sure(segmenter.model)
+    segmenter.on_device = True
+    prepared = [segmenter.prepare(image, "") for image in images]
+    expected = segmenter.forward(prepared)
+    segmenter._record(True, pytest.fail)
+    stand_in = StandIn(torch.float32, torch.float32, torch.int64), StandIn(torch.uint8)
+    if device == "cpu":
+        segmenter._passes._capture, segmenter._mapping._capture = stand_in
+    for count in (3, 2, 3):  # the second batch is filled up
+        masks = segmenter.forward_steady(prepared[:count], 3)
+        assert len(masks) == count
+        for ours, mask in zip(masks, expected, strict=False):
+            assert (ours == mask).mean() > 0.9995
+    assert segmenter._passes._recordings
+    assert segmenter._mapping._recordings
+    assert [each.replayed for each in stand_in] == ([3, 3] if device == "cpu" else [0, 0])
 
 
 def test_a_semantic_model_s_masks_are_those_of_transformers_on_the_cpu_and_on_a_device(tmp_path: Path) -> None:
