@@ -37,13 +37,14 @@ from distracted_pipeline.features.row_lists import ROWS
 from distracted_pipeline.files import atomic_path, locked, reserve, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decode import ImageReader, decode_image
+from distracted_pipeline.images.decoders import MOST_PROCESSES, Decoders, decoders_for
 from distracted_pipeline.images.feeder import batches
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.images.recheck import distrust
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.progress import Progress
+from distracted_pipeline.progress import Log, Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import (
     Backbone,
@@ -274,7 +275,7 @@ class TapStore:
     ) -> None:
         pieces = Pieces(options.batch_size or _BATCH.get(device.type, 16), options.log)
         progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", options.log)
-        passed = self._passed(folder, rows, taps, device, precision, pieces)
+        passed = self._passed(folder, rows, taps, device, precision, pieces, options.log)
         with ExitStack() as files, closing(passed):
             arrays: dict[str, np.ndarray] = {}
             first = 0
@@ -307,12 +308,20 @@ class TapStore:
         return precision
 
     def _passed(
-        self, folder: Path, rows: pa.Table, taps: Sequence[str], device: torch.device, precision: str, pieces: Pieces
+        self,
+        folder: Path,
+        rows: pa.Table,
+        taps: Sequence[str],
+        device: torch.device,
+        precision: str,
+        pieces: Pieces,
+        log: Log = print,
     ) -> Generator[_Passed, None, None]:
         """Yield the taps of a subject's images, a piece at a time."""
         preprocessing = load_preprocessing(self.settings, self.model_name)
         paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
         cached = folder / f"{PIXELS}.npy"
+        decoders: Decoders | None = None
         with ExitStack() as stack:
             if PIXELS not in taps and cached.is_file():
                 known = np.load(cached, mmap_mode="r", allow_pickle=False)
@@ -322,15 +331,23 @@ class TapStore:
 
             else:
                 reader = stack.enter_context(ImageReader(self.settings.data))
+                if device.type == "cuda":  # a CPU's cores are busy with the backbone
+                    decoders = decoders_for(
+                        self.settings.data, self._table.num_rows, 2 * MOST_PROCESSES, log, preprocessing.size
+                    )
 
                 def fill(i: int, slot: np.ndarray) -> None:
+                    if decoded := decoders and decoders.image(paths[i], digests[i]):
+                        slot[:] = decoded.pixels
+                        return
                     data = reader.bytes(paths[i])
                     if _digest(data) != digests[i]:
                         raise _ImageChanged(paths[i])
                     slot[:] = preprocessing.resize(decode_image(data, paths[i]))
 
-            shape = (3, *preprocessing.size)
-            for pixels in batches(rows.num_rows, pieces.size, shape, fill, pinned=device.type == "cuda"):
+            shape, threads = (3, *preprocessing.size), decoders.processes if decoders else 0
+            ready = batches(rows.num_rows, pieces.size, shape, fill, workers=threads, pinned=device.type == "cuda")
+            for pixels in ready:
                 yield from pieces.over(len(pixels), partial(self._values, pixels, taps, device, precision, pieces))
 
     def _distrust(self, subject: str, rows: pa.Table, first: str) -> DistractedError:

@@ -27,6 +27,7 @@ import numpy as np
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.images.decoders import Decoders
 from distracted_pipeline.images.feeder import ahead, cores
 from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
@@ -73,6 +74,7 @@ def segment_images(
     categories: int,
     pieces: Pieces,
     clock: StageClock,
+    decoders: Decoders | None = None,
 ) -> Generator[Mask | Failure, None, None]:
     """Yield a mask, or why there is none, for every image, roughly in order.
 
@@ -83,6 +85,7 @@ def segment_images(
         categories: How many the data set has.
         pieces: How many images are a batch (see `batches_of`); the next call may go on with it.
         clock: Receives the CPU time of each stage.
+        decoders: Processes that decode in place of this one's threads; None: there are none.
 
     Raises:
         DistractedError: Not even one ordinary image fits into the device's memory.
@@ -90,20 +93,24 @@ def segment_images(
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
     batches = _Batches(stages, pieces, clock)
     threads = max(1, min(MOST_THREADS, cores() // 2))
-    decoders = ThreadPoolExecutor(threads, "decode", _one_torch_thread)
+    preparers = ThreadPoolExecutor(decoders.processes if decoders else threads, "decode", _one_torch_thread)
     finishers = ThreadPoolExecutor(threads, "finish", _one_torch_thread)
     torch_threads = _torch_threads()
 
     def prepare(wanted: Wanted) -> _Prepared | Failure:
         try:
-            with clock.stage("read and hash"):
-                data = reader.bytes(wanted.path)
-                same = hashlib.sha256(data).hexdigest() == wanted.sha256
-            if not same:
-                why = f"{wanted.path} has changed since ingest (its SHA-256 is another)"
-                return Failure(wanted.img, f"{why}. The next run reads it anew; type: {RUN}", changed=True)
-            with clock.stage("decode"):
-                image = decode_rgb(data, wanted.path)
+            if decoded := decoders and decoders.image(wanted.path, wanted.sha256):
+                clock.elsewhere("decode", decoded.seconds)
+                image = decoded.pixels
+            else:
+                with clock.stage("read and hash"):
+                    data = reader.bytes(wanted.path)
+                    same = hashlib.sha256(data).hexdigest() == wanted.sha256
+                if not same:
+                    why = f"{wanted.path} has changed since ingest (its SHA-256 is another)"
+                    return Failure(wanted.img, f"{why}. The next run reads it anew; type: {RUN}", changed=True)
+                with clock.stage("decode"):
+                    image = decode_rgb(data, wanted.path)
             with clock.stage("preprocess"):
                 return _Prepared(wanted, image.shape[:2], stages.prepare(image, wanted.img))
         except DistractedError as error:
@@ -122,7 +129,7 @@ def segment_images(
 
     finishing: deque[Future[Mask | Failure]] = deque()
     try:
-        for item in ahead(decoders, prepare, images, lambda: 2 * batches.size + 2 * threads):
+        for item in ahead(preparers, prepare, images, lambda: 2 * batches.size + 2 * threads):
             if isinstance(item, Failure):
                 yield item
                 continue
@@ -135,7 +142,7 @@ def segment_images(
         while finishing:
             yield finishing.popleft().result()
     finally:
-        decoders.shutdown(cancel_futures=True)
+        preparers.shutdown(cancel_futures=True)
         finishers.shutdown(cancel_futures=True)
         batches.close()
         _set_torch_threads(torch_threads)

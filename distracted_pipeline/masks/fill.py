@@ -113,7 +113,8 @@ def fill_subject(
     Raises:
         DistractedError: No such subject, no segmenter, or the disk refuses; finished shards stay.
     """
-    return _fill(Source(settings, segmenter, options), subject, _rows(read_manifest(settings), subject))
+    rows = _rows(read_manifest(settings), subject)
+    return _fill(Source(settings, segmenter, options), subject, rows, rows.num_rows)
 
 
 def fill_missing(
@@ -145,15 +146,16 @@ def fill_missing(
         subjects = manifest.filter(pc.equal(manifest["status"], OK))["subject"].unique().to_pylist()
     chosen = {subject: _rows(manifest, subject) for subject in subjects}
     open_ones = {name for name, rows in chosen.items() if not finished(source.cache, settings.data, name, rows)}
+    images = sum(chosen[name].num_rows for name in open_ones)
     if open_ones:
         # Before the first subject: a missing model is one error, not one for each of them.
-        source.compile_for(sum(chosen[name].num_rows for name in open_ones))
-    progress = Progress(sum(chosen[name].num_rows for name in open_ones), "images of all subjects", log)
+        source.compile_for(images)
+    progress = Progress(images, "images of all subjects", log)
     results: dict[str, FillResult] = {}
     for subject, rows in chosen.items():
         started = time.monotonic()
         try:
-            results[subject] = _fill(source, subject, rows)
+            results[subject] = _fill(source, subject, rows, images)
         except DistractedError as error:
             results[subject] = FillResult(0, 0, {}, time.monotonic() - started, error=str(error))
             log(f"{subject}: {error}")
@@ -194,7 +196,8 @@ def finished(cache: MaskCache, data: Path, subject: str, rows: pa.Table) -> Inde
     return None if retry else index
 
 
-def _fill(source: Source, subject: str, rows: pa.Table) -> FillResult:
+def _fill(source: Source, subject: str, rows: pa.Table, images: int) -> FillResult:
+    """Make what a subject lacks; `images`: how many there are of all subjects that will be filled."""
     started = time.monotonic()
     cache, data = source.cache, source.settings.data
     index = finished(cache, data, subject, rows)
@@ -203,11 +206,11 @@ def _fill(source: Source, subject: str, rows: pa.Table) -> FillResult:
         with _only_writer(cache, subject, source.options.log):
             index = finished(cache, data, subject, rows)  # another process may have been faster
             if index is None:
-                return _complete(source, subject, rows, started)
+                return _complete(source, subject, rows, images, started)
     return FillResult(0, index.images, _reasons(index), time.monotonic() - started, index)
 
 
-def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> FillResult:
+def _complete(source: Source, subject: str, rows: pa.Table, images: int, started: float) -> FillResult:
     """Make what is missing and write the index; the caller holds the subject's lock."""
     cache, data, segmenter = source.cache, source.settings.data, source.segmenter
     log = source.options.log
@@ -227,7 +230,8 @@ def _complete(source: Source, subject: str, rows: pa.Table, started: float) -> F
     progress = Progress(len(missing), f"masks of {subject}", log)
     with ImageReader(data) as reader:
         try:
-            masks = segment_images(missing, reader, segmenter, cache.categories, source.pieces, clock)
+            decoders = source.decoders(images)
+            masks = segment_images(missing, reader, segmenter, cache.categories, source.pieces, clock, decoders)
             with closing(masks):
                 for result in masks:
                     if isinstance(result, Failure):

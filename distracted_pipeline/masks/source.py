@@ -14,6 +14,7 @@ import pyarrow as pa
 from distracted_pipeline.cache_folders import PRECISION, claim, precision_of
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.decoders import Decoders, decoders_for
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.agreement import IMAGES, Reducible, measure, record, recorded
 from distracted_pipeline.masks.batching import batches_of
@@ -30,6 +31,9 @@ from distracted_pipeline.masks.segmenter import Compilable, Segmenter
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
+
+SLOTS = 320
+"""Images that lie decoded at once: three of the largest batches, those being made ready, and those being finished."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,12 @@ class Source:
         """Compile the segmenter where that pays for so many images."""
         if isinstance(self.segmenter, Compilable):
             self.segmenter.compile_for(images, replace(self.options, kernels=self.settings.kernels))
+
+    def decoders(self, images: int) -> Decoders | None:
+        """Return processes that decode so many images beside a GPU; a CPU's cores are busy with the model."""
+        if getattr(getattr(self.segmenter, "device", None), "type", "cpu") != "cuda":
+            return None
+        return decoders_for(self.settings.data, images, SLOTS, self.options.log)
 
     def about(self) -> dict[str, Any]:
         """Return what the fingerprint stands for."""

@@ -18,6 +18,7 @@ class StageClock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stages: defaultdict[str, float] = defaultdict(float)
+        self._elsewhere: defaultdict[str, float] = defaultdict(float)
         self._started = time.process_time()
         self.model_wall = 0.0
 
@@ -32,6 +33,11 @@ class StageClock:
             with self._lock:
                 self._stages[name] += spent
 
+    def elsewhere(self, name: str, seconds: float) -> None:
+        """Count CPU time that another process spent."""
+        with self._lock:
+            self._elsewhere[name] += seconds
+
     @contextmanager
     def model(self) -> Iterator[None]:
         """Count the wall time of the block; on a GPU, the rest of a fill is time in which the device waited."""
@@ -44,6 +50,7 @@ class StageClock:
     def cpu_seconds(self) -> dict[str, float]:
         """Return CPU seconds by stage; `model` is the rest of the process, for torch's threads cannot be asked."""
         with self._lock:
-            stages = dict(self._stages)
+            stages, elsewhere = dict(self._stages), dict(self._elsewhere)
         rest = time.process_time() - self._started - sum(stages.values())
-        return {**stages, MODEL: max(rest, 0.0)}
+        both = {name: stages.get(name, 0.0) + elsewhere.get(name, 0.0) for name in {**elsewhere, **stages}}
+        return {**both, MODEL: max(rest, 0.0)}

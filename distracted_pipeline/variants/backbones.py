@@ -23,6 +23,7 @@ from torch import Tensor
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
+from distracted_pipeline.images.decoders import resized
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
@@ -61,10 +62,7 @@ class Preprocessing:
 
         Whatever filter the processor names: EfficientNet's default is nearest, which drops thin objects.
         """
-        height, width = self.size
-        source = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        resized = source.resize((width, height), Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+        return resized(image, self.size)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return float32 of RGB uint8 `[B, 3, h, w]` as the processor would have scaled it, channels last in memory."""
