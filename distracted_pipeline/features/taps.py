@@ -37,7 +37,7 @@ from distracted_pipeline.features.row_lists import ROWS
 from distracted_pipeline.files import atomic_path, locked, reserve, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decode import ImageReader, decode_image
-from distracted_pipeline.images.decoders import MOST_PROCESSES, Decoders, decoders_for
+from distracted_pipeline.images.decoders import Decoders, decoders_for
 from distracted_pipeline.images.feeder import batches
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import ImageProblem
@@ -275,7 +275,7 @@ class TapStore:
     ) -> None:
         pieces = Pieces(options.batch_size or _BATCH.get(device.type, 16), options.log)
         progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", options.log)
-        passed = self._passed(folder, rows, taps, device, precision, pieces, options.log)
+        passed = self._passed(folder, rows, taps, device, precision, pieces, self._decoders(device, options.log))
         with ExitStack() as files, closing(passed):
             arrays: dict[str, np.ndarray] = {}
             first = 0
@@ -315,13 +315,12 @@ class TapStore:
         device: torch.device,
         precision: str,
         pieces: Pieces,
-        log: Log = print,
+        decoders: Decoders | None = None,
     ) -> Generator[_Passed, None, None]:
         """Yield the taps of a subject's images, a piece at a time."""
         preprocessing = load_preprocessing(self.settings, self.model_name)
         paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
         cached = folder / f"{PIXELS}.npy"
-        decoders: Decoders | None = None
         with ExitStack() as stack:
             if PIXELS not in taps and cached.is_file():
                 known = np.load(cached, mmap_mode="r", allow_pickle=False)
@@ -331,10 +330,6 @@ class TapStore:
 
             else:
                 reader = stack.enter_context(ImageReader(self.settings.data))
-                if device.type == "cuda":  # a CPU's cores are busy with the backbone
-                    decoders = decoders_for(
-                        self.settings.data, self._table.num_rows, 2 * MOST_PROCESSES, log, preprocessing.size
-                    )
 
                 def fill(i: int, slot: np.ndarray) -> None:
                     if decoded := decoders and decoders.image(paths[i], digests[i]):
@@ -349,6 +344,13 @@ class TapStore:
             ready = batches(rows.num_rows, pieces.size, shape, fill, workers=threads, pinned=device.type == "cuda")
             for pixels in ready:
                 yield from pieces.over(len(pixels), partial(self._values, pixels, taps, device, precision, pieces))
+
+    def _decoders(self, device: torch.device, log: Log) -> Decoders | None:
+        """Return processes that decode and resize beside a GPU; a CPU's cores are busy with the backbone."""
+        if device.type != "cuda":
+            return None
+        size = load_preprocessing(self.settings, self.model_name).size
+        return decoders_for(self.settings.data, self._table.num_rows, log, size)
 
     def _distrust(self, subject: str, rows: pa.Table, first: str) -> DistractedError:
         """Note all images of a subject that have changed, so that one more run is enough; return what to say."""

@@ -117,14 +117,15 @@ _kept: dict[tuple[int, Path, Resize], Decoders] = {}
 """Those of this process, by whose it is, data root and size: the next driver's images go to the same ones."""
 
 
-def decoders_for(data: Path, images: int, slots: int, log: Log, resize: Resize = None) -> Decoders | None:
+def decoders_for(data: Path, images: int, log: Log, resize: Resize = None) -> Decoders | None:
     """Return processes for so many images, those of the last call where they do; None where threads are better."""
     if not hasattr(os, "posix_fallocate") or cores() < LEAST_CORES or images < LEAST_IMAGES:
         return None
     key = (os.getpid(), data, resize)
     if key not in _kept:
         close_decoders()
-        _kept[key] = Decoders(data, resize, min(cores(), MOST_PROCESSES), slots, log)
+        processes = min(cores(), MOST_PROCESSES)
+        _kept[key] = Decoders(data, resize, processes, 2 * processes, log)
     return _kept[key]
 
 

@@ -32,9 +32,6 @@ from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 
-SLOTS = 320
-"""Images that lie decoded at once: three of the largest batches, those being made ready, and those being finished."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -91,7 +88,7 @@ class Source:
         """Return processes that decode so many images beside a GPU; a CPU's cores are busy with the model."""
         if getattr(getattr(self.segmenter, "device", None), "type", "cpu") != "cuda":
             return None
-        return decoders_for(self.settings.data, images, SLOTS, self.options.log)
+        return decoders_for(self.settings.data, images, self.options.log)
 
     def about(self) -> dict[str, Any]:
         """Return what the fingerprint stands for."""

@@ -3,7 +3,8 @@
     python -m distracted_pipeline_tests.benchmarks.bench_feeder
 
 The pipeline's own feeders, over 640x480 JPEGs on disk: `features` reads, hashes, decodes and resizes into batches;
-`masks` reads, hashes, decodes, resizes and normalises as Mask2Former wants it. The model is instant.
+`masks` reads, hashes, decodes, resizes and normalises as Mask2Former wants it. The model is instant. Workers are
+threads, as on a machine of few cores; and processes, as beside a GPU, where `masks` resizes nothing, for the GPU does.
 
 Other work on the machine must not decide the outcome, so the time in which a worker was ready to run and had no core
 is taken off (Linux counts it for every thread); what is left of the time is work, and waiting for the other worker. The
@@ -18,7 +19,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.features.taps import PIXELS, TapStore, _rows
 from distracted_pipeline.images import feeder
 from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.decoders import Decoders
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.masks import batching
@@ -57,7 +59,8 @@ class Instant:
 
     name = fingerprint = "instant"
 
-    def __init__(self) -> None:
+    def __init__(self, on_device: bool) -> None:
+        self.on_device = on_device
         self.preprocess = Preprocessor(Mask2FormerImageProcessorPil(size={"height": 384, "width": 384}))
         self.nothing = np.zeros((480, 640), np.uint8)
 
@@ -65,7 +68,7 @@ class Instant:
         return [self.nothing for _ in images]
 
     def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
-        return self.preprocess(image)
+        return torch.from_numpy(image) if self.on_device else self.preprocess(image)
 
     def forward(self, prepared: Any) -> list[None]:
         return [None] * len(prepared)
@@ -77,34 +80,43 @@ class Instant:
         return BATCH
 
 
-def features(settings: Settings, workers: int) -> Iterator[int]:
+def features(settings: Settings, workers: int, decoders: Decoders | None) -> Iterator[int]:
     """Yield how many images came, batch by batch."""
     store = TapStore(settings)
     rows = _rows(read_manifest(settings), "p002")
+    cpu, pieces = torch.device("cpu"), Pieces(BATCH, QUIET.log)
     with ExitStack() as stack:
         stack.enter_context(patch.object(feeder, "cores", lambda: workers))
-        passed = store._passed(
-            store.folder("p002"), rows, (PIXELS,), torch.device("cpu"), "fp32", Pieces(BATCH, QUIET.log)
-        )
+        passed = store._passed(store.folder("p002"), rows, (PIXELS,), cpu, "fp32", pieces, decoders)
         for each in stack.enter_context(closing(passed)):
             yield len(each.values[PIXELS])
 
 
-def masks(settings: Settings, workers: int) -> Iterator[int]:
+def masks(settings: Settings, workers: int, decoders: Decoders | None) -> Iterator[int]:
     """Yield 1 for every image."""
     rows = _rows(read_manifest(settings), "p002").to_pylist()
     wanted = [batching.Wanted(row["img"], row["path"], row["sha256"]) for row in rows]
+    instant, pieces = Instant(on_device=decoders is not None), batching.batches_of(QUIET)
     with patch.object(batching, "cores", lambda: 2 * workers), ImageReader(settings.data) as reader:
-        for _ in batching.segment_images(wanted, reader, Instant(), 6, batching.batches_of(QUIET), StageClock()):
+        for _ in batching.segment_images(wanted, reader, instant, 6, pieces, StageClock(), decoders):
             yield 1
 
 
-class Queued(threading.Thread):
-    """Adds up how long the feeder's threads were ready to run and had no core."""
+FEEDS: tuple[tuple[str, Callable[..., Iterator[int]], tuple[str, ...], tuple[int, int] | None], ...] = (
+    ("features, threads", features, ("feed",), None),
+    ("masks, threads", masks, ("decode",), None),
+    ("features, processes", features, ("feed",), (SIDE, SIDE)),
+    ("masks, processes", masks, ("decode",), None),
+)
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+
+class Queued(threading.Thread):
+    """Adds up how long the feeder's threads, or its processes, were ready to run and had no core."""
+
+    def __init__(self, names: tuple[str, ...], processes: Sequence[int]) -> None:
         super().__init__(daemon=True)
         self.names = names
+        self.processes = {process: self._read(process)[1] for process in processes}
         self.seen: dict[int, tuple[float, float]] = {}
         self.done = threading.Event()
 
@@ -113,11 +125,17 @@ class Queued(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        for thread in threading.enumerate():
-            path = Path(f"/proc/self/task/{thread.native_id}/schedstat")
-            if thread.name.startswith(self.names) and path.is_file():
-                busy, queued, _ = path.read_text().split()
-                self.seen[thread.native_id or 0] = int(busy) / 1e9, int(queued) / 1e9
+        for process, before in self.processes.items():
+            busy, queued = self._read(process)
+            self.seen[process] = busy, queued - before
+        for thread in () if self.processes else threading.enumerate():
+            if thread.name.startswith(self.names) and Path(f"/proc/self/task/{thread.native_id}").exists():
+                self.seen[thread.native_id or 0] = self._read(f"self/task/{thread.native_id}")
+
+    def _read(self, task: int | str) -> tuple[float, float]:
+        """Return the seconds that a task ran and waited for a core."""
+        busy, queued, _ = Path(f"/proc/{task}/schedstat").read_text().split()
+        return int(busy) / 1e9, int(queued) / 1e9
 
     def stop(self, workers: int) -> float:
         """Return the seconds that a worker waited for a core, on average."""
@@ -126,9 +144,11 @@ class Queued(threading.Thread):
         return sum(queued for _, queued in self.seen.values()) / workers
 
 
-def rate(feed: Callable[[], Iterator[int]], names: tuple[str, ...], workers: int) -> tuple[float, float]:
+def rate(
+    feed: Callable[[], Iterator[int]], names: tuple[str, ...], workers: int, decoders: Decoders | None
+) -> tuple[float, float]:
     """Return images per second on cores of their own, and by the clock."""
-    watch = Queued(names)
+    watch = Queued(names, [process.pid for process in decoders._all] if decoders else [])
     watch.start()
     started, images = time.perf_counter(), 0
     for count in feed():
@@ -154,17 +174,25 @@ def main(images: int, rounds: int) -> None:
         settings = Settings(data=root, backbone=str(backbone))
         ingest(settings, log=QUIET.log)
         click.echo(f"images/s ready for an instant network, {images} frames 640x480, medians of {rounds} rounds")
-        click.echo(f"{'':12}{'1 worker':>12}{'2 workers':>12}{'ratio':>9}   lowest, highest   (by the clock)")
-        for name, feed, threads in (("features", features, ("feed",)), ("masks", masks, ("decode",))):
+        click.echo(f"{'':20}{'1 worker':>12}{'2 workers':>12}{'ratio':>9}   lowest, highest   (by the clock)")
+        for name, feed, threads, resize in FEEDS:
             found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+            kept: dict[int, Decoders | None] = dict.fromkeys(found)
+            if name.endswith("processes"):
+                kept = {workers: Decoders(settings.data, resize, workers, 8 * BATCH, click.echo) for workers in found}
+                for workers, decoders in kept.items():  # they start
+                    rate(partial(feed, settings, workers, decoders), threads, workers, decoders)
             for _ in range(rounds):
                 for workers, rates in found.items():
-                    rates.append(rate(partial(feed, settings, workers), threads, workers))
+                    decoders = kept[workers]
+                    rates.append(rate(partial(feed, settings, workers, decoders), threads, workers, decoders))
+            for decoders in filter(None, kept.values()):
+                decoders.close()
             (one, one_clock), (two, two_clock) = (np.median(rates, axis=0) for rates in found.values())
             ratios = sorted(more / less for (less, _), (more, _) in zip(*found.values(), strict=True))
             ratio = statistics.median(ratios)
             click.echo(
-                f"{name:12}{one:12,.0f}{two:12,.0f}{ratio:8.2f}x   {ratios[0]:.2f} to {ratios[-1]:.2f}   "
+                f"{name:20}{one:12,.0f}{two:12,.0f}{ratio:8.2f}x   {ratios[0]:.2f} to {ratios[-1]:.2f}   "
                 f"({one_clock:,.0f} and {two_clock:,.0f}: {two_clock / one_clock:.2f}x)"
             )
             if ratio < BAR:

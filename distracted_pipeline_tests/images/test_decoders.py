@@ -129,13 +129,13 @@ def test_masks_are_the_same_and_a_damaged_image_fails_in_the_same_words(two: Dec
 
 def test_few_images_and_few_cores_are_left_to_threads(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "cores", lambda: 4)
-    assert decoders_for(frames, 999, SLOTS, pytest.fail) is None
-    four = decoders_for(frames, 1_000, SLOTS, pytest.fail)
+    assert decoders_for(frames, 999, pytest.fail) is None
+    four = decoders_for(frames, 1_000, pytest.fail)
     assert four
     assert four.processes == 4
-    assert decoders_for(frames, 1_000, SLOTS, pytest.fail) is four
+    assert decoders_for(frames, 1_000, pytest.fail) is four
     monkeypatch.setattr(room, "cores", lambda: 3)
-    assert decoders_for(frames, 1_000, SLOTS, pytest.fail) is None
+    assert decoders_for(frames, 1_000, pytest.fail) is None
     close_decoders()
     assert all(process.returncode == 0 for process in four._all)
 
