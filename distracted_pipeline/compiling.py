@@ -23,8 +23,8 @@ SEGMENTER_PAYS_FROM = 106_000
 Mask2Former's pixel decoder and transformer took 82 s and made 362 images/s of 283, which saves 0.77 ms an image."""
 
 TRAINING_PAYS_FROM = math.inf
-"""The same for rows times epochs of a training: `auto` compiles none. No card has said yet when it pays;
-`make bench-gpu` prints it."""
+"""The same for rows times epochs of a training: `auto` compiles none, but records its steps (`recording`). From when on
+compiling would pay is not known; `make bench-gpu` prints it."""
 
 KERNELS = "TORCHINDUCTOR_CACHE_DIR"
 BACKEND = "inductor"

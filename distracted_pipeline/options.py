@@ -19,7 +19,8 @@ class RunOptions:
         log: Receives progress and notes, a line at a time.
         deterministic: A training takes only kernels that give the same numbers in every run; slower on a GPU, where
             others may differ in the last bits. On a CPU all do.
-        compile: `auto` compiles networks on a GPU where the number of images makes up for it; `on`, `off`.
+        compile: `auto` records work on a GPU (`recording`), or compiles networks where the number of images makes up
+            for it; `on` compiles, `off` does neither.
         kernels: Folder that keeps compiled kernels; None: torch chooses one.
     """
 

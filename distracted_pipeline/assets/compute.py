@@ -123,7 +123,8 @@ class CompilingConfig(DeviceConfig):
 
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="torch.compile: auto = on a GPU where the number of images makes up for the minutes it takes",
+        description="auto records work on a GPU as CUDA graphs, and compiles where images make up for the minutes that "
+        "torch.compile takes; on compiles; off does neither",
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -70,15 +71,15 @@ class _ImageChanged(Exception):
 
 @dataclass(frozen=True)
 class _Passed:
-    """Taps on their way to the CPU; there once the device has come to `ready`."""
+    """Taps on their way to the CPU, and which of their rows are finite; there once the device has come to `ready`."""
 
     values: dict[str, Tensor]
+    finite: dict[str, Tensor]
     ready: torch.cuda.Event | None
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def wait(self) -> None:
         if self.ready is not None:
             self.ready.synchronize()
-        return {tap: value.numpy() for tap, value in self.values.items()}
 
 
 @dataclass(frozen=True)
@@ -279,14 +280,16 @@ class TapStore:
         with ExitStack() as files, closing(passed):
             arrays: dict[str, np.ndarray] = {}
             first = 0
-            for values in _one_behind(passed):
+            for piece in _one_behind(passed):
+                values = {tap: value.numpy() for tap, value in piece.values.items()}
+                for tap, finite in piece.finite.items():
+                    _check_finite(finite, tap, rows, first)
                 for tap in taps:
                     if tap not in arrays:
                         path = files.enter_context(atomic_path(folder / f"{tap}.npy"))
                         shape = (rows.num_rows, *values[tap].shape[1:])
                         arrays[tap] = open_memmap(path, mode="w+", dtype=values[tap].dtype, shape=shape)
                         reserve(path)
-                    _check_finite(values[tap], tap, rows, first)
                     arrays[tap][first : first + len(values[tap])] = values[tap]
                 progress.advance(len(values[taps[0]]))
                 first += len(values[taps[0]])
@@ -372,7 +375,7 @@ class TapStore:
         deep = [tap for tap in taps if tap != PIXELS]
         values = {PIXELS: pixels[part]} if PIXELS in taps else {}
         if not deep:
-            return _Passed(values, None)
+            return _Passed(values, {}, None)
         trunk = self._trunk.to(device)
         dtype = autocast_dtype(precision, device)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
@@ -382,30 +385,30 @@ class TapStore:
                 x = filled_up(x, pieces.size)
             found = trunk.taps(x, deep)
         halves = {tap: value[:count].to(torch.float16).contiguous() for tap, value in found.items()}
+        finite = {tap: value.isfinite().flatten(1).all(1).to("cpu", non_blocking=True) for tap, value in halves.items()}
         values |= {tap: value.to("cpu", non_blocking=True) for tap, value in halves.items()}
-        return _Passed(values, torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None)
+        ready = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+        return _Passed(values, finite, ready)
 
 
-def _one_behind(passed: Iterable[_Passed]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the arrays of each piece once the next one is on its way through the device."""
+def _one_behind(passed: Iterable[_Passed]) -> Iterator[_Passed]:
+    """Yield each piece, there, once the next one is on its way through the device."""
     waiting: deque[_Passed] = deque()
-    for piece in passed:
-        waiting.append(piece)
-        if len(waiting) > 1:
-            yield waiting.popleft().arrays()
-    yield from (piece.arrays() for piece in waiting)
+    for piece in chain(passed, [None]):
+        if waiting:
+            waiting[0].wait()
+            yield waiting.popleft()
+        if piece is not None:
+            waiting.append(piece)
 
 
 def _rows(table: pa.Table, subject: str) -> pa.Table:
     return of_subject(table, subject).select(["img", "path", "sha256"]).sort_by("img")
 
 
-def _check_finite(values: np.ndarray, tap: str, rows: pa.Table, first: int) -> None:
-    if values.dtype == np.uint8:
-        return
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
-    if bad.any():
-        img = rows["img"][first + int(bad.argmax())].as_py()
+def _check_finite(finite: Tensor, tap: str, rows: pa.Table, first: int) -> None:
+    if not finite.all():
+        img = rows["img"][first + int(finite.byte().argmin())].as_py()
         raise DistractedError(
             f"tap {tap} of {img} is not finite in fp16: the backbone's weights are broken or its activations exceed "
             "65504. Set DISTRACTED_BACKBONE to another model, or precision to fp32."

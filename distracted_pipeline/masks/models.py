@@ -60,8 +60,8 @@ MEMORY_SHARE = 0.7
 RECORDED_FROM = 1_024
 """Images of one process from which on the model's passes are recorded, where it isn't compiled."""
 
-RANKS, MOST_RANKS = 4, 32
-"""Maps are recorded for sure queries by fours, and launched where an image has more than so many."""
+RANKS = 4
+"""Maps are recorded for so many sure queries, twice as many, and so on."""
 
 _PIXELS = "pixel_values"
 
@@ -281,9 +281,9 @@ class ModelSegmenter:
             return panoptic_maps(classes, masks, self._device_table, size, reading, geometry, most)
 
         given = {"classes": logits[0], "masks": logits[1]}
-        most = -(-max(int(logits[2]), 1) // RANKS) * RANKS if steady else 0
-        if not 0 < most <= min(MOST_RANKS, logits[0].shape[1]):
+        if not steady:
             return work(given)
+        most = min(-(-max(int(logits[2]), 1) // RANKS) * RANKS, logits[0].shape[1])
         return self._mapping.run(given, partial(work, most=most), (size, most))
 
     @cached_property

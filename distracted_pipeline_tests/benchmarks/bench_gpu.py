@@ -26,7 +26,7 @@ from distracted_pipeline.options import RunOptions
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig, load_catalogue
-from distracted_pipeline_tests.benchmarks.bench_mask_fill import keep_about_ten, swin_base, tiny_model
+from distracted_pipeline_tests.benchmarks.bench_mask_fill import keep_ten, swin_base, tiny_model
 from distracted_pipeline_tests.benchmarks.bench_masks import jpeg
 from distracted_pipeline_tests.benchmarks.bench_training import B3
 from distracted_pipeline_tests.benchmarks.gpu_clock import Bench, Clock, Items
@@ -64,17 +64,12 @@ def deeplab(folder: Path) -> Path:
 
 
 def tiny_mask2former(folder: Path) -> Path:
-    """Save the tests' Mask2Former, sure of about ten of its queries."""
-    from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
-
-    from distracted_pipeline_tests.conftest import draw_frame
+    """Save the tests' Mask2Former, sure of ten of its queries."""
+    from transformers import Mask2FormerForUniversalSegmentation
 
     tiny_model(folder)
     model = Mask2FormerForUniversalSegmentation.from_pretrained(folder).eval()
-    frames = [draw_frame(driver, driver, 0) for driver in range(4)]
-    keep_about_ten(
-        model, AutoImageProcessor.from_pretrained(folder, backend="pil")(frames, return_tensors="pt")["pixel_values"]
-    )
+    keep_ten(model)
     model.save_pretrained(folder)
     return folder
 

@@ -32,11 +32,12 @@ def little_memory(device: torch.device, gib: float) -> Iterator[None]:
         yield
         return
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(gib * 2**30 / torch.cuda.mem_get_info(device)[1], device)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+    with torch.cuda.device(device):
+        torch.cuda.set_per_process_memory_fraction(gib * 2**30 / torch.cuda.mem_get_info()[1])
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def out_of_memory(clock: Clock, bench: Bench) -> Items:

@@ -2,8 +2,8 @@
 
     python -m distracted_pipeline_tests.benchmarks.gpu_trainings FOLDER CANDIDATE    # one candidate of the first epoch
 
-A process plans each convolution once for every shape, and never again: candidates for what makes the first epoch slow
-can only be told apart in processes of their own.
+A process compiles each depthwise convolution once for every shape, and never again: what makes the first epoch slow can
+only be told apart in processes of their own.
 """
 
 import json
@@ -48,7 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
 HEADS = {"embedding_only": "linear_probe", "masks_fused": "masks_fused"}
 REPLICATES = 3
 
-CANDIDATES = ("as it is", "last batch not filled up", "cudnn.benchmark", "not channels last")
+CANDIDATES = ("as it is", "last batch not filled up", "not channels last")
 
 
 def config_of(kind: str, batch: int) -> VariantConfig:
@@ -187,7 +187,6 @@ def _first_epoch(clock: Clock, bench: Bench, candidate: str) -> Iterator[str]:
 def timed_epochs(backbone: str, candidate: str, device: str = "cuda", batch: int = 32) -> dict[str, Any]:
     """Return the seconds of three short epochs of fine-tuning with their scoring, and how many shapes they had."""
     where = torch.device(device)
-    torch.backends.cudnn.benchmark = candidate == "cudnn.benchmark"
     config = config_of("fine_tune", batch)
     loaded = load_backbone(Settings(data=Path(backbone).parent, backbone=backbone))
     net = build_network(config, loaded, STATE_FARM)
@@ -213,7 +212,6 @@ def timed_epochs(backbone: str, candidate: str, device: str = "cuda", batch: int
         return time.perf_counter() - started
 
     seconds = [epoch(number) for number in (1, 2, 3)]
-    torch.backends.cudnn.benchmark = False
     return {"seconds": seconds, "shapes": len(shapes)}
 
 

@@ -1,12 +1,12 @@
 """Every kind of universal model and a semantic one, small, with real processors, and outputs that find something."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     CLIPTokenizer,
     EomtConfig,
@@ -114,13 +114,26 @@ def save_tiny_semantic(folder: Path) -> Path:
 def make_sure(model: nn.Module) -> None:
     """Lay a scene under what a model says, so that it finds the same few things whatever its random weights are."""
 
+    laid: dict[torch.Size, list[Tensor]] = {}  # kept: what a GPU records cannot wait for numbers from the CPU
+
+    def scenes(size: torch.Size, made: Callable[[], Sequence[Tensor]], device: torch.device) -> list[Tensor]:
+        if size not in laid:
+            laid[size] = [each.to(device) for each in made()]
+        return laid[size]
+
     def lay(module: nn.Module, args: object, output: Any) -> None:
         if hasattr(output, "logits"):
-            logits = torch.randn(output.logits.shape[1:], generator=torch.Generator().manual_seed(0))
-            output.logits = output.logits.clamp(-2, 2) + logits.cumsum(1).cumsum(2)
+            size, device = output.logits.shape[1:], output.logits.device
+            random = torch.Generator().manual_seed(0)
+            (logits,) = scenes(size, lambda: [torch.randn(size, generator=random).cumsum(1).cumsum(2)], device)
+            output.logits = output.logits.clamp(-2, 2) + logits
             return
-        queries = output.class_queries_logits.shape[1]
-        classes, masks = scene(6, queries, confident=7, labels=len(LABELS), size=output.masks_queries_logits.shape[2:])
+        queries, size = output.class_queries_logits.shape[1], output.masks_queries_logits.shape[2:]
+        classes, masks = scenes(
+            size,
+            lambda: scene(6, queries, confident=7, labels=len(LABELS), size=size),
+            output.masks_queries_logits.device,
+        )
         output.class_queries_logits = output.class_queries_logits.clamp(-0.5, 0.5) + classes
         output.masks_queries_logits = output.masks_queries_logits.clamp(-2, 2) + masks
 
