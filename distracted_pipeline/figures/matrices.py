@@ -59,11 +59,13 @@ class Facts:
         label: Its head.
         values: What stands in each row.
         links: Where each row's value leads; empty where none leads anywhere.
+        quiet: Whether values stand back behind the differences, even where they lead somewhere.
     """
 
     label: str
     values: Sequence[str]
     links: Sequence[str | None] = ()
+    quiet: bool = True
 
 
 def heatmap(
@@ -215,7 +217,8 @@ def _heat_cell(cell: HeatCell, x: float, y: float, full: float) -> Markup:
 
 
 def _fact(facts: Facts, i: int, x: float, y: float) -> Markup:
-    text = element("text", facts.values[i], x=x, y=y, text_anchor="middle", class_="fact")
+    style = "fact" if facts.quiet else None
+    text = element("text", facts.values[i], x=x, y=y, text_anchor="middle", class_=style)
     return _linked(text, facts.links[i] if facts.links else None)
 
 
@@ -242,7 +245,7 @@ def _sheet(labels: Sequence[tuple[str, str | None, float]], body: Markup) -> Mar
     for label, link, y in labels:
         first, _, rest = label.partition(" ")
         texts.append(_linked(element("text", first, element("tspan", f" {rest}", class_="name"), x=0, y=y), link))
-    width = 12 + 7 * max(len(label) for label, _, _ in labels)
+    width = 8 + 6.7 * max(len(label) for label, _, _ in labels)
     height = max(y for _, _, y in labels) + 20
     column = element("svg", *texts, class_="labels", role="group", aria_label="Rows", width=width, height=height)
     return element("div", column, body, class_="sheet")

@@ -49,7 +49,7 @@ from distracted_pipeline.reports.why.sections import shown_evidence
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 
-CODE_VERSION: Final = "5"
+CODE_VERSION: Final = "6"
 """Part of every report's inputs: raise it when the same files would give other pages, and no template changed."""
 
 PAGE_BUDGET = 2_000_000

@@ -39,21 +39,23 @@ _TAG: Final = re.compile(r"<(/?)([a-zA-Z0-9]+)")
 _VOID: Final = frozenset({"br", "img", "input", "meta", "link", "rect", "line", "circle", "path", "wbr", "hr"})
 
 
-def explain_words(html: str, but: Collection[str] = ()) -> str:
+def explain_words(html: str, but: Collection[str] = (), names: Collection[str] = ()) -> str:
     """Return a page whose words of the glossary are explained where prose uses them first, once each.
 
     Args:
         html: The page.
         but: Words that mean something else on this page, which says what.
+        names: Titles (of variants, say) whose words are no words of the glossary.
     """
     left = {word: meaning for word, meaning in TERMS.items() if word not in but}
+    kept = "|".join(re.escape(escape(name)) for name in sorted(names, key=len, reverse=True))
     open_tags: list[str] = []
     pieces = _PIECES.split(html)
     for place, piece in enumerate(pieces):
         if tag := _TAG.match(piece):
             _follow(open_tags, tag, piece)
         elif left and piece.strip() and "main" in open_tags and _prose(open_tags):
-            pieces[place] = _explained(piece, left)
+            pieces[place] = _explained(piece, left, kept)
     return "".join(pieces)
 
 
@@ -70,13 +72,15 @@ def _prose(open_tags: list[str]) -> bool:
     return not _CLOSED.intersection(open_tags) and bool(_PROSE.intersection(open_tags))
 
 
-def _explained(text: str, left: dict[str, str]) -> str:
+def _explained(text: str, left: dict[str, str], names: str) -> str:
     """Return text with the words that are still to be explained; those that it uses are taken out of `left`."""
-    words = re.compile(rf"(?<![\w-])({'|'.join(left)})(s?)(?![\w-])", re.IGNORECASE)
+    known = rf"(?P<name>{names})|" if names else ""
+    words = re.compile(rf"(?<![\w-])(?:{known}(?P<word>{'|'.join(left)})s?)(?![\w-])", re.IGNORECASE)
 
     def term(found: re.Match[str]) -> str:
-        word = next((name for name in left if name.lower() == found[1].lower()), None)
-        if word is None or (word.isupper() and not found[1].isupper()):
+        said = found["word"] or ""
+        word = next((name for name in left if name.lower() == said.lower()), None)
+        if word is None or (word.isupper() and not said.isupper()):
             return found[0]
         meaning = escape(left.pop(word).replace("`", ""))
         return f'<dfn tabindex="0" data-tip="{meaning}" aria-description="{meaning}">{found[0]}</dfn>'

@@ -31,6 +31,7 @@ class Heatmap:
         head: Labels of the table's columns: the class, the baseline's recall, the variants, the mask categories.
         rows: Cells of the table, in words.
         full: Difference that has full colour.
+        why: Whether rows lead on to why their class changed.
         categories: Names of the mask categories that stand beside the differences.
     """
 
@@ -39,6 +40,7 @@ class Heatmap:
     head: list[str]
     rows: list[list[str]]
     full: float
+    why: bool
     categories: list[str]
 
 
@@ -62,6 +64,7 @@ def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
     rows = [(label, site.class_url(k) if linked and k in report.classes else None) for k, label in enumerate(labels)]
     full = matrices.largest_difference(list(columns.values()))
     detected = _detected(report, linked)
+    reasons = _reasons(site) if linked else []
 
     def drawn(order: Sequence[str]) -> Markup:
         return matrices.heatmap(
@@ -70,7 +73,7 @@ def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
             list(zip(*(columns[name] for name in order), strict=True)),
             title=f"Difference of recall against {reference_words(report)}, by class and variant",
             before=[Facts("baseline", facts)],
-            after=detected,
+            after=[*detected, *reasons],
             strongest=full,
         )
 
@@ -89,6 +92,7 @@ def heatmap(site: Site, *, linked: bool) -> Heatmap | None:
             for i, label in enumerate(labels)
         ],
         full,
+        bool(reasons),
         [report.dataset.category_names[c] for c in _shown_categories(report)],
     )
 
@@ -111,6 +115,14 @@ def _detected(report: ReportData, linked: bool) -> list[Facts]:
         )
         for c in _shown_categories(report)
     ]
+
+
+def _reasons(site: Site) -> list[Facts]:
+    """Return the column that leads from a class to what was found of its reasons; none where nothing was."""
+    links = [f"{site.class_url(k)}#why" if site.evidence_of(k) else None for k in site.report.classes]
+    if not any(links):
+        return []
+    return [Facts("reasons", ["why?" if link else "" for link in [*links, None]], [*links, None], quiet=False)]
 
 
 def _column(site: Site, name: str, linked: bool) -> list[HeatCell]:

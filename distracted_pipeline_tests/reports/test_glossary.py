@@ -32,6 +32,11 @@ def test_a_camera_is_no_cam_and_an_explanation_is_not_explained() -> None:
     assert said.count("<dfn") == 2
 
 
+def test_a_title_that_has_a_word_of_the_glossary_in_it_explains_nothing() -> None:
+    said = explain_words("<main><p>Masks + embedding gains, for a mask tells.</p></main>", names=("Masks + embedding",))
+    assert "<p>Masks + embedding gains, for a <dfn" in said
+
+
 def test_pages_explain_each_word_at_most_once(built: ReportResult) -> None:
     explained = 0
     for page in pages(built):

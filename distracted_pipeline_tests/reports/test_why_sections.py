@@ -14,7 +14,7 @@ from distracted_pipeline.reports.why import counterfactuals, mask_ablation, robu
 from distracted_pipeline.reports.why.effects import decided
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.reports.conftest import quiet
-from distracted_pipeline_tests.reports.pages import text
+from distracted_pipeline_tests.reports.pages import links, text
 
 NAMES = ("top_only", "masks_only")
 
@@ -68,6 +68,12 @@ def test_decided_effects_stand_in_words_on_the_page_and_on_that_of_their_class(p
     assert line in text(page / "classes" / "c1.html")
     assert "what a technique is compared with" not in (page / "why.html").read_text()  # of another kind of control
     assert "Why did c2 change?" not in text(page / "classes" / "c2.html")
+
+
+def test_a_row_of_the_first_page_leads_to_the_reasons_that_were_found_of_its_class(page: Path) -> None:
+    reasons = {link for link in links(page / "index.html") if link.endswith("#why")}
+    assert reasons == {"classes/c1.html#why", "classes/c4.html#why"}
+    assert "why?" not in text(page / "summary.html")
 
 
 def test_what_has_no_clean_control_is_never_decided() -> None:

@@ -86,6 +86,7 @@ def write_pages(site: Site) -> list[str]:
     """Write every page of a site; return where they are, relative to its root."""
     style = _style(site)
     environment = _environment(site, style)
+    titles = {site.report.title(name) for name in site.report.variants}
     places = []
     for page in list_pages(site):
         path = site.folder / page.place
@@ -100,7 +101,8 @@ def write_pages(site: Site) -> list[str]:
         )
         if page.place != SUMMARY:
             # Where objects are erased, a control is a region, not a variant.
-            html = explain_words(html, ("control",) if page.said.get("evidence") or page.place == "why.html" else ())
+            but = ("control",) if page.said.get("evidence") or page.place == "why.html" else ()
+            html = explain_words(html, but, titles)
         path.write_text(html, encoding="utf-8")
         places.append(page.place)
     return places
