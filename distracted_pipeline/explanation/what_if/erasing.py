@@ -95,6 +95,24 @@ def blurred(pixels: np.ndarray, region: np.ndarray) -> np.ndarray:
     return np.where(region[..., None], soft, pixels)
 
 
+def eroded(inside: np.ndarray, reach: int) -> np.ndarray:
+    """Return what of a region lies further than `reach` pixels from all that is not of it, bool `[h, w]`.
+
+    The frame's border is no border of the region. By distances, whose cost does not grow with the reach, within the
+    rectangle that holds the region.
+    """
+    import cv2
+
+    core = np.zeros(inside.shape, bool)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not len(rows):
+        return core
+    around = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    part = np.ascontiguousarray(inside[around], np.uint8)
+    core[around] = cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > reach
+    return core
+
+
 def moved_ids(mask: np.ndarray, category: int, shift: tuple[float, float]) -> np.ndarray:
     """Return where a category would lie if it were moved, bool of the mask's shape; what leaves the frame is lost.
 

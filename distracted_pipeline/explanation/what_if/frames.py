@@ -327,8 +327,10 @@ def _reader(
 
 
 def _fractions(mask: np.ndarray, ids: int) -> np.ndarray:
+    import cv2
+
     from distracted_pipeline.masks.fractions import GRID, class_fractions
 
     out = np.empty((ids, *GRID), np.float16)
-    class_fractions(mask, np.bincount(mask.ravel(), minlength=ids), out)
+    class_fractions(mask, cv2.calcHist([mask], [0], None, [ids], [0, ids]).ravel(), out)
     return out

@@ -15,7 +15,7 @@ from distracted_pipeline.evaluation.inference import Rates, recall_interval
 from distracted_pipeline.evaluation.predictions import Part
 from distracted_pipeline.explanation.what_if.counterfactuals import LEAST_AREA, rows_of
 from distracted_pipeline.explanation.what_if.effects import Looks, fewest_trainings, means, tested
-from distracted_pipeline.explanation.what_if.erasing import moved_ids
+from distracted_pipeline.explanation.what_if.erasing import eroded, moved_ids
 from distracted_pipeline.explanation.what_if.frames import Altered, Frame, Version, alter_frames
 from distracted_pipeline.explanation.what_if.looks import (
     Stage,
@@ -93,16 +93,12 @@ def ablations(frame: Frame, category: int, other: np.ndarray | None) -> Iterator
         category: Its id.
         other: The mask of another frame of the driver that shows the category; None where there is none.
     """
-    import cv2
-
     assert frame.mask is not None
     inside = frame.mask == category
     without = np.where(inside, 0, frame.mask).astype(np.uint8)
     yield DROPPED, without
     reach = max(1, round(EROSION * float(np.sqrt(inside.sum() / np.pi))))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    core = np.asarray(cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1), bool)
-    yield ERODED, np.where(core, category, without).astype(np.uint8)
+    yield ERODED, np.where(eroded(inside, reach), category, without).astype(np.uint8)
     angle = np.random.default_rng(seed_of(frame.img, category)).uniform(0, 2 * np.pi)
     moved = moved_ids(frame.mask, category, (SHIFT * float(np.sin(angle)), SHIFT * float(np.cos(angle))))
     yield SHIFTED, np.where(moved, category, without).astype(np.uint8)
@@ -191,4 +187,4 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-STAGE = Stage("mask_ablation", "1", _alter)
+STAGE = Stage("mask_ablation", "2", _alter)

@@ -12,12 +12,12 @@ from distracted_pipeline.explanation.what_if.tables import Case, Effect
 from distracted_pipeline.figures import formats
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.reports.site import Site
-from distracted_pipeline.reports.why.effects import change, decided, effects_of, figure, points, strongest
-from distracted_pipeline.reports.why.section import Section, said
+from distracted_pipeline.reports.why.effects import change, effects_of, of_class, points, tell
+from distracted_pipeline.reports.why.section import Section
 from distracted_pipeline.settings import Settings
 
 SHOWN = 12
-"""Cases with pictures; sentences beside them."""
+"""Cases with pictures."""
 
 OF_A_CELL = 2
 """Cases with pictures of one class and category of a variant."""
@@ -33,55 +33,31 @@ def say(site: Site, names: Sequence[str]) -> dict[str, Any]:
     effects = effects_of(site, STAGE, names)
     erased = [row for row in effects if row.version == ERASED]
     soft = {(row.variant, row.class_id, row.about): row for row in effects if row.version == BLURRED}
-    sure = decided(erased)
-    categories = [name for name in site.report.dataset.category_names if any(row.about == name for row in erased)]
 
-    def words(effect: Effect) -> str:
+    def title(version: str) -> str:
+        return "What erasing changes, by class and category"
+
+    def cell(effect: Effect) -> str:
         blurred = soft.get((effect.variant, effect.class_id, effect.about))
         also = f"; blurred {formats.difference(blurred.delta)}" if blurred else ""
         fell = f"p {formats.proportion(effect.before)} to {formats.proportion(effect.after)}"
         return f"{change(effect)}; {fell}, control {formats.proportion(effect.control)}{also}"
 
-    figures = []
-    for name in names:
-        cells = {(row.class_id, row.about): row for row in erased if row.variant == name}
-        title = f"What erasing changes, by class and category, {site.report.title(name)}"
-        figures.append((name, figure(site, categories, cells, sure, title, words)))
-    on_objects = [
-        (category, _mean([row.on_objects for row in erased if row.about == category])) for category in categories
-    ]
-    ranked = strongest(sure)
-    return {
-        "sentences": _sentences(site, ranked[:SHOWN]),
-        "sure": ranked,
-        "decided": len(sure),
-        "asked": sum(row.p is not None for row in erased),
-        "figures": figures,
-        "cases": _cases(site, names, {(row.variant, row.class_id, row.about) for row in erased if row.p is not None}),
-        "method": METHOD,
-        "frames": site.report.settings.why_frames,
-        "on_objects": on_objects,
-    }
-
-
-def of_class(site: Site, names: Sequence[str], k: int) -> list[str]:
-    """Return what was decided of one class, the strongest first."""
-    return _sentences(site, [row for row in said(site, SECTION.name)["sure"] if row.class_id == k][:3])
+    it = tell(site, names, erased, (ERASED,), title=title, cell=cell, sentence=sentence)
+    asked = {(row.variant, row.class_id, row.about) for row in erased if row.p is not None}
+    covered = [(name, _mean([row.on_objects for row in erased if row.about == name])) for name in it["categories"]]
+    return it | {"cases": _cases(site, names, asked), "method": METHOD, "on_objects": covered}
 
 
 def sentence(site: Site, effect: Effect) -> str:
-    """Return an effect in words: `Without the cell phone, c1 falls by 31 points (control: 2)`."""
+    """Return an effect in words: `Without the cell phone, c1 falls by 31 points (control: 2) in Masks only.`."""
     fall, control = _less(effect.before, effect.after), _less(effect.before, effect.control)
     moved = "falls" if fall > 0 else "rises"
     elsewhere = "" if abs(control) < 0.005 or (control > 0) == (fall > 0) else ("−" if fall > 0 else "+")
     return (
         f"Without the {effect.about}, {site.class_id(effect.class_id)} {moved} by {points(fall)} points "
-        f"(control: {elsewhere}{points(control)})"
+        f"(control: {elsewhere}{points(control)}) in {site.report.title(effect.variant)}."
     )
-
-
-def _sentences(site: Site, effects: Sequence[Effect]) -> list[str]:
-    return [f"{sentence(site, row)} in {site.report.title(row.variant)}." for row in effects]
 
 
 def _cases(site: Site, names: Sequence[str], asked: set[tuple[str, int, str]]) -> list[dict[str, Any]]:
@@ -123,10 +99,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 SECTION = Section(
-    name="counterfactuals",
+    name=STAGE.asset,
     title="Without the object",
     question="Does the answer hang on the phone, the bottle, the person? Each is erased, and the networks look again.",
     results=results,
     say=say,
-    of_class=of_class,
+    of_class=lambda site, names, k: of_class(site, STAGE.asset, k, 3, sentence),
 )

@@ -1,6 +1,7 @@
 """What the sections on altered frames share: effects as they lie on disk, corrected for all that a section asks."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -12,7 +13,11 @@ from distracted_pipeline.explanation.what_if.tables import Effect
 from distracted_pipeline.figures import formats, matrices
 from distracted_pipeline.figures.matrices import HeatCell
 from distracted_pipeline.reports.site import Site
+from distracted_pipeline.reports.why.section import said
 from distracted_pipeline.testability import ALPHA
+
+SENTENCES = 12
+"""Of the decided effects, the strongest that a section lists."""
 
 Cells = Mapping[tuple[int, str], Effect]
 """Effects by class and by what stands at the head of a figure's column."""
@@ -40,6 +45,55 @@ def decided(effects: Sequence[Effect]) -> set[Effect]:
 def strongest(sure: Collection[Effect]) -> list[Effect]:
     """Return effects by their size, the largest first."""
     return sorted(sure, key=lambda row: (-abs(row.delta or 0), row.variant, row.class_id, row.about, row.version))
+
+
+Sentence = Callable[[Site, Effect], str]
+"""Says one decided effect."""
+
+
+def tell(
+    site: Site,
+    names: Sequence[str],
+    altered: Sequence[Effect],
+    versions: Sequence[str],
+    *,
+    title: Callable[[str], str],
+    cell: Callable[[Effect], str],
+    sentence: Sentence,
+) -> dict[str, Any]:
+    """Return what the template of a section that alters mask categories gets: decided effects in words, and figures.
+
+    Args:
+        site: Where classes have their pages.
+        names: The variants.
+        altered: All effects that the section asks about together.
+        versions: The alterations; each has a figure of each variant.
+        title: Of the figures of a version, before the variant's.
+        cell: What a cell says when it is pointed at, after class and category.
+        sentence: See there.
+    """
+    report, sure = site.report, decided(altered)
+    ranked = strongest(sure)
+    categories = [name for name in report.dataset.category_names if any(row.about == name for row in altered)]
+
+    def drawn(name: str, version: str) -> Markup:
+        cells = {(row.class_id, row.about): row for row in altered if (row.variant, row.version) == (name, version)}
+        return figure(site, categories, cells, sure, f"{title(version)}, {report.title(name)}", cell)
+
+    return {
+        "sentences": [sentence(site, row) for row in ranked[:SENTENCES]],
+        "sure": ranked,
+        "decided": len(sure),
+        "asked": sum(row.p is not None for row in altered),
+        "categories": categories,
+        "figures": [(name, version, drawn(name, version)) for name in names for version in versions],
+        "frames": report.settings.why_frames,
+    }
+
+
+def of_class(site: Site, section: str, k: int, most: int, sentence: Sentence) -> list[str]:
+    """Return what such a section decided of one class, in words, the strongest first."""
+    return [sentence(site, row) for row in said(site, section)["sure"] if row.class_id == k][:most]
 
 
 def figure(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distracted_pipeline.explanation.what_if.erasing import blurred, control_of, filled, moved_ids, region_of
+from distracted_pipeline.explanation.what_if.erasing import blurred, control_of, eroded, filled, moved_ids, region_of
 
 SHAPE = (40, 60)
 
@@ -70,3 +70,17 @@ def test_a_category_moves_by_shares_of_the_frame_and_what_leaves_it_is_lost() ->
     moved = moved_ids(mask, 3, (0.25, 0.5))
     np.testing.assert_array_equal(moved, np.roll(phone(), (20, 60), (0, 1)))
     assert not moved_ids(mask, 3, (0.9, 0)).any()
+
+
+def test_a_region_loses_what_a_disc_reaches_from_outside_it_and_nothing_at_the_frame_s_border() -> None:
+    inside = np.zeros(SHAPE, bool)
+    inside[:24, 8:50] = True
+    inside[10:14, 20:24] = False
+    outside = np.argwhere(~inside)
+    distance = np.array([np.hypot(*(outside - place).T).min() for place in np.argwhere(inside)])
+    wanted = np.zeros(SHAPE, bool)
+    wanted[inside] = distance > 5
+    np.testing.assert_array_equal(eroded(inside, 5), wanted)
+    assert eroded(inside, 5)[0].any()
+    assert not eroded(np.zeros(SHAPE, bool), 5).any()
+    assert eroded(np.ones(SHAPE, bool), 5).all()
