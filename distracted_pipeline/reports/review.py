@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from distracted_pipeline.evaluation.label_errors import find_label_errors
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decisions import decisions_file, read_decisions
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import labelled, read_manifest
@@ -60,7 +61,7 @@ def write_review(settings: Settings, most: int = MOST) -> Review:
         "images": labelled_images(settings),
         "decided": len(rows) - len(open_rows),
         "classes": [(name, settings.dataset.class_label(k)) for k, name in enumerate(ids)],
-        "key": settings.data.name,
+        "key": fingerprint(str(settings.data)),  # a browser keeps what all pages from disk remember in one place
     }
     path = write_page(settings.reports / REVIEW_NAME, "review.html.jinja", said, "review.js")
     return Review(path, len(cases), len(rows), len(rows) - len(open_rows))

@@ -9,7 +9,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,15 @@ _FLAGS = (
     *("--disable-extensions", "--mute-audio", "--no-default-browser-check"),
 )
 _LIMIT_S = 20
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until something is true: what a browser does outside its page."""
+    end = time.monotonic() + _LIMIT_S
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError("never true")
+        time.sleep(0.02)
 
 
 def find() -> str | None:
@@ -108,6 +117,15 @@ class Browser:
                 pass
             time.sleep(0.02)
         raise TimeoutError(f"never true: {expression}")
+
+    def click(self, selector: str) -> None:
+        """Click the middle of an element with the mouse."""
+        place = self.evaluate(
+            f"(e => {{e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
+            f"return [b.x + b.width / 2, b.y + b.height / 2]}})(document.querySelector({json.dumps(selector)}))"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
     def press(self, key: str, code: int) -> None:
         """Press and release a key, by its name and its number."""

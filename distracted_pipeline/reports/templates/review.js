@@ -7,7 +7,7 @@ const remembered = () => {
   try { return JSON.parse(localStorage.getItem(key)) ?? {}; } catch { return {}; }
 };
 const remember = () => {
-  const decided = cases.filter((one) => one.dataset.decision).map((one) => [one.dataset.img, [one.dataset.decision, one.querySelector("select").value]]);
+  const decided = cases.filter((one) => one.dataset.decision).map((one) => [one.dataset.sha256, [one.dataset.decision, one.querySelector("select").value]]);
   try { localStorage.setItem(key, JSON.stringify(Object.fromEntries(decided))); } catch { /* a browser that keeps nothing: the csv does */ }
 };
 const show = () => {
@@ -54,8 +54,8 @@ document.addEventListener("keydown", (event) => {
   else if (at >= 0 && keys[event.key]) { cases[at].dataset.decision = keys[event.key]; show(); remember(); go(at + 1); }
   else if (at >= 0 && event.key === "u") { cases[at].dataset.decision = ""; show(); remember(); }
 });
-for (const [img, [decision, name]] of Object.entries(remembered())) {
-  const one = cases.find((each) => each.dataset.img === img);
+for (const [sha256, [decision, name]] of Object.entries(remembered())) {
+  const one = cases.find((each) => each.dataset.sha256 === sha256);
   if (!one) continue;
   one.dataset.decision = decision;
   one.querySelector("select").value = name;
