@@ -76,7 +76,11 @@ def backfill_policy() -> dg.BackfillPolicy | None:
     asked = os.environ.get(BACKFILL, "").strip()
     if asked not in ("", ONE_RUN):
         raise DistractedError(f"{BACKFILL}={asked}: set it to {ONE_RUN}, or unset it for one run a partition.")
-    return dg.BackfillPolicy.single_run() if asked else None
+    if not asked:
+        return None
+    # It is marked beta, and every process would say so twice.
+    warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+    return dg.BackfillPolicy.single_run()
 
 
 with warnings.catch_warnings():  # the mapping is marked beta; every process would say so

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.checksums import UNSEALED, is_whole, seal
 from distracted_pipeline.dataset import Category
 from distracted_pipeline.errors import DistractedError
@@ -57,9 +58,11 @@ def show(settings: Settings, img: str) -> "Image":
         DistractedError: The manifest does not know it, or it has no mask yet.
     """
     manifest = read_manifest(settings)
-    rows = manifest.filter(pa.array(np.asarray(manifest["img"].to_pylist()) == img))
+    names = manifest["img"].to_pylist()
+    rows = manifest.filter(pa.array(np.asarray(names) == img))
     if not rows.num_rows:
-        raise DistractedError(f"the manifest has no image {img}. Its names are like {manifest['img'][0]}.")
+        like = did_you_mean(img, names) or f" Its names are like {names[0]}."
+        raise DistractedError(f"the manifest has no image {img}.{like}")
     mask = open_cache(settings).mask(img)
     with ImageReader(settings.data) as reader:
         return overlay(reader.rgb(rows["path"][0].as_py()), mask, settings.dataset.categories)

@@ -28,8 +28,10 @@ def test_each_category_is_tinted_and_the_rest_left_alone() -> None:
 
 
 def test_show_draws_the_mask_of_one_image(ingested: Settings) -> None:
-    with pytest.raises(DistractedError, match="no image img_0.jpg"):
-        show(ingested, "img_0.jpg")
+    with pytest.raises(DistractedError, match="no image img_1. Did you mean img_1.jpg?"):
+        show(ingested, "img_1")
+    with pytest.raises(DistractedError, match="no image frame. Its names are like img_1.jpg"):
+        show(ingested, "frame")
     with pytest.raises(DistractedError, match=r"img_1.jpg.*--select masks"):
         show(ingested, "img_1.jpg")
     fill_missing(ingested, options=QUIET)
