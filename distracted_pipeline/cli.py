@@ -227,15 +227,17 @@ def ui(port: int) -> None:
 @main.command()
 def setup() -> None:
     """Prepare this folder and this virtual environment for bare `dagster` commands."""
-    from distracted_pipeline.operations.activation import write_exports
+    from distracted_pipeline.operations.activation import MODULE_VARIABLES, write_conda_hooks, write_exports
     from distracted_pipeline.operations.instance import dagster_home, prepare_home
 
     home = dagster_home()
     prepare_home(home)
-    scripts = write_exports(home)
+    scripts = [*write_exports(home), *write_conda_hooks(home)]
     names = ", ".join(script.name for script in scripts)
     click.echo(f"Dagster's history: {short(home)}")
     click.echo(f"activation exports: {names or 'none, there is no activate script beside this Python'}")
+    if scripts and MODULE_VARIABLES[0] not in os.environ:
+        click.echo("activate the environment once more, for bare `dagster` commands in this shell")
 
 
 for command in (train, audit, compare, why, review, plan, predict, export, sync, masks, report, variants):

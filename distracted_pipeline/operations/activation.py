@@ -1,4 +1,4 @@
-"""Writes the exports that bare Dagster commands need into the virtual environment's activate scripts.
+"""Writes the exports that bare Dagster commands need into what activates an environment: venv scripts, conda hooks.
 
 `dagster asset materialize --select masks` reads neither pyproject.toml nor workspace.yaml, and looks for
 its module before it reads `.env`; so the variable must be in the shell already.
@@ -40,6 +40,26 @@ def write_exports(home: Path, scripts: Path | None = None) -> list[Path]:
                 f"{_without_block(script.read_text(encoding='utf-8'), comment).rstrip()}\n\n{block}\n", encoding="utf-8"
             )
             written.append(script)
+    return written
+
+
+def write_conda_hooks(home: Path, prefix: Path | None = None) -> list[Path]:
+    """Write the exports where conda looks when it activates an environment; return the files, none elsewhere.
+
+    Args:
+        home: See `write_exports`.
+        prefix: Folder of the environment; the running interpreter's own by default.
+    """
+    folder = prefix or Path(sys.prefix)
+    if not (folder / "conda-meta").is_dir():
+        return []
+    hooks = folder / "etc" / "conda" / "activate.d"
+    hooks.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, lines in _exports(home).items():
+        hook = hooks / f"distracted_pipeline{Path(name).suffix or '.sh'}"
+        hook.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        written.append(hook)
     return written
 
 

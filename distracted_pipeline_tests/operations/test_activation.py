@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from distracted_pipeline.operations.activation import MODULE, MODULE_VARIABLES, WARNINGS, write_exports
+from distracted_pipeline.operations.activation import (
+    MODULE,
+    MODULE_VARIABLES,
+    WARNINGS,
+    write_conda_hooks,
+    write_exports,
+)
 
 
 def _scripts(tmp_path: Path) -> Path:
@@ -63,6 +69,19 @@ def test_a_home_already_in_the_shell_wins(tmp_path: Path) -> None:
         command, cwd=tmp_path, env={"DAGSTER_HOME": "/mine"}, text=True, capture_output=True, check=True
     )
     assert shown.stdout == "/mine\n"
+
+
+def test_a_conda_environment_has_no_activate_script_and_gets_hooks(tmp_path: Path) -> None:
+    assert write_conda_hooks(tmp_path / "home", tmp_path) == []
+    (tmp_path / "conda-meta").mkdir()
+    for _ in range(2):
+        hooks = write_conda_hooks(tmp_path / "home", tmp_path)
+    assert {hook.suffix for hook in hooks} == {".sh", ".fish", ".csh", ".ps1", ".bat"}
+    shown = subprocess.run(
+        ["sh", "-c", f'. etc/conda/activate.d/distracted_pipeline.sh; echo "${MODULE_VARIABLES[0]}|$DAGSTER_HOME"'],
+        cwd=tmp_path, env={}, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == f"{MODULE}|{tmp_path / 'home'}\n"
 
 
 def test_running_it_again_replaces_its_own_lines_only(tmp_path: Path) -> None:
