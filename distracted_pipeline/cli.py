@@ -15,7 +15,7 @@ import click
 from distracted_pipeline import __version__
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.audit import audit
-from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
+from distracted_pipeline.commands.common import FOLD, current_settings, data_option, demo_option, indented, short
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.plan import plan
 from distracted_pipeline.commands.predict import export, predict, sync
@@ -76,7 +76,7 @@ def main() -> None:
 @click.option("--drivers", default=18, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
 @click.option("--frames", default=5, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the drawing.")
-@data_option
+@demo_option
 @click.pass_context
 def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     """Draw a small data set with a planted effect and run the whole chain on it."""

@@ -6,7 +6,7 @@ Does not belong here: commands themselves.
 import os
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import click
 
 from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
-from distracted_pipeline.settings import Settings, load_settings
+from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 
 
 class _Fold(click.Choice[str]):
@@ -41,13 +41,18 @@ def _use_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -
         ctx.find_root().obj = value.expanduser().resolve()
 
 
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    callback=_use_data,
-    expose_value=False,
-    help="Data root; default DISTRACTED_DATA, else data/.",
-)
+def _data(default: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        callback=_use_data,
+        expose_value=False,
+        help=f"Data root; default {default}.",
+    )
+
+
+data_option = _data("DISTRACTED_DATA, else data/")
+demo_option = _data(f"{DEMO_DATA}/, whatever DISTRACTED_DATA says")
 
 
 scope_option = click.option(
