@@ -61,6 +61,19 @@ def test_the_kernel_gives_what_the_loop_gives(interpreted: None, depth: int, poi
         assert (loop(value, shapes, locations, weights) - exact).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_kernel_compiles_for_a_gpu_also_where_there_is_none(dtype: str) -> None:
+    """Being interpreted says nothing of the compiler, which once refused a select that it had to lay out."""
+    triton = pytest.importorskip("triton", reason="torch's CUDA wheels bring Triton")
+    sample = importlib.import_module(KERNEL).sample
+    constants = {"HEADS": 8, "LEVELS": 3, "POINTS": 4, "DEPTH": 32, "WIDE": 32, "BLOCK": deformable.BLOCK}
+    types = {"value": f"*{dtype}", "levels": "*i32", "locations": "*fp32", "weights": f"*{dtype}", "out": "*fp32"}
+    signature = {**types, "queries": "i32", "length": "i32", **dict.fromkeys(constants, "constexpr")}
+    source = triton.compiler.ASTSource(fn=sample, signature=signature, constexprs=constants)
+    hopper = triton.backends.compiler.GPUTarget("cuda", 90, 32)
+    assert triton.compile(source, target=hopper).asm["cubin"]
+
+
 def test_the_kernel_computes_in_fp32_and_returns_the_type_that_the_loop_would(interpreted: None) -> None:
     value, shapes, locations, weights = drawn(4, 1, queries=2)
     found = attend(value.bfloat16(), shapes, locations, weights)  # as under autocast
