@@ -261,8 +261,11 @@ def _missing(settings: Settings, predictions: Predictions) -> list[str]:
 
 
 def _without_claim(settings: Settings, catalogue: Mapping[str, VariantConfig]) -> dict[str, str]:
-    """Return the variants that are compared with nothing, each with its verdict: the baseline, and mere controls."""
-    controls = {config.control for config in catalogue.values() if config.control}
+    """Return the variants that are compared with nothing, each with its verdict: the baseline, and mere controls.
+
+    What is trained on request only takes no claim from the variant that it is compared with.
+    """
+    controls = {config.control for config in catalogue.values() if config.control and not config.on_request}
     found = {name: CONTROL for name in controls if name not in catalogue or catalogue[name].control is None}
     return {**found, settings.baseline: BASELINE}
 

@@ -140,6 +140,21 @@ def test_a_variant_is_compared_with_its_control_which_claims_nothing_itself(tmp_
     assert found["oof"].to_dict() == {"base": "base", "other": "base", "plain": "base", "tuned": "plain"}
 
 
+def test_what_is_trained_on_request_takes_no_claim_from_what_it_is_compared_with(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "data")
+    controlled(root)
+    assert root.variants_file is not None
+    text = root.variants_file.read_text().replace("control: plain}", "control: plain, on_request: true}")
+    root.variants_file.write_text(text)
+    predict(root, "base", wrong={6: 5}, drivers=MOST)
+    predict(root, "plain", wrong={3: 1}, drivers=MOST)
+    predict(root, "tuned", wrong={6: 5}, drivers=MOST)
+    (root.models / "tuned").mkdir(parents=True, exist_ok=True)  # somebody asked
+    result = class_accuracy(root, log=silent)
+    assert (row(result.classes, "plain", 6).baseline, row(result.classes, "plain", 6).verdict) == ("base", "improved")
+    assert row(result.classes, "tuned", 6).baseline == "plain"
+
+
 def test_a_control_without_predictions_is_named_and_never_replaced_by_the_baseline(tmp_path: Path) -> None:
     root = make_root(tmp_path / "data")
     controlled(root)
