@@ -15,6 +15,11 @@ WHY = "distracted why"
 DOCTOR = "distracted doctor"
 
 
+def install(extra: str = "") -> str:
+    """Return the command that installs the package from its checkout, with an extra."""
+    return f'pip install -c constraints.txt -e ".[{extra}]"' if extra else "pip install -c constraints.txt -e ."
+
+
 def materialize(asset: str, partition: str = "") -> str:
     """Return the command that makes an asset, or one partition of it.
 

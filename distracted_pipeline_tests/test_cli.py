@@ -70,6 +70,18 @@ def test_the_doctor_says_what_is_known_at_once_before_torch_is_loaded(settings: 
         assert finding.topic == topic
 
 
+def test_the_doctor_names_what_can_be_exported_and_the_extra_that_is_not_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "onnxscript" else object())
+    exports, extras, missing = doctor._extras(settings)
+    assert "FiftyOne" in exports.words
+    assert "ONNX" not in exports.words
+    assert extras.words == "fetch, lora, video"
+    assert missing.words == "onnx is not installed: distracted export wants it"
+    assert missing.remedy == 'pip install -c constraints.txt -e ".[onnx]"'
+
+
 def test_raw_data_that_is_not_read_in_yet_is_no_failure_but_the_next_step(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

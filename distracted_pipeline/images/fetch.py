@@ -6,6 +6,7 @@ Placing Kaggle's zip in the data root by hand is just as good; `ingest` reads ei
 import shutil
 from pathlib import Path
 
+from distracted_pipeline.advice import install
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.progress import Log
@@ -53,7 +54,7 @@ def _download() -> Path:
         from requests.exceptions import Timeout
     except ImportError as error:
         raise DistractedError(
-            f'fetching wants kagglehub ({error}): pip install -c constraints.txt -e ".[fetch]". Without it:\n{STEPS}'
+            f"fetching wants kagglehub ({error}): {install('fetch')}. Without it:\n{STEPS}"
         ) from error
     try:
         return Path(kagglehub.competition_download(COMPETITION))

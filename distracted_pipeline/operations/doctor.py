@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from distracted_pipeline.advice import DOCTOR, RUN
+from distracted_pipeline.advice import DOCTOR, RUN, install
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations.models import is_here
@@ -20,6 +21,14 @@ from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings, has_data
 
 PACKAGES = ("dagster", "torch", "torchvision", "transformers", "mlflow", "pyarrow", "pandas", "pillow")
+
+EXTRAS = {
+    "fetch": ("kagglehub", "distracted fetch"),
+    "lora": ("peft", "the variant lora"),
+    "onnx": ("onnxscript", "distracted export"),
+    "video": ("av", "distracted predict clip.mp4"),
+}
+"""Extra -> the module that shows that it is installed, and what wants it. `distracted masks export` wants none."""
 
 FREE_GIB_WANTED = 12.0
 """For masks, taps, checkpoints and reports of State Farm's full data, with room to spare."""
@@ -52,7 +61,7 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield findings as they are known, the quick ones first."""
-    for part in (_tools, _disk, _data, _weights, _torch, _services, _progress):
+    for part in (_tools, _disk, _data, _weights, _torch, _services, _extras, _progress):
         yield from part(settings)
 
 
@@ -71,8 +80,18 @@ def _tools(_settings: Settings) -> Iterator[Finding]:
         try:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            yield Finding("missing", name, "not installed", "pip install -c constraints.txt -e .")
+            yield Finding("missing", name, "not installed", install())
     yield Finding("ok", "tools", ", ".join([f"Python {platform.python_version()}", *versions]))
+
+
+def _extras(_settings: Settings) -> Iterator[Finding]:
+    there = [extra for extra, (module, _) in EXTRAS.items() if find_spec(module)]
+    exports = "masks as NPZ, PNG, COCO, FiftyOne (distracted masks export)"
+    yield Finding("ok", "exports", exports + (", models as ONNX (distracted export)" if "onnx" in there else ""))
+    if there:
+        yield Finding("ok", "extras", ", ".join(there))
+    for extra in (extra for extra in EXTRAS if extra not in there):
+        yield Finding("note", "extras", f"{extra} is not installed: {EXTRAS[extra][1]} wants it", install(extra))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from distracted_pipeline.advice import install
 from distracted_pipeline.errors import DistractedError
 
 CONFIG = "dagster.yaml"
@@ -26,7 +27,7 @@ _EXTRA_OF = {
 
 def extra_missing(extra: str) -> str:
     """Return what to type when an optional dependency is not installed."""
-    return f'the extra [{extra}] is not installed. Type: pip install -c constraints.txt -e ".[{extra}]"'
+    return f"the extra [{extra}] is not installed. Type: {install(extra)}"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distracted_pipeline.advice import install
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.taps import PIXELS
 from distracted_pipeline.files import atomic_path
@@ -105,9 +106,7 @@ def save_onnx(classifier: Classifier, path: Path) -> None:
         import onnxruntime
         import onnxscript  # noqa: F401  (what torch converts with)
     except ImportError as error:
-        raise DistractedError(
-            f'writing ONNX needs the extra `onnx` ({error}): pip install -c constraints.txt -e ".[onnx]"'
-        ) from error
+        raise DistractedError(f"writing ONNX needs the extra `onnx` ({error}). Type: {install('onnx')}") from error
     module = FrameClassifier(copy.deepcopy(classifier).to(memory_format=torch.contiguous_format)).cpu().eval()
     with _quiet():
         program = torch.onnx.export(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from distracted_pipeline.advice import install
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import MAX_PIXELS
 from distracted_pipeline.images.frames import is_litter
@@ -286,9 +287,7 @@ def load_pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise DistractedError(
-            f'videos need PyAV, which is not there ({error}). Type: pip install -c constraints.txt -e ".[video]"'
-        ) from error
+        raise DistractedError(f"videos need PyAV, which is not there ({error}). Type: {install('video')}") from error
     return av
 
 

@@ -278,7 +278,7 @@ def test_lora_leaves_layers_alone_that_are_no_wider_than_its_rank(efficientnet: 
 
 def test_without_peft_lora_names_the_extra(efficientnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(DistractedError, match=r"pip install 'distracted_pipeline\[lora\]'"):
+    with pytest.raises(DistractedError, match=r'pip install -c constraints.txt -e "\.\[lora\]"'):
         build(variant("lora"), efficientnet)
     monkeypatch.setattr("distracted_pipeline.variants.kinds.find_spec", lambda name: None)
     assert "[lora]" in (why_unsupported(settings_for(efficientnet), variant("lora")) or "")

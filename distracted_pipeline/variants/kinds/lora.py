@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from distracted_pipeline.advice import install
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.variants.kinds import Kind, Option
 
@@ -53,6 +54,6 @@ KIND = Kind(
     insert=_insert,
     options=(Option("lora_rank", (8,)),),
     package="peft",
-    install="pip install 'distracted_pipeline[lora]'",
+    install=install("lora"),
     defaults={"replicates": 2},
 )
