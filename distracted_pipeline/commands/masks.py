@@ -41,19 +41,37 @@ def masks_sheet(out: Path) -> None:
 @click.option("--png", type=click.Path(path_type=Path, file_okay=False), help="Folder of <img>.jpg.png files.")
 @click.option("--panoptic", type=click.Path(path_type=Path, file_okay=False), help="Folder of a COCO panoptic export.")
 @click.option("--instances", type=click.Path(path_type=Path, dir_okay=False), help="COCO JSON with run lengths.")
+@click.option(
+    "--fiftyone",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for FiftyOne: labelled frames, masks, labels, and each variant's answers.",
+)
 @data_option
-def masks_export(npz: Path | None, png: Path | None, panoptic: Path | None, instances: Path | None) -> None:
-    """Write every mask for other tools: category ids (0 for none) as NPZ or PNG, or as COCO has them."""
-    from distracted_pipeline.masks.exchange import export_npz
-    from distracted_pipeline.masks.exports import export_instances, export_panoptic, export_png
+def masks_export(
+    npz: Path | None, png: Path | None, panoptic: Path | None, instances: Path | None, fiftyone: Path | None
+) -> None:
+    """Write every mask for other tools: category ids (0 for none) as NPZ or PNG, or as COCO has them.
 
-    wanted = ((npz, export_npz), (png, export_png), (panoptic, export_panoptic), (instances, export_instances))
-    if not any(path for path, _ in wanted):
-        raise click.UsageError("Say where to: --npz, --png, --panoptic or --instances.")
+    Croissant metadata goes beside. A killed export goes on with the same command.
+
+    The folder for FiftyOne holds the frames too: as hard links, which take no space, but frames that lie in a zip are
+    written out (State Farm's: 1 GB).
+    """
+    from distracted_pipeline.masks import exports
+
+    targets = (npz, png, panoptic, instances)
+    if not any((*targets, fiftyone)):
+        raise click.UsageError("Say where to: --npz, --png, --panoptic, --instances or --fiftyone.")
     settings = current_settings()
-    for path, export in wanted:
+    writers = (exports.export_npz, exports.export_png, exports.export_panoptic, exports.export_instances)
+    for path, export in zip(targets, writers, strict=True):
         if path is not None:
             click.echo(f"{export(settings, path, log=indented):,} masks in {path}")
+    if fiftyone is not None:
+        from distracted_pipeline.serving.fiftyone_folder import export_fiftyone
+
+        click.echo(f"{export_fiftyone(settings, fiftyone, log=indented):,} frames in {fiftyone}. In Python:")
+        click.echo(f"  fiftyone.Dataset.from_dir({str(fiftyone)!r}, dataset_type=fiftyone.types.FiftyOneDataset)")
 
 
 @masks.command("import")

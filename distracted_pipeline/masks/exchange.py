@@ -1,18 +1,15 @@
-"""The original project's NPZ out, masks from files in, and old caches removed.
+"""Masks from files in, and old caches removed.
 
-Belongs here: plain functions that the command line calls. Masks as other tools read them are `exports`.
+Belongs here: plain functions that the command line calls. Masks for other tools are `exports`.
 """
 
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from distracted_pipeline.cache_folders import ABOUT, read_about
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path
-from distracted_pipeline.masks.cache import REMEDY, open_cache
+from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.coco import read_panoptic
 from distracted_pipeline.masks.fill import FillResult, fill_missing
 from distracted_pipeline.masks.identity import panoptic_json
@@ -35,25 +32,6 @@ class OldCache:
     path: Path
     segmenter: str
     bytes: int
-
-
-def export_npz(settings: Settings, folder: Path, log: Log = print) -> int:
-    """Write every cached mask as the original project's `<img>.npz`, with category ids (uint8) in it; return how many.
-
-    Raises:
-        DistractedError: There are no masks, or the disk refuses.
-    """
-    cache = open_cache(settings)
-    count = 0
-    for subject in cache.subjects_done():
-        for img, mask in cache.masks(subject):
-            with atomic_path(folder / f"{img}.npz") as temporary, temporary.open("wb") as handle:
-                np.savez_compressed(handle, data=mask)
-            count += 1
-        log(f"{count:,} masks in {folder}, up to {subject}")
-    if not count:
-        raise DistractedError(f"no masks in {cache.root}. Make them with: {REMEDY}")
-    return count
 
 
 def import_npz(settings: Settings, folder: Path, log: Log = print) -> dict[str, FillResult]:

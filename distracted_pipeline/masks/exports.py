@@ -1,11 +1,11 @@
-"""Every mask of the cache as files for other tools: PNGs of ids, COCO panoptic, COCO run lengths.
+"""Every mask of the cache as files for other tools: NPZ and PNG of ids, COCO panoptic, COCO run lengths.
 
-Belongs here: folders, names, what is finished. A file appears whole or not at all, and a JSON is written last. One mask
-is held at a time. The original project's NPZ, and taking masks in, are `exchange`.
+Belongs here: folders and names. A file appears whole or not at all, a JSON is written last, and what a killed export
+left is kept (`export_folders`). One mask is held at a time. Taking masks in is `exchange`.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,13 +14,43 @@ import numpy as np
 
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
+from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.masks.cache import REMEDY, MaskCache, open_cache
 from distracted_pipeline.masks.coco import box, categories_json, panoptic_pixels, run_lengths, segments
+from distracted_pipeline.masks.croissant import (
+    CROISSANT,
+    Json,
+    file_object,
+    file_set,
+    mask_ids,
+    pictures,
+    write_croissant,
+)
+from distracted_pipeline.masks.export_folders import begin
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 
 PANOPTIC = "panoptic"
 """Name of the JSON and of the folder of PNGs beside it, as COCO has them."""
+
+_IDS = "category ids, 0 for none"
+
+
+def export_npz(settings: Settings, folder: Path, log: Log = print) -> int:
+    """Write every cached mask as the original project's `<img>.npz`, with category ids (uint8) in it; return how many.
+
+    Raises:
+        DistractedError: There are no masks, or the disk refuses.
+    """
+
+    def write(path: Path, mask: np.ndarray) -> None:
+        with atomic_path(path) as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(handle, data=mask)
+
+    count = _files(_cache(settings), folder, "npz", write, log)
+    files = file_set("masks", "*.npz", "application/octet-stream", f"NumPy archives <img>.npz: {_IDS}, in `data`.")
+    _describe(settings, folder / CROISSANT, [files])
+    return count
 
 
 def export_png(settings: Settings, folder: Path, log: Log = print) -> int:
@@ -29,11 +59,10 @@ def export_png(settings: Settings, folder: Path, log: Log = print) -> int:
     Raises:
         DistractedError: There are no masks, or the disk refuses.
     """
-
-    def write(img: str, mask: np.ndarray) -> None:
-        _save(folder / f"{img}.png", mask)
-
-    return _each(open_cache(settings), write, folder, log)
+    count = _files(_cache(settings), folder, "png", save_png, log)
+    files = file_set("masks", "*.png", "image/png", f"Grey pictures <img>.png: {_IDS}.")
+    _describe(settings, folder / CROISSANT, [files], [pictures("masks", f"The mask: {_IDS}.", ".png")])
+    return count
 
 
 def export_panoptic(settings: Settings, folder: Path, log: Log = print) -> int:
@@ -42,17 +71,24 @@ def export_panoptic(settings: Settings, folder: Path, log: Log = print) -> int:
     Raises:
         DistractedError: There are no masks, or the disk refuses.
     """
-    number = 0
-    with _document(settings, folder / f"{PANOPTIC}.json") as (image, annotation):
+    number, cache, document = 0, _cache(settings), folder / f"{PANOPTIC}.json"
+    begin(folder, contents("panoptic", cache), (document, *paths(cache, folder / PANOPTIC, "png")))
+    with _document(settings, document) as (image, annotation):
 
         def write(img: str, mask: np.ndarray) -> None:
             nonlocal number
             number += 1
-            _save(folder / PANOPTIC / f"{img}.png", panoptic_pixels(mask))
+            path = folder / PANOPTIC / f"{img}.png"
+            if not path.is_file():
+                save_png(path, panoptic_pixels(mask))
             image(_image(number, img, mask))
-            annotation({"image_id": number, "file_name": f"{img}.png", "segments_info": segments(mask)})
+            annotation({"image_id": number, "file_name": path.name, "segments_info": segments(mask)})
 
-        return _each(open_cache(settings), write, folder, log)
+        count = each_mask(cache, write, folder, log)
+    files = file_set("masks", f"{PANOPTIC}/*.png", "image/png", "COCO panoptic pictures: the segment's id in RGB.")
+    listing = file_object(document, "application/json", "COCO panoptic annotations.")
+    _describe(settings, folder / CROISSANT, [listing, files], [pictures("masks", files["description"], ".png")])
+    return count
 
 
 def export_instances(settings: Settings, path: Path, log: Log = print) -> int:
@@ -61,42 +97,79 @@ def export_instances(settings: Settings, path: Path, log: Log = print) -> int:
     Raises:
         DistractedError: There are no masks, or the disk refuses.
     """
-    number = count = 0
+    number, segment, cache = 0, 0, _cache(settings)
     with _document(settings, path) as (image, annotation):
 
         def write(img: str, mask: np.ndarray) -> None:
-            nonlocal number, count
+            nonlocal number, segment
             number += 1
             image(_image(number, img, mask))
             for k in np.unique(mask[mask > 0]).tolist():
-                count, part = count + 1, mask == k
+                segment, part = segment + 1, mask == k
                 shape = {"segmentation": run_lengths(part), "area": int(part.sum()), "bbox": box(part), "iscrowd": 0}
-                annotation({"id": count, "image_id": number, "category_id": k, **shape})
+                annotation({"id": segment, "image_id": number, "category_id": k, **shape})
 
-        return _each(open_cache(settings), write, path, log)
+        count = each_mask(cache, write, path, log)
+    listing = file_object(path, "application/json", "COCO annotations: a run length for each category of an image.")
+    _describe(settings, path.with_name(f"{path.stem}.{CROISSANT}"), [listing])
+    return count
 
 
-def _each(cache: MaskCache, write: Callable[[str, np.ndarray], None], where: Path, log: Log) -> int:
+def _cache(settings: Settings) -> MaskCache:
+    cache = open_cache(settings)
+    if not cache.subjects_done():
+        raise DistractedError(f"no masks in {cache.root}. Make them with: {REMEDY}")
+    return cache
+
+
+def each_mask(cache: MaskCache, write: Callable[[str, np.ndarray], None], where: Path, log: Log) -> int:
+    """Hand image and mask of everything in a cache to `write`, one at a time; return how many there were."""
     count = 0
     for subject in cache.subjects_done():
         for img, mask in cache.masks(subject):
             write(img, mask)
             count += 1
         log(f"{count:,} masks in {where}, up to {subject}")
-    if not count:
-        raise DistractedError(f"no masks in {cache.root}. Make them with: {REMEDY}")
     return count
 
 
-def _image(number: int, img: str, mask: np.ndarray) -> dict[str, Any]:
-    return {"id": number, "file_name": img, "height": mask.shape[0], "width": mask.shape[1]}
+def contents(what: str, cache: MaskCache) -> str:
+    """Return a fingerprint of an export of all masks in some form."""
+    return fingerprint(what, cache.content(cache.subjects_done()))
 
 
-def _save(path: Path, pixels: np.ndarray) -> None:
+def paths(cache: MaskCache, folder: Path, suffix: str) -> Iterator[Path]:
+    """Yield where the file of each mask goes."""
+    for subject in cache.subjects_done():
+        yield from (folder / f"{img}.{suffix}" for img in cache.imgs(subject))
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Write a picture, whole or not at all."""
     from PIL import Image
 
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, "PNG")
+
+
+def _files(cache: MaskCache, folder: Path, suffix: str, save: Callable[[Path, np.ndarray], None], log: Log) -> int:
+    begin(folder, contents(suffix, cache), paths(cache, folder, suffix))
+
+    def write(img: str, mask: np.ndarray) -> None:
+        path = folder / f"{img}.{suffix}"
+        if not path.is_file():
+            save(path, mask)
+
+    return each_mask(cache, write, folder, log)
+
+
+def _describe(settings: Settings, path: Path, distribution: Sequence[Json], records: Sequence[Json] = ()) -> None:
+    what = f"Masks of {settings.dataset.name}: one category of things is one segment of an image."
+    write_croissant(settings, path, what, distribution, [mask_ids(settings.dataset.categories), *records])
+
+
+def _image(number: int, img: str, mask: np.ndarray) -> dict[str, Any]:
+    return {"id": number, "file_name": img, "height": mask.shape[0], "width": mask.shape[1]}
 
 
 @contextmanager

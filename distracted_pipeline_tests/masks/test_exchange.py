@@ -8,7 +8,8 @@ import pytest
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks import exports
 from distracted_pipeline.masks.cache import open_cache
-from distracted_pipeline.masks.exchange import collect_garbage, export_npz, import_npz, import_panoptic
+from distracted_pipeline.masks.exchange import collect_garbage, import_npz, import_panoptic
+from distracted_pipeline.masks.exports import export_npz
 from distracted_pipeline.masks.fill import fill_missing, fill_subject
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.masks.conftest import QUIET, Bright, bright_cache, quiet, save_tiny_mask2former
