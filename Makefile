@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 TOOLS := .venv-tools/bin
 
 BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report why startup \
-	overhead tracking feeder gpu
+	exports overhead tracking feeder gpu
 
-.PHONY: help setup demo test test-slow test-faults test-cluster lint lock audit clean-demo sample-report \
+.PHONY: help setup demo test test-slow test-faults test-cluster lint lock audit image try-image clean-demo sample-report \
 	$(BENCHMARKS:%=bench-%)
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow    whole chains, servers, browsers, processes that are killed: minutes"
 	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
+	@echo "make image        the container image, by docker, podman or buildah; make try-image runs the demo in it"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
 	@echo "make sample-report  docs/sample-report, docs/report.png and docs/flip.png from data/demo; pictures need chromium"
 	@echo "make clean-demo   remove data/demo"
@@ -90,6 +91,12 @@ audit: .venv-tools/.installed $(VENV)/.installed
 		| sed -E 's/ +\|/ |/g; s/-{5,}/---/g' >> docs/licences.md
 	@echo "licences: docs/licences.md"
 	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+image:
+	deploy/k8s/try-image.sh --build-only
+
+try-image:
+	deploy/k8s/try-image.sh
 
 # Options of one: python -m distracted_pipeline_tests.benchmarks.bench_NAME --help
 $(BENCHMARKS:%=bench-%): bench-%: $(VENV)/.installed-dev

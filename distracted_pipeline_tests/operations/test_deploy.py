@@ -1,6 +1,8 @@
-"""The container and the manifests agree with `dagster.yaml` and with each other. No image is built here."""
+"""Container and manifests agree with `dagster.yaml` and with each other; `make try-image` builds and runs an image."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,9 @@ def test_the_image_is_built_in_one_stage_and_runs_in_another_without_root(stages
     known = {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "CMD"}
     assert {line.split()[0] for stage in stages for line in stage} <= known
     build, final = stages
-    assert any("compileall" in line for line in build)
+    packages, code = (i for i, line in enumerate(build) if line.startswith("RUN") and "pip install" in line)
+    assert packages < build.index("COPY distracted_pipeline distracted_pipeline") < code  # code fetches nothing again
+    assert not any("--no-compile" in line or "PIP_NO_COMPILE" in line for line in build)  # bytecode comes with pip
     assert [line for line in final if line.startswith("USER")] == [f"USER {USER}:{USER}"]
     assert final.index(f"USER {USER}:{USER}") > max(i for i, line in enumerate(final) if line.startswith("RUN"))
     assert not any(re.search(r"\bpip\b|apt-get", line) for line in final)
@@ -93,3 +97,42 @@ def test_the_role_allows_what_launching_a_job_takes(manifests: dict[str, list[di
     assert {("jobs", verb) for verb in ("create", "get", "list", "delete")} <= allowed
     assert {("pods", "list"), ("pods/log", "get")} <= allowed
     assert all("*" not in pair for pair in allowed)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder of programs that holds all that trying the image calls, but no builder."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("basename", "chmod", "dirname", "mktemp", "sh"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return folder
+
+
+def try_image(programs: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": str(programs), "TMPDIR": str(programs.parent)}
+    command = [str(K8S / "try-image.sh"), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_without_a_builder_trying_the_image_says_what_to_install(programs: Path) -> None:
+    said = try_image(programs)
+    assert said.returncode == 1
+    assert "install docker, podman or buildah" in said.stderr
+
+
+@pytest.mark.parametrize("builder", ["docker", "podman", "buildah"])
+def test_trying_the_image_builds_it_without_the_data_and_runs_the_demo_in_it(programs: Path, builder: str) -> None:
+    (programs / builder).write_text(f'#!/bin/sh\necho "$@" >> {programs.parent}/log\n')
+    (programs / builder).chmod(0o755)
+    assert try_image(programs, "--build-only").returncode == 0
+    log = programs.parent / "log"
+    (build,) = log.read_text().splitlines()
+    assert build.startswith("build ")
+    assert " -f deploy/k8s/Dockerfile " in build
+    assert ("--ignorefile deploy/k8s/Dockerfile.dockerignore" in build) is (
+        builder != "docker"
+    )  # docker finds it itself
+    assert try_image(programs).returncode == 0
+    (run,) = [line for line in log.read_text().splitlines() if line.startswith("run ")]
+    assert run.endswith("distracted demo --data /data/demo")
