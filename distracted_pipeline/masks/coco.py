@@ -30,9 +30,14 @@ def segments(mask: np.ndarray) -> list[dict[str, Any]]:
     """Return a mask's `segments_info`: a segment for each category, whose id is the category's."""
     return [
         {"id": k, "category_id": k, "area": int(part.sum()), "bbox": box(part), "iscrowd": 0}
-        for k in np.unique(mask).tolist()
-        if k and (part := mask == k) is not None
+        for k in present(mask)
+        if (part := mask == k) is not None
     ]
+
+
+def present(mask: np.ndarray) -> list[int]:
+    """Return the ids of the categories in a mask; `np.unique` would sort it."""
+    return [k for k in np.flatnonzero(np.bincount(mask.reshape(-1))).tolist() if k]
 
 
 def panoptic_pixels(mask: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.masks.cache import REMEDY, MaskCache, open_cache
-from distracted_pipeline.masks.coco import box, categories_json, panoptic_pixels, run_lengths, segments
+from distracted_pipeline.masks.coco import box, categories_json, panoptic_pixels, present, run_lengths, segments
 from distracted_pipeline.masks.croissant import (
     CROISSANT,
     Json,
@@ -104,7 +104,7 @@ def export_instances(settings: Settings, path: Path, log: Log = print) -> int:
             nonlocal number, segment
             number += 1
             image(_image(number, img, mask))
-            for k in np.unique(mask[mask > 0]).tolist():
+            for k in present(mask):
                 segment, part = segment + 1, mask == k
                 shape = {"segmentation": run_lengths(part), "area": int(part.sum()), "bbox": box(part), "iscrowd": 0}
                 annotation({"id": segment, "image_id": number, "category_id": k, **shape})

@@ -1,0 +1,75 @@
+"""What taking masks out costs: time and peak memory of every export at State Farm's size, and at a tenth of it.
+
+    python -m distracted_pipeline_tests.benchmarks.bench_exports
+
+Masks are drawn (640x480) and frames one picture, as in `bench_mask_cache`. Each export is a process of its own; memory
+that grows with the number of masks is a finding.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.settings import Settings
+from distracted_pipeline_tests.benchmarks.bench_mask_cache import build
+
+KINDS = {"npz": "out", "png": "out", "panoptic": "out", "instances": "out/instances.json", "fiftyone": "out"}
+MOST_GROWTH = 1.5
+"""Bar: peak memory at the full size over that at a tenth."""
+
+
+RUN = """
+import re, sys
+from pathlib import Path
+from distracted_pipeline.cli import main
+main(sys.argv[1:], standalone_mode=False)
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+"""An export that says its own peak: what the kernel tells a parent counts what the parent held when it forked."""
+
+
+def measure(root: Path, kind: str, target: Path) -> tuple[float, float, float]:
+    """Return seconds, CPU seconds and peak memory in MiB of one export in a process of its own."""
+    started, before = time.perf_counter(), os.times()
+    words = ["masks", "export", f"--{kind}", str(target), "--data", str(root)]
+    said = subprocess.run([sys.executable, "-c", RUN, *words], cwd=root, capture_output=True, text=True, check=True)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - started, cpu, int(said.stdout.split()[-1]) / 1024
+
+
+@click.command()
+@click.option("--images", default=STATE_FARM.frames, show_default=True)
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only these.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder for the data; default a temporary one.")
+def main(images: int, kinds: tuple[str, ...], work: Path | None) -> None:
+    """Export drawn masks at two sizes and print what it took."""
+    grew = []
+    with TemporaryDirectory(dir=work) as folder:
+        roots = {count: Path(folder) / str(count) for count in (images // 10, images)}
+        for count, root in roots.items():
+            root.mkdir()
+            build(Settings(data=root, segmenter=f"folder:{root / 'maps'}"), count)
+            (root / "settings.env").write_text("DISTRACTED_SEGMENTER=folder:maps\n")
+        click.echo(f"{'':10} {'masks':>7} {'seconds':>8} {'CPU s':>7} {'peak MiB':>9}")
+        for kind in kinds or KINDS:
+            peaks = []
+            for count, root in roots.items():
+                target = Path(folder) / f"{kind}-{count}" / KINDS[kind]
+                seconds, cpu, peak = measure(root, kind, target)
+                peaks.append(peak)
+                click.echo(f"{kind:10} {count:7,} {seconds:8.1f} {cpu:7.1f} {peak:9.0f}")
+            if peaks[1] > MOST_GROWTH * peaks[0]:
+                grew.append(kind)
+    if grew:
+        raise click.ClickException(f"memory grows with the number of masks: {', '.join(grew)}")
+
+
+if __name__ == "__main__":
+    main()
