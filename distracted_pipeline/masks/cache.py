@@ -179,9 +179,9 @@ class MaskCache:
         return fingerprint(self.fingerprint, precision_of(self.root), held)
 
     def masks(self, subject: str) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield image and mask (uint8 `[H, W]`) of every image of a subject."""
+        """Yield image and mask (uint8 `[H, W]`) of every image of a subject; one shard at a time is in memory."""
         for path in self.shards(subject):
-            shard = _open_shard(path)
+            shard = Shard(_read_table(path))  # not kept: whoever streams all masks would hold all of them, encoded
             for row, img in enumerate(shard.imgs):
                 yield img, shard.mask(row)
 

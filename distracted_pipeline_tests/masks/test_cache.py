@@ -20,6 +20,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_json
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import read_manifest
+from distracted_pipeline.masks import cache as cache_module
 from distracted_pipeline.masks import fill, identity
 from distracted_pipeline.masks.cache import fraction_maps, open_cache
 from distracted_pipeline.masks.fill import fill_missing, fill_subject
@@ -63,6 +64,16 @@ def test_reading_by_image_streaming_areas_and_fractions_agree(ingested: Settings
         np.testing.assert_array_equal(counts, np.bincount(streamed[img].reshape(-1), minlength=7))
         np.testing.assert_allclose(cells.mean((1, 2), dtype=np.float64), counts / counts.sum(), atol=1e-3)
     assert len(np.unique(pixels.argmax(1))) > 1
+
+
+def test_streaming_all_masks_keeps_none_of_their_shards_in_memory(frames: Settings) -> None:
+    fill_subject(frames, "p002", segmenter=Bright(), options=QUIET)
+    cache = bright_cache(frames)
+    cache_module._cached_shard.cache_clear()
+    assert len(list(cache.masks("p002"))) == 20
+    assert cache_module._cached_shard.cache_info().currsize == 0
+    cache.mask("img_1.jpg")
+    assert cache_module._cached_shard.cache_info().currsize == 1
 
 
 def test_image_without_mask_is_named_with_the_remedy(ingested: Settings) -> None:
