@@ -111,7 +111,7 @@ class DataRoot:
         """
         import pandas as pd
 
-        from distracted_pipeline.evaluation.predictions import REPLICATE, probability_columns
+        from distracted_pipeline.evaluation.prediction_table import REPLICATE, probability_columns
 
         files = sorted((self.settings.predictions / variant).glob("*.parquet"))
         if not files:

@@ -129,7 +129,7 @@ def _csv(result: "FilePredictions", dataset: Dataset, top: int) -> str:
     import csv
     import io
 
-    from distracted_pipeline.evaluation.predictions import probability_columns
+    from distracted_pipeline.evaluation.prediction_table import probability_columns
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -188,7 +188,7 @@ class _Csv:
     """Rows as CSV, with every probability."""
 
     def __init__(self, dataset: Dataset, top: int) -> None:
-        from distracted_pipeline.evaluation.predictions import probability_columns
+        from distracted_pipeline.evaluation.prediction_table import probability_columns
 
         self._dataset = dataset
         self._columns = ("video", "frame", "time", "class", "name", *probability_columns(dataset.class_ids))

@@ -14,14 +14,8 @@ from distracted_pipeline.advice import materialize_fold
 from distracted_pipeline.checks import Check
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint, replicates
-from distracted_pipeline.evaluation.predictions import (
-    REPLICATE,
-    is_predicted,
-    predictions_path,
-    probabilities_of,
-    probability_columns,
-    write_predictions,
-)
+from distracted_pipeline.evaluation.prediction_table import REPLICATE, probabilities_of, probability_columns
+from distracted_pipeline.evaluation.predictions import is_predicted, predictions_path, write_predictions
 from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest

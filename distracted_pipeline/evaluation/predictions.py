@@ -1,9 +1,10 @@
-"""Held-out probabilities on disk: their schema, how they are written, and what makes a file unusable.
+"""Held-out probabilities on disk: how they are written, and which of them can be used.
 
 A file holds the probabilities of every training of a variant on one fold, N rows each, the same images. It counts only
 if it fits the manifest as it is now: same data fingerprint, only images that its fold holds out, no NaN. What does not
 fit is left out and named, never averaged in.
-What is computed from predictions belongs to `confusion`, `statistics` and `tables`.
+A file's columns and faults are in `prediction_table`; what is computed from predictions, in `confusion`, `statistics`
+and `tables`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,17 +22,22 @@ from distracted_pipeline.checksums import CHECKSUM, is_whole
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import model_fingerprint
+from distracted_pipeline.evaluation.prediction_table import (
+    REPLICATE,
+    fault_of_origin,
+    fault_of_rows,
+    fault_within,
+    numbered,
+    predictions_schema,
+    probabilities_of,
+    strings,
+)
 from distracted_pipeline.files import write_parquet
 from distracted_pipeline.fingerprints import file_digest, fingerprint
-from distracted_pipeline.images.manifest import class_positions, data_fingerprint, labelled, read_manifest
-from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD, SCOPES, canonical_fold, fold_path
+from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
+from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD, SCOPES, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import dropped_variants, load_catalogue
-
-REPLICATE = "replicate"
-"""Column that numbers a variant's trainings from 0. Files of earlier versions lack it: they hold one training."""
-
-_SUM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -112,18 +118,6 @@ class Predictions:
         return [fold for fold in SCOPES[scope].folds if fold in self.folds and (variant, fold) not in self.parts]
 
 
-def probability_columns(class_ids: Sequence[str]) -> list[str]:
-    """Return the columns of the probabilities, in the order of the class ids."""
-    return [f"p_{class_id}" for class_id in class_ids]
-
-
-def predictions_schema(class_ids: Sequence[str]) -> pa.Schema:
-    """Return the columns of a prediction file."""
-    columns = [(name, pa.float32()) for name in probability_columns(class_ids)]
-    first = [("img", pa.string()), ("subject", pa.string()), ("true", pa.int8()), (REPLICATE, pa.int8())]
-    return pa.schema([*first, *columns])
-
-
 def predictions_path(settings: Settings, variant: str, fold: str) -> Path:
     """Return where the predictions of a variant on a fold lie."""
     return fold_path(settings.predictions / variant, fold, ".parquet")
@@ -200,8 +194,8 @@ def write_predictions(
         DistractedError: NaN, probabilities that do not sum to 1, an image twice, or trainings of different images.
     """
     schema = predictions_schema(settings.dataset.class_ids)
-    table = _numbered(table).select(schema.names).cast(schema)
-    fault = _fault_within(table)
+    table = numbered(table).select(schema.names).cast(schema)
+    fault = fault_within(table)
     if fault:
         raise DistractedError(
             f"predictions of {variant} on fold {fold}: {fault}; nothing was written. "
@@ -274,17 +268,17 @@ def _read_into(
 ) -> None:
     schema = predictions_schema(dataset.class_ids)
     try:
-        table = _numbered(pq.read_table(path, partitioning=None))
+        table = numbered(pq.read_table(path, partitioning=None))
         fault = "" if is_whole(path) else "is not as it was written"
-        fault = fault or _fault_of_origin(table, variant, fold, data, schema.names)
+        fault = fault or fault_of_origin(table, variant, fold, data, schema.names)
         if not fault:
             table = table.select(schema.names).cast(schema)
-            fault = _fault_within(table)
+            fault = fault_within(table)
     except (pa.ArrowException, OSError, KeyError) as error:
         fault = f"cannot be read ({str(error).splitlines()[0]})"
     if not fault:
         rows = pc.index_in(table["img"].combine_chunks(), value_set=images["img"].combine_chunks())
-        fault = _fault_of_rows(table, rows, images, expected, dataset)
+        fault = fault_of_rows(table, rows, images, expected, dataset)
     if fault:
         again = materialize_fold("predictions", variant, fold)
         found.rejected.append(f"{variant}, fold {fold}: {path} {fault}; left out. Make it again: {again}")
@@ -292,7 +286,7 @@ def _read_into(
     replicate, position = table[REPLICATE].to_numpy(), rows.to_numpy()
     order = np.lexsort((position, replicate))
     trainings = int(replicate.max()) + 1
-    first = order[: len(order) // trainings]  # the same images in each, as `_fault_within` found
+    first = order[: len(order) // trainings]  # the same images in each, as `fault_within` found
     matched = images.take(pa.array(position[first]))
     left = int(expected.sum()) - len(first)
     if left:
@@ -305,105 +299,9 @@ def _read_into(
     found.parts[variant, fold] = Part(
         variant=variant,
         fold=fold,
-        img=_strings(of_first, "img"),
-        subject=_strings(of_first, "subject"),
-        split=_strings(matched, "split"),
+        img=strings(of_first, "img"),
+        subject=strings(of_first, "subject"),
+        split=strings(matched, "split"),
         true=of_first["true"].to_numpy(),
         probabilities=probabilities_of(table)[order].reshape(trainings, len(first), -1),
     )
-
-
-def probabilities_of(table: pa.Table) -> np.ndarray:
-    """Return the probabilities of a prediction file, a row for each of its rows."""
-    names = [name for name in table.column_names if name.startswith("p_")]
-    return np.stack([table[name].to_numpy() for name in names], axis=1)
-
-
-def _strings(table: pa.Table, column: str) -> np.ndarray:
-    return table[column].to_numpy(zero_copy_only=False).astype(str)
-
-
-def _fault_of_origin(table: pa.Table, variant: str, fold: str, data: str, columns: Sequence[str]) -> str:
-    meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if (meta.get("variant"), canonical_fold(meta.get("fold", ""))) != (variant, fold):
-        return f"says it is {meta.get('variant')!r}, fold {meta.get('fold')!r}"
-    if meta.get("data_fingerprint") != data:
-        return f"was made from other data (fingerprint {meta.get('data_fingerprint')}, the manifest has {data})"
-    absent = [name for name in columns if name not in table.column_names]
-    return f"lacks the columns {', '.join(absent)}" if absent else ""
-
-
-def _numbered(table: pa.Table) -> pa.Table:
-    """Return a table with the column `REPLICATE`: one without it holds a single training."""
-    if REPLICATE in table.column_names:
-        return table
-    return table.append_column(REPLICATE, pa.array(np.zeros(table.num_rows, np.int8)))
-
-
-def _fault_within(table: pa.Table) -> str:
-    """Return what is wrong with a table by itself, or nothing."""
-    if table.num_rows == 0:
-        return "has no rows"
-    if any(column.null_count for column in table.columns):
-        return "has empty cells"
-    fault = _fault_of_trainings(table)
-    if fault:
-        return fault
-    probabilities = probabilities_of(table)
-    bad = ~np.isfinite(probabilities).all(1)
-    if bad.any():
-        return f"has NaN or infinite probabilities in {bad.sum()} of {len(bad)} rows, {_first(table, bad)} first"
-    bad = (probabilities < 0).any(1) | (abs(probabilities.sum(1) - 1) > _SUM_TOLERANCE)
-    if bad.any():
-        return f"has {bad.sum()} rows that are no probabilities summing to 1, {_first(table, bad)} first"
-    return ""
-
-
-def _fault_of_trainings(table: pa.Table) -> str:
-    """Return whether the trainings of a table do not predict the same images once each, or nothing."""
-    replicate, names = table[REPLICATE].to_numpy(), table["img"].combine_chunks().dictionary_encode()
-    trainings = np.unique(replicate)
-    if trainings.tolist() != list(range(len(trainings))):
-        return f"numbers its trainings {', '.join(map(str, trainings))} instead of from 0 on"
-    rows = np.zeros((len(trainings), len(names.dictionary)), np.int64)
-    np.add.at(rows, (replicate, names.indices.to_numpy()), 1)
-    if (rows > 1).any():
-        twice = names.dictionary[int((rows > 1).any(0).argmax())]
-        return f"has {(rows - 1).clip(0).sum()} images twice, {twice} first"
-    lacking = (rows == 0).any(0)
-    if lacking.any():
-        image, training = int(lacking.argmax()), int((rows == 0).any(1).argmax()) + 1
-        return (
-            f"has trainings of different images: {lacking.sum()} are not in all {len(trainings)} of them, "
-            f"{names.dictionary[image]} first (training {training} lacks some)"
-        )
-    return ""
-
-
-def _fault_of_rows(table: pa.Table, rows: pa.Array, images: pa.Table, expected: np.ndarray, dataset: Dataset) -> str:
-    """Return what the manifest objects to, or nothing."""
-    if rows.null_count:
-        unknown = rows.is_null().to_numpy(zero_copy_only=False)
-        what = "images that the manifest does not label"
-        return f"predicts {_images(table, unknown)} {what}, {_first(table, unknown)} first"
-    leaked = ~expected[rows.to_numpy()]
-    if leaked.any():
-        what = "images that the fold does not hold out"
-        return f"predicts {_images(table, leaked)} {what}, {_first(table, leaked)} first"
-    matched = images.take(rows)
-    classes = class_positions(matched, dataset)
-    differs = (table["true"].to_numpy() != classes) | (_strings(table, "subject") != _strings(matched, "subject"))
-    if differs.any():
-        what = "disagrees with the manifest on driver or class"
-        return f"{what} of {_images(table, differs)} images, {_first(table, differs)} first"
-    return ""
-
-
-def _first(table: pa.Table, chosen: np.ndarray) -> str:
-    """Return the image of the first of some rows."""
-    return str(table["img"][int(chosen.argmax())])
-
-
-def _images(table: pa.Table, chosen: np.ndarray) -> int:
-    """Return how many images some rows are of."""
-    return len(pc.unique(table["img"].filter(pa.array(chosen))))

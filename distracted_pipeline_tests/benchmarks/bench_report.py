@@ -26,14 +26,8 @@ import yaml
 from PIL import Image
 
 from distracted_pipeline.dataset import STATE_FARM
-from distracted_pipeline.evaluation.predictions import (
-    REPLICATE,
-    Part,
-    predictions_schema,
-    probability_columns,
-    read_predictions,
-    write_predictions,
-)
+from distracted_pipeline.evaluation.prediction_table import REPLICATE, predictions_schema, probability_columns
+from distracted_pipeline.evaluation.predictions import Part, read_predictions, write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.evaluation.tables_io import to_table
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder

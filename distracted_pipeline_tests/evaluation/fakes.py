@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distracted_pipeline.dataset import STATE_FARM, Dataset
-from distracted_pipeline.evaluation.predictions import REPLICATE, probability_columns, write_predictions
+from distracted_pipeline.evaluation.prediction_table import REPLICATE, probability_columns
+from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.images.manifest import SCHEMA, labelled, read_manifest
 from distracted_pipeline.scopes import CROSS_FOLDS, FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings

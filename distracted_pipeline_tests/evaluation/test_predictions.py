@@ -10,12 +10,8 @@ import pytest
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.evaluation.predictions import (
-    predictions_path,
-    predictions_schema,
-    read_predictions,
-    write_predictions,
-)
+from distracted_pipeline.evaluation.prediction_table import predictions_schema
+from distracted_pipeline.evaluation.predictions import predictions_path, read_predictions, write_predictions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.damage import write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import held_out, make_root, predict, right, table, trainings

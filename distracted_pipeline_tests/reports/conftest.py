@@ -11,7 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from distracted_pipeline.evaluation.predictions import predictions_schema, read_predictions, write_predictions
+from distracted_pipeline.evaluation.prediction_table import predictions_schema
+from distracted_pipeline.evaluation.predictions import read_predictions, write_predictions
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.evaluation.tables_io import to_table, write_table
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder

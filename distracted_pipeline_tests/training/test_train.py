@@ -17,7 +17,8 @@ from distracted_pipeline.checksums import CHECKSUM, file_digest
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import is_predicted, predict_fold
-from distracted_pipeline.evaluation.predictions import probabilities_of, read_predictions
+from distracted_pipeline.evaluation.prediction_table import probabilities_of
+from distracted_pipeline.evaluation.predictions import read_predictions
 from distracted_pipeline.files import write_json
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
