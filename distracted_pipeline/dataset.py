@@ -7,12 +7,20 @@ manifest's business (`images`).
 Standard library only: every Dagster process loads this.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 DATASET_FILE: Final = "dataset.yaml"
 MASK_NONE: Final = "none"
 """What mask id 0 means, in every data set."""
+TEST_PREFIX: Final = "test-"
+"""Subjects with this prefix are shards of unlabelled images."""
+SUBJECT_RULE: Final = (
+    "Rename the driver: up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit; 'test-…' is "
+    "taken, and case alone tells no two drivers apart."
+)
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|$)){0,63}")
 
 Colour = tuple[int, int, int]
 Part = Literal["train", "dev", "test"]
@@ -126,6 +134,11 @@ class Dataset:
     def has_state_farms_categories(self) -> bool:
         """Whether mask ids mean what they mean in State Farm's masks, by the same names in the models."""
         return [(c.name, c.labels) for c in self.categories] == [(c.name, c.labels) for c in STATE_FARM.categories]
+
+
+def is_subject_name(name: str) -> bool:
+    """Tell whether a driver's name can also name a folder and a Dagster partition."""
+    return _SUBJECT.fullmatch(name) is not None and not name.lower().startswith(TEST_PREFIX)
 
 
 def rgb(text: str) -> Colour:

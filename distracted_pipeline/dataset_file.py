@@ -1,7 +1,7 @@
 """`dataset.yaml` in a data root -> a `Dataset`, or the first entry that is wrong, in words.
 
-What a data set consists of is `dataset`; docs/datasets.md shows such files. Standard library, and YAML where there is a
-file: every Dagster process loads this.
+What a data set consists of is `dataset`; docs/datasets.md shows such files. Standard library and YAML: every Dagster
+process loads this.
 """
 
 import re
@@ -9,20 +9,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, get_args
 
-from distracted_pipeline.advice import RUN
+import yaml
+
+from distracted_pipeline.advice import RUN, did_you_mean
 from distracted_pipeline.dataset import (
     DATASET_FILE,
     MASK_NONE,
     PARTS,
     STATE_FARM,
+    SUBJECT_RULE,
     Category,
     Dataset,
     LabelSource,
     Part,
     Reader,
+    is_subject_name,
     rgb,
 )
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.yaml_text import load_yaml, read_text
 
 _CLASS_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")
 _COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -38,15 +43,11 @@ def load_dataset(root: Path) -> Dataset:
     """
     path = root / DATASET_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return STATE_FARM
-    except (OSError, UnicodeDecodeError) as error:
-        raise DistractedError(f"{path} cannot be read ({error}). Correct it, then: {RUN}") from error
-    import yaml
-
-    from distracted_pipeline.yaml_text import load_yaml
-
+    except OSError as error:
+        raise DistractedError(f"{path} cannot be read ({error.strerror}). Correct it, then: {RUN}") from error
     try:
         content = load_yaml(text)
     except yaml.YAMLError as error:
@@ -76,6 +77,8 @@ _COLUMNS: Final[dict[Reader, dict[str, int | str]]] = {
 }
 """Where `labels` names no columns."""
 _GROUPS: Final = frozenset({"label", "driver", "camera", "session"})
+_MOST_CLASSES: Final = 127
+"""Tables hold a class's position in one byte."""
 _FIELDS: Final = ("name", "classes", "mirrors", "categories", "labels", "drivers", "splits", "frames")
 
 
@@ -83,7 +86,8 @@ def _dataset(content: Any) -> Dataset:
     entries = _mapping(content, "the file")
     unknown = sorted(set(map(str, entries)) - set(_FIELDS))
     if unknown:
-        raise _Wrong(f"unknown entry {unknown[0]!r}; entries are {', '.join(_FIELDS)}")
+        meant = did_you_mean(unknown[0], _FIELDS)
+        raise _Wrong(f"unknown entry {unknown[0]!r}.{meant} Entries are {', '.join(_FIELDS)}")
     classes = _mapping(entries.get("classes"), "classes")
     ids = tuple(str(name) for name in classes)
     if len(ids) < 2:
@@ -91,14 +95,16 @@ def _dataset(content: Any) -> Dataset:
     for name in ids:
         if not _CLASS_ID.fullmatch(name):
             raise _Wrong(f"class id {name!r}: begin with a letter, then up to 15 letters, digits or _")
+    if len(ids) > _MOST_CLASSES:
+        raise _Wrong(f"classes has {len(ids)} entries: at most {_MOST_CLASSES} are possible")
     if len({name.lower() for name in ids}) < len(ids):
         raise _Wrong("two class ids differ in case only, which some file systems cannot tell apart")
     split = _split(entries.get("splits"))
-    drivers = _names(entries.get("drivers", []), "drivers")
+    drivers = _drivers(entries.get("drivers", []), "drivers")
     return Dataset(
-        name=str(entries.get("name") or "unnamed data set"),
+        name=_words(entries.get("name"), "name") or "unnamed data set",
         class_ids=ids,
-        class_names=tuple(str(words or name) for name, words in classes.items()),
+        class_names=tuple(_words(words, f"class {name}") or str(name) for name, words in classes.items()),
         categories=_categories(entries.get("categories")),
         drivers=drivers or tuple(sorted(driver for _, members in split for driver in members)),
         split=split,
@@ -115,13 +121,31 @@ def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str | int) for name in value):
+    if not isinstance(value, list) or None in value:
         raise _Wrong(f"{where} holds {value!r} instead of a list of names")
-    return tuple(str(name) for name in value)
+    return tuple(_words(name, where) for name in value)
+
+
+def _words(value: Any, where: str) -> str:
+    """Return words; a number counts as written, and what YAML takes for true, a date or nothing wants quotes."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _Wrong(f"{where} holds {value!r} instead of words; write them in quotes")
+    return str(value)
+
+
+def _drivers(value: Any, where: str) -> tuple[str, ...]:
+    """Return names that can also name folders and partitions, each once."""
+    names = _names(value, where)
+    wrong = next((name for name in names if not is_subject_name(name)), None)
+    if wrong is not None:
+        raise _Wrong(f"{where} holds the driver {wrong!r}. {SUBJECT_RULE.rstrip('.')}")
+    return tuple(dict.fromkeys(names))
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise _Wrong(f"frames is {value!r} instead of a number")
     return value
 
@@ -139,7 +163,12 @@ def _categories(value: Any) -> tuple[Category, ...]:
         if not _COLOUR.fullmatch(colour):
             raise _Wrong(f"category {name}: colour is {colour!r}; write it as '#0072b2'")
         labels = _names(options.get("labels", []), f"category {name}: labels")
-        found.append(Category(str(name), rgb(colour), labels, bool(options.get("expected", False))))
+        expected = options.get("expected", False)
+        if not isinstance(expected, bool):
+            raise _Wrong(f"category {name}: expected is {expected!r}; write true or false")
+        if not name.strip() or not name.isprintable():
+            raise _Wrong(f"a category is called {name!r}: write a name of one line")
+        found.append(Category(name, rgb(colour), labels, expected))
     if not 0 < len(found) < 256 or MASK_NONE in [category.name for category in found]:
         raise _Wrong(f"categories has {len(found)} entries: name 1 to 255, none of them {MASK_NONE!r}")
     return tuple(found)
@@ -152,7 +181,7 @@ def _split(value: Any) -> tuple[tuple[Part, tuple[str, ...]], ...]:
     unknown = sorted(set(map(str, parts)) - set(PARTS))
     if unknown:
         raise _Wrong(f"splits has a part {unknown[0]!r}; parts are {', '.join(PARTS)}")
-    split = tuple((part, _names(parts.get(part, []), f"splits: {part}")) for part in PARTS)
+    split = tuple((part, _drivers(parts.get(part, []), f"splits: {part}")) for part in PARTS)
     every = [driver for _, members in split for driver in members]
     twice = next((driver for driver in every if every.count(driver) > 1), None)
     if twice is not None:
@@ -176,7 +205,8 @@ def _labels(value: Any, ids: tuple[str, ...]) -> LabelSource:
     known = _LABEL_OPTIONS[reader]
     unknown = sorted(set(map(str, options)) - {"reader", *known})
     if unknown:
-        also = f"; it has {', '.join(known)}" if known else " and has no options"
+        meant = did_you_mean(unknown[0], known).rstrip("?")
+        also = f"; it has {', '.join(known)}.{meant}".rstrip(".") if known else " and has no options"
         raise _Wrong(f"labels: reader {reader} does not know {unknown[0]!r}{also}")
     if reader == "kaggle":
         return LabelSource()

@@ -11,6 +11,7 @@ Precedence, highest first: process environment, `.env` in the working directory,
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from dotenv import dotenv_values
 from distracted_pipeline.dataset import DATASET_FILE, STATE_FARM, Dataset
 from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.yaml_text import read_text
 
 DEFAULT_DATA = "data"
 DEMO_DATA = "data/demo"
@@ -26,6 +28,9 @@ DEFAULT_BACKBONE = "google/efficientnet-b3"
 DEFAULT_SEGMENTER = "facebook/mask2former-swin-base-coco-panoptic"
 DEFAULT_BASELINE = "top_only"
 DEFAULT_WHY_FRAMES = 2
+MOST_REPLICATES = 100
+"""Predictions number trainings in one byte."""
+MOST_SIDE = 8192
 
 FOLDER_PREFIX = "folder:"
 DATA_SETTINGS_FILE = "settings.env"
@@ -154,7 +159,7 @@ class Settings:
         """
         try:
             lines = self.subjects_file.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+        except (OSError, UnicodeDecodeError):  # lost or damaged: `images` writes it anew
             lines = []
         return [line.strip() for line in lines if line.strip()] or list(self.dataset.drivers)
 
@@ -167,26 +172,22 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         data: Data root that overrides every other source (the CLI's `--data`).
     """
     env = dict(os.environ if environ is None else environ)
-    for key, value in dotenv_values(".env").items():
-        if value is not None:
-            env.setdefault(key, value)
+    env = {**read_env_file(Path(".env")), **env}
     root, notes = _data_root(env, data)
-    for key, value in dotenv_values(root / DATA_SETTINGS_FILE).items():
-        if value is not None:
-            env.setdefault(key, value)
+    env = {**read_env_file(root / DATA_SETTINGS_FILE), **env}
     variants = env.get("DISTRACTED_VARIANTS", "").strip()
     return Settings(
         data=root,
         backbone=_model(env.get("DISTRACTED_BACKBONE", "") or DEFAULT_BACKBONE, root),
         segmenter=_model(env.get("DISTRACTED_SEGMENTER", "") or DEFAULT_SEGMENTER, root),
-        segmenter_size=_count("DISTRACTED_SEGMENTER_SIZE", env),
+        segmenter_size=_count("DISTRACTED_SEGMENTER_SIZE", env, MOST_SIDE),
         variants_file=_file(variants, root) if variants else None,
         baseline=env.get("DISTRACTED_BASELINE", "") or DEFAULT_BASELINE,
-        replicates=_count("DISTRACTED_REPLICATES", env),
+        replicates=_count("DISTRACTED_REPLICATES", env, MOST_REPLICATES),
         why_frames=_count("DISTRACTED_WHY_FRAMES", env) or DEFAULT_WHY_FRAMES,
-        mlflow=env.get("DISTRACTED_MLFLOW", "").strip(),
+        mlflow=_server(env.get("DISTRACTED_MLFLOW", "").strip()),
         nightly=env.get("DISTRACTED_NIGHTLY", "").strip(),
-        synthetic=env.get("DISTRACTED_SYNTHETIC", "") == "1",
+        synthetic=_switch("DISTRACTED_SYNTHETIC", env),
         dataset=load_dataset(root),
         notes=notes,
     )
@@ -210,7 +211,7 @@ def has_data(root: Path) -> bool:
 def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, tuple[str, ...]]:
     chosen = data or env.get("DISTRACTED_DATA", "").strip()
     if chosen:
-        return Path(chosen).expanduser().resolve(), ()
+        return expand_home(chosen, "the data root").resolve(), ()
     if not has_data(Path(DEFAULT_DATA)) and has_data(Path(DEMO_DATA)):
         note = f"{DEFAULT_DATA}/ holds no images yet: working on the demo in {DEMO_DATA}/ (DISTRACTED_DATA chooses)"
         return Path(DEMO_DATA).resolve(), (note,)
@@ -219,28 +220,81 @@ def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, t
 
 def _file(name: str, root: Path) -> Path:
     """Return a file as an absolute path, relative to the data root if it is there, else to the working directory."""
-    return (root / name if (root / name).is_file() else Path(name).expanduser()).resolve()
+    return (root / name if (root / name).is_file() else expand_home(name, "DISTRACTED_VARIANTS")).resolve()
 
 
-def _count(variable: str, env: Mapping[str, str]) -> int | None:
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return what a file such as `.env` sets; nothing where there is no such file.
+
+    Raises:
+        DistractedError: It is there and cannot be read.
+    """
+    try:
+        found = dotenv_values(stream=StringIO(read_text(path)))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise DistractedError(f"{path} cannot be read ({error.strerror}). Correct it or move it away.") from error
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def expand_home(name: str | Path, what: str) -> Path:
+    """Return a path with `~` and `~name` put in place.
+
+    Raises:
+        DistractedError: There is no such person here.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise DistractedError(
+            f"{what} is {str(name)!r}, and nobody here is called so: write the whole path."
+        ) from error
+
+
+def _count(variable: str, env: Mapping[str, str], most: int = 10**6) -> int | None:
     """Return a variable's number, None where it is not set.
 
     Raises:
-        DistractedError: It is no whole number above 0.
+        DistractedError: It is no whole number from 1 to `most`.
     """
     text = env.get(variable, "").strip()
     if not text:
         return None
-    if not text.isdecimal() or not int(text):
-        raise DistractedError(f"{variable} is {text!r}: set it to a whole number above 0, or unset it.")
+    if not text.isdecimal() or len(text) > len(str(most)) or not 0 < int(text) <= most:
+        limits = "above 0" if len(text) < len(str(most)) else f"from 1 to {most:,}"
+        raise DistractedError(f"{variable} is {text[:40]!r}: set it to a whole number {limits}, or unset it.")
     return int(text)
+
+
+def _switch(variable: str, env: Mapping[str, str]) -> bool:
+    """Return whether a variable is 1; anything but 1 and 0 is a slip that would count as no.
+
+    Raises:
+        DistractedError: It is neither.
+    """
+    text = env.get(variable, "").strip()
+    if text not in ("", "0", "1"):
+        raise DistractedError(f"{variable} is {text!r}: set it to 1 or 0, or unset it.")
+    return text == "1"
+
+
+def _server(address: str) -> str:
+    """Return the address of an MLflow server.
+
+    Raises:
+        DistractedError: It has no scheme; MLflow would take it for a folder.
+    """
+    if address and "://" not in address and not address.startswith("databricks"):
+        raise DistractedError(f"DISTRACTED_MLFLOW is {address!r}: write the whole address, such as http://{address}.")
+    return address
 
 
 def _model(name: str, root: Path) -> str:
     """Make local folders absolute (relative to the data root, then the working directory); keep hub ids."""
     prefix = FOLDER_PREFIX if name.startswith(FOLDER_PREFIX) else ""
     bare = name.removeprefix(FOLDER_PREFIX)
-    for candidate in (root / bare, Path(bare).expanduser()):
+    for candidate in (root / bare, expand_home(bare, "a model")):
         if candidate.is_dir():
             return f"{prefix}{candidate.resolve()}"
     return name

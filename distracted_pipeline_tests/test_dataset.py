@@ -93,7 +93,7 @@ FOLDERS = "labels: {reader: folders, root: frames"
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ("colour: red", "unknown entry 'colour'; entries are name, classes"),
+        ("colour: red", "unknown entry 'colour'. Entries are name, classes"),
         ("classes: [go, stop]", "classes holds ['go', 'stop'] instead of `key: value` lines"),
         ("classes: {go: going}", "classes has 1 entries"),
         ("classes: {1: one, 2: two}", "class id '1': begin with a letter"),
@@ -116,6 +116,17 @@ FOLDERS = "labels: {reader: folders, root: frames"
         ("splits: {dev: [anna], test: [anna]}", "splits names driver 'anna' twice"),
         ("frames: many", "frames is 'many'"),
         ("frames: -1", "frames is -1"),
+        ("frames: true", "frames is True"),
+        ("categorys: {}", "unknown entry 'categorys'. Did you mean categories?"),
+        ("name: [a]", "name holds ['a'] instead of words"),
+        ("classes: {a: [b], c: d}", "class a holds ['b'] instead of words; write them in quotes"),
+        ("classes: {" + ", ".join(f"c{k}: x" for k in range(128)) + "}", "classes has 128 entries: at most 127"),
+        ("categories: {hand: {expected: 'no'}}", "category hand: expected is 'no'; write true or false"),
+        ('categories: {"a\\nb": }', "a category is called"),
+        ("drivers: [yes, no]", "drivers holds True instead of words; write them in quotes"),
+        ("drivers: [../p002]", "drivers holds the driver '../p002'"),
+        ("splits: {dev: [a/b]}", "splits: dev holds the driver 'a/b'"),
+        ("labels: {reader: list, fiel: a.txt}", "does not know 'fiel'; it has root, file"),
         ("labels: list", "labels holds 'list'"),
         ("labels: {reader: coco}", "reader is 'coco'; readers are kaggle, folders, list"),
         ("labels: {reader: kaggle, file: a.txt}", "reader kaggle does not know 'file' and has no options"),
@@ -183,6 +194,15 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
 def test_a_pattern_may_say_everything_that_no_column_says(tmp_path: Path) -> None:
     text = CLASSES_YAML + f"labels: {{reader: list, file: a.txt, columns: {{path: 0}}, pattern: '{LABELS_BY_PATH}'}}\n"
     assert read(tmp_path, text).labels.pattern == LABELS_BY_PATH
+
+
+def test_names_and_numbers_are_what_is_written(tmp_path: Path) -> None:
+    text = "classes: {no: hands off, yes: hands on}\ndrivers: [001, 010, 19]\n"
+    text += "labels: {reader: list, file: a.txt, label_ids: {00: no, 01: yes}}\n"
+    dataset = read(tmp_path, text.replace("00: no, 01: yes", "00: 'no', 01: 'yes'"))
+    assert dataset.class_ids == ("no", "yes")
+    assert dataset.drivers == ("001", "010", "19")
+    assert dataset.labels.label_ids == (("00", "no"), ("01", "yes"))
 
 
 DOCUMENTED = re.findall(

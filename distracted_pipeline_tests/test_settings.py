@@ -76,3 +76,37 @@ def test_subjects_are_those_ingest_wrote_else_kaggles_26(tmp_path: Path) -> None
     settings.data.mkdir()
     settings.subjects_file.write_text("x1\nx2\n")
     assert settings.subjects() == ["x1", "x2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SYNTHETIC", "true", "set it to 1 or 0"),
+        ("REPLICATES", "101", "from 1 to 100"),
+        ("REPLICATES", "9" * 5000, "from 1 to 100"),
+        ("SEGMENTER_SIZE", "99999999", "from 1 to 8,192"),
+        ("MLFLOW", "localhost:5000", "such as http://localhost:5000"),
+        ("DATA", "~nobody_of_this_name/data", "write the whole path"),
+        ("BACKBONE", "~nobody_of_this_name/b3", "write the whole path"),
+    ],
+)
+def test_a_value_that_would_count_as_another_is_refused(name: str, value: str, said: str) -> None:
+    with pytest.raises(DistractedError, match=said):
+        load_settings({f"DISTRACTED_{name}": value})
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("# été\n".encode("latin-1"))
+    with pytest.raises(DistractedError, match=r"\.env cannot be read \(it is not UTF-8 text, byte 2"):
+        load_settings({})
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(DistractedError, match=r"\.env cannot be read \(Is a directory\)"):
+        load_settings({})
+
+
+def test_a_damaged_list_of_subjects_counts_as_lost(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    settings = load_settings({})
+    settings.subjects_file.write_bytes(b"p0\xff2\n")
+    assert settings.subjects() == list(STATE_FARM.drivers)

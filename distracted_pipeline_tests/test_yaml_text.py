@@ -39,8 +39,28 @@ def test_variants_data_sets_and_options_by_op_refuse_it(tmp_path: Path) -> None:
         ("mine", {"top_lr": float("inf")}, "field 'top_lr' is inf"),
         ("mine", {"body_lr": float("nan")}, "field 'body_lr' is nan"),
         ("mine", {"seed": 2**63}, "field 'seed' is 9223372036854775808"),
+        ("mine", {"replicates": 101}, "field 'replicates' is 101"),
+        ("mine", {"epochs": True}, "field 'epochs' is True, which is neither a number nor a name"),
+        ("mine", {"adapters": [True]}, r"field 'adapters' is \[True\]"),
+        ("mine", {"top-lr": 1}, "unknown field 'top-lr'. Did you mean top_lr?"),
+        ("m" * 65, {}, "field 'name' is"),
     ],
 )
 def test_an_entry_that_cannot_work_is_refused(name: str, fields: dict[str, object], said: str) -> None:
     with pytest.raises(DistractedError, match=said):
         validated(name, {"kind": "fine_tune", **fields}, "variants.yaml")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("mine: {label: été}".encode("latin-1"), "not UTF-8 text, byte 14"),
+        (b"[" * 1000, "nested too deeply"),
+        (b"mine: {kind: fine_tun}", "Did you mean fine_tune"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, raw: bytes, said: str) -> None:
+    path = tmp_path / "variants.yaml"
+    path.write_bytes(raw)
+    with pytest.raises(DistractedError, match=said):
+        load_catalogue(Settings(data=tmp_path, variants_file=path))

@@ -12,8 +12,8 @@ from functools import cache
 
 import dagster as dg
 
+from distracted_pipeline.dataset import TEST_PREFIX
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.scopes import FOLDS, canonical_fold
 from distracted_pipeline.settings import load_settings
 from distracted_pipeline.variants.config import every_variant

@@ -14,7 +14,7 @@ import click
 
 from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
-from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
+from distracted_pipeline.settings import DEMO_DATA, Settings, expand_home, load_settings
 
 
 class _Fold(click.Choice[str]):
@@ -37,8 +37,9 @@ FOLD = _Fold(FOLDS)
 def _use_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
     if value is not None:
         # The assets, and every process Dagster starts, read the data root from the environment.
-        os.environ["DISTRACTED_DATA"] = str(value.expanduser().resolve())
-        ctx.find_root().obj = value.expanduser().resolve()
+        root = expand_home(value, "--data").resolve()
+        os.environ["DISTRACTED_DATA"] = str(root)
+        ctx.find_root().obj = root
 
 
 def _data(default: str) -> Callable[[click.decorators.FC], click.decorators.FC]:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.checksums import is_whole
-from distracted_pipeline.dataset import Dataset
+from distracted_pipeline.dataset import TEST_PREFIX, Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, sweep_temporaries, write_json, write_text
 from distracted_pipeline.images.decisions import Decision, apply, decisions_file, in_words, read_decisions, tally
@@ -30,7 +30,6 @@ from distracted_pipeline.images.decode import NO_FILE, ImageReader
 from distracted_pipeline.images.decode import verify as verify_jpeg
 from distracted_pipeline.images.frames import Frame, Source
 from distracted_pipeline.images.manifest import NO_FOLD, labelled, read_manifest, read_source_key, write_manifest
-from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.images.problems import DROPPED, OK, ImageProblem, Problem
 from distracted_pipeline.images.recheck import distrusted, trust_again
 from distracted_pipeline.images.rows import Row, as_table, deal, join, judge_content, twins

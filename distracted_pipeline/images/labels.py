@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from distracted_pipeline.advice import RUN
-from distracted_pipeline.dataset import DATASET_FILE, Dataset, LabelSource
+from distracted_pipeline.dataset import DATASET_FILE, Dataset, LabelSource, is_subject_name
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.names import (
     composed,
     image_name,
     is_plain_file_name,
-    is_subject_name,
     plain_path,
     printable,
 )

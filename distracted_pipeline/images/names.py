@@ -5,13 +5,9 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import Final
 
-TEST_PREFIX: Final = "test-"
-"""Subjects with this prefix are shards of unlabelled images."""
-
 _MAX_LENGTH: Final = 200
 # A colon separates archive and member, a backslash folders on Windows; lone surrogates are undecodable bytes.
 _UNSAFE: Final = re.compile(r"[/\\:\x00-\x1f\x7f\ud800-\udfff]")
-_SUBJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|$)){0,63}")
 
 
 def is_plain_file_name(name: str) -> bool:
@@ -36,11 +32,6 @@ def image_name(path: str) -> str:
     """
     parts = composed(path).split("/")
     return "" if path.startswith("/") or ".." in parts else "__".join(parts)
-
-
-def is_subject_name(name: str) -> bool:
-    """Tell whether a driver's name can also name a folder and a Dagster partition."""
-    return _SUBJECT.fullmatch(name) is not None and not name.lower().startswith(TEST_PREFIX)
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from distracted_pipeline.dataset import DATASET_FILE
+from distracted_pipeline.dataset import DATASET_FILE, SUBJECT_RULE
 from distracted_pipeline.errors import DistractedError
 
 OK: Final = "ok"
@@ -23,8 +23,7 @@ REMEDIES: Final[dict[str, str]] = {
     "200 characters at most.",
     "pattern": f"Correct the path, or `pattern` under `labels` in {DATASET_FILE}.",
     "no subject": "Name the driver: folds need to know whose frame it is; or delete the row and the file.",
-    "unsafe subject": "Rename the driver: up to 64 letters, digits, '.', '_' and '-', beginning with a letter or "
-    "digit; 'test-…' is taken, and case alone tells no two drivers apart.",
+    "unsafe subject": SUBJECT_RULE,
     "unknown class": "Correct the class, or delete the row and the file.",
     "duplicated row": "Delete one of the rows; the first one counts.",
     "two labels": "Keep the row that is right and delete the others.",

@@ -10,12 +10,11 @@ from typing import Final
 
 import pyarrow as pa
 
-from distracted_pipeline.dataset import Dataset
+from distracted_pipeline.dataset import TEST_PREFIX, Dataset
 from distracted_pipeline.images.folds import assign_folds, assign_split
 from distracted_pipeline.images.frames import Frame
 from distracted_pipeline.images.labels import Label
 from distracted_pipeline.images.manifest import NO_FOLD, SCHEMA
-from distracted_pipeline.images.names import TEST_PREFIX
 from distracted_pipeline.images.problems import OK, Problem, problem
 from distracted_pipeline.images.state import UNSEEN, Content
 

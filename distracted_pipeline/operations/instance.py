@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import yaml
-from dotenv import dotenv_values
 
 from distracted_pipeline.checksums import is_sound_database
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
 from distracted_pipeline.operations.service_errors import explained
 from distracted_pipeline.progress import Log
+from distracted_pipeline.settings import expand_home, read_env_file
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -36,8 +36,8 @@ _REFUSALS: Final = ("readonly", "unable to open", "disk I/O")
 
 def dagster_home() -> Path:
     """Return `DAGSTER_HOME` of the environment or of `.env`, else `data/dagster_home` here."""
-    named = os.environ.get("DAGSTER_HOME") or dotenv_values(".env").get("DAGSTER_HOME")
-    return Path(named or DEFAULT_HOME).expanduser().resolve()
+    named = os.environ.get("DAGSTER_HOME") or read_env_file(Path(".env")).get("DAGSTER_HOME")
+    return expand_home(named or DEFAULT_HOME, "DAGSTER_HOME").resolve()
 
 
 def prepare_home(home: Path, log: Log = print) -> None:

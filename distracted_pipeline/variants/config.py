@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import Settings
+from distracted_pipeline.settings import MOST_REPLICATES, Settings
 from distracted_pipeline.variants.kinds import KINDS, Kind, objection
-from distracted_pipeline.yaml_text import load_yaml
+from distracted_pipeline.yaml_text import load_yaml, read_text
 
 NOT_RECIPE: Final = ("name", "label", "description", "replicates", "control", "on_request")
 """Fields that leave the weights of a training as they are."""
@@ -31,6 +31,9 @@ def seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+SWITCHES: Final = ("augment", "on_request")
+"""Fields that are true or false; in all others these words are a slip."""
+
 RESERVED = ("champion",)
 """Names that no variant may have."""
 
@@ -40,13 +43,15 @@ class VariantConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="key of the entry, folder and partition name")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", max_length=64, description="key of the entry, folder and partition name"
+    )
     label: str = Field(default="", description="how reports call it; the name if empty")
     description: str = ""
     kind: str = Field(description="the technique, one of variants/kinds")
     model_name: str | None = Field(default=None, description="backbone, id or folder; None is DISTRACTED_BACKBONE")
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=10**6)
+    epochs: int = Field(default=10, ge=1, le=10**6)
     optimizer: Literal["adadelta", "adamw", "lbfgs"] = Field(
         default="adadelta", description="lbfgs takes full-batch steps; top_decay is then the penalty on the summed loss"
     )
@@ -85,7 +90,10 @@ class VariantConfig(BaseModel):
     )
     seed: int = Field(default=0, ge=0, lt=2**63)
     replicates: int = Field(
-        default=3, ge=1, description="trainings on each fold, each with its own luck; DISTRACTED_REPLICATES overrides"
+        default=3,
+        ge=1,
+        le=MOST_REPLICATES,
+        description="trainings on each fold, each with its own luck; DISTRACTED_REPLICATES overrides",
     )
     control: str | None = Field(
         default=None,
@@ -95,6 +103,15 @@ class VariantConfig(BaseModel):
         default=False, description="it is not trained until somebody asks for it, by its name or by `distracted why`"
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number belongs, which pydantic would count as 1 and 0."""
+        parts = value if isinstance(value, list) else [value]
+        if info.field_name not in SWITCHES and any(isinstance(part, bool) for part in parts):
+            raise ValueError(f"field {info.field_name!r} is {value!r}, which is neither a number nor a name")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _kind_and_its_defaults(cls, data: Any) -> Any:
@@ -103,7 +120,8 @@ class VariantConfig(BaseModel):
         kind = data["kind"]
         if not isinstance(kind, str) or kind not in KINDS:
             *first, last = map(repr, KINDS)
-            raise ValueError(f"field 'kind' is {kind!r}: Input should be {', '.join(first)} or {last}")
+            meant = did_you_mean(str(kind), KINDS)
+            raise ValueError(f"field 'kind' is {kind!r}:{meant} Input should be {', '.join(first)} or {last}")
         return {**data, **{name: value for name, value in KINDS[kind].defaults.items() if data.get(name) is None}}
 
     @model_validator(mode="after")
@@ -267,7 +285,7 @@ def _check_control(catalogue: dict[str, VariantConfig], name: str, source: str) 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
         raise DistractedError(
             f"DISTRACTED_VARIANTS names {path}, which cannot be read ({error.strerror}). Correct the path or unset it."
@@ -316,7 +334,8 @@ def validated(name: str, fields: dict[str, Any], source: str) -> VariantConfig:
 def _explained(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown field {where!r}; fields: {', '.join(VariantConfig.model_fields)}"
+        fields = VariantConfig.model_fields
+        return f"unknown field {where!r}.{did_you_mean(where.replace('-', '_'), fields)} Fields: {', '.join(fields)}"
     if problem["type"] == "missing":
         allowed = f"; allowed: {', '.join(KINDS)}" if where == "kind" else ""
         return f"field {where!r} is missing{allowed}"
