@@ -25,6 +25,7 @@ from distracted_pipeline.commands.training import train
 from distracted_pipeline.commands.variants import variants
 from distracted_pipeline.commands.why import why
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import disk_refusal
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
 
@@ -52,6 +53,11 @@ class _Group(click.Group):
                 return super().invoke(ctx)
             except DistractedError as error:
                 raise click.ClickException(str(error)) from error
+            except OSError as error:
+                words = disk_refusal(error)
+                if words is None:
+                    raise
+                raise click.ClickException(words) from error
             except KeyboardInterrupt:
                 stopping.say_stopped()
                 ctx.exit(stopping.exit_code())

@@ -3,6 +3,7 @@
 Every room writes through here. What is written (schemas, formats) belongs to the rooms.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _TEMPORARY = ".part"
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 _MAKE_WRITABLE = "Make the folder writable, or set DISTRACTED_DATA to one that is."
 
 
@@ -49,6 +51,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def disk_refusal(error: OSError) -> str | None:
+    """Return in words that a disk is full or may not be written to; None where the error is about something else."""
+    if error.errno not in _REFUSALS:
+        return None
+    what = f"cannot write {error.filename}" if error.filename else "the disk refuses"
+    return f"{what}: {error.strerror}. Free some space or make the folder writable, then run the command again."
 
 
 def reserve(path: Path) -> None:

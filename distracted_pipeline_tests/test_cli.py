@@ -47,6 +47,17 @@ def test_a_name_that_is_nearly_right_is_asked_about(
     assert f"Did you mean {meant}?" in typed(*words).stderr
 
 
+def test_a_full_disk_is_one_sentence_in_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "masks.png"))
+
+    monkeypatch.setenv("DISTRACTED_DATA", str(tmp_path))
+    monkeypatch.setattr("distracted_pipeline.masks.overlays.sheet", full)
+    said = typed("masks", "sheet")
+    assert said.exit_code == 1
+    assert f"Error: cannot write {tmp_path / 'masks.png'}: No space left on device. Free some space" in said.stderr
+
+
 def test_help_shows_every_command_once_in_the_order_of_the_work() -> None:
     names = [name for group in _WORKFLOW.values() for name in group]
     assert sorted(names) == sorted(main.commands)
