@@ -115,14 +115,22 @@ def swap_test(
     for index in np.ndindex(shape[:-1]):  # one variant at a time bounds the memory: [draw, class] four times
         a_hits, a_n, b_hits, b_n = (x[index].astype(float) for x in (hits_a, n_a, hits_b, n_b))
         observed = ratio(a_hits.sum(-1), a_n.sum(-1)) - ratio(b_hits.sum(-1), b_n.sum(-1))
-        moved_hits, moved_n = signs @ (a_hits - b_hits).T, signs @ (a_n - b_n).T
-        all_hits, all_n = (a_hits + b_hits).sum(-1), (a_n + b_n).sum(-1)
-        drawn = ratio(all_hits + moved_hits, all_n + moved_n) - ratio(all_hits - moved_hits, all_n - moved_n)
+        drawn = _swapped(a_hits, a_n, b_hits, b_n, signs)
         p[index] = _two_sided(drawn, observed, draws)
         present = np.isfinite(observed)
         p_mean[index] = _two_sided(drawn[:, present].sum(1), observed[present].sum(), draws)
     enough = needed_drivers(1)
     return np.where(with_class >= enough, p, np.nan), np.where(with_any >= enough, p_mean, np.nan)
+
+
+def _swapped(a_hits: np.ndarray, a_n: np.ndarray, b_hits: np.ndarray, b_n: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return the difference of recalls after each draw of swaps, [draw, class]."""
+    moved_hits = signs @ (a_hits - b_hits).T
+    if (a_n == b_n).all():  # the same images, as nearly always: swaps move no denominator
+        return ratio(moved_hits, a_n.sum(-1))
+    moved_n = signs @ (a_n - b_n).T
+    all_hits, all_n = (a_hits + b_hits).sum(-1), (a_n + b_n).sum(-1)
+    return ratio(all_hits + moved_hits, all_n + moved_n) - ratio(all_hits - moved_hits, all_n - moved_n)
 
 
 def _two_sided(drawn: np.ndarray, observed: np.ndarray, draws: int) -> np.ndarray:

@@ -58,14 +58,20 @@ def test_a_mean_over_drivers_worked_by_hand():
     assert np.isnan(interval[1]).all()
 
 
-def test_the_swap_test_agrees_with_every_swap_enumerated():
+@pytest.mark.parametrize("same_images", [True, False])
+def test_the_swap_test_agrees_with_every_swap_enumerated(same_images: bool):
     rng = np.random.default_rng(3)
     n = rng.integers(3, 9, (2, 8))
-    a, b = rng.integers(0, n + 1), rng.integers(0, n + 1)
-    every = np.array([[1 if i >> bit & 1 else -1 for bit in range(8)] for i in range(256)], float)
-    delta = (every @ (a - b).T) / n.sum(1)
-    exact = (np.abs(delta) >= np.abs((a - b).sum(1) / n.sum(1)) - 1e-9).mean(0)
-    p, _ = st.swap_test(a, n, b, n, st.swap_signs(DRIVERS[:8]))
+    m = n if same_images else rng.integers(3, 9, (2, 8))
+    a, b = rng.integers(0, n + 1), rng.integers(0, m + 1)
+    swapped = np.array([[i >> bit & 1 for bit in range(8)] for i in range(256)], bool)[:, None]
+
+    def recall(one: np.ndarray, of_one: np.ndarray, other: np.ndarray, of_other: np.ndarray) -> np.ndarray:
+        return np.where(swapped, other, one).sum(-1) / np.where(swapped, of_other, of_one).sum(-1)
+
+    delta = recall(a, n, b, m) - recall(b, m, a, n)
+    exact = (np.abs(delta) >= np.abs(a.sum(1) / n.sum(1) - b.sum(1) / m.sum(1)) - 1e-9).mean(0)
+    p, _ = st.swap_test(a, n, b, m, st.swap_signs(DRIVERS[:8]))
     assert p == pytest.approx(exact, abs=0.01)
 
 
