@@ -51,7 +51,14 @@ _SIGNATURES: Final = {
     b"BM": "a BMP",
     b"PK\x03\x04": "a zip",
     b"%PDF": "a PDF",
+    b"II*\0": "a TIFF or a camera's raw file",
+    b"MM\0*": "a TIFF or a camera's raw file",
+    b"\xff\x0a": "a JPEG XL",
+    b"\0\0\0\x0cJXL ": "a JPEG XL",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000",
 }
+_BRANDS: Final = {b"avif": "an AVIF", b"heic": "an HEIC", b"heix": "an HEIC", b"mif1": "an HEIC"}
+"""Of pictures in MP4 boxes, as phones write them, at byte 8; all others are films."""
 
 
 class ImageReader:
@@ -240,6 +247,8 @@ def _kind(data: bytes) -> str:
         return "a web page (a failed download?)"
     if not data.strip(b"\0"):
         return "all zeros"
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], "a film")
     return next((name for mark, name in _SIGNATURES.items() if data.startswith(mark)), "something else")
 
 

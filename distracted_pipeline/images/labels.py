@@ -38,6 +38,9 @@ KAGGLE: Final = LabelSource(
 
 _OPTIONAL: Final = ("camera", "session")
 _MOST_LINES: Final = 50
+_LONGEST: Final = 10_000
+"""Characters of a line that are looked at."""
+csv.field_size_limit(2 * _LONGEST * _MOST_LINES)  # else Python's reader gives up at a cell of 131,072 characters
 # Would lump different drivers into one, who could then not be kept apart by a fold.
 _NOBODY: Final = frozenset({"", "unknown", "none", "nan", "null", "n/a", "na", "?", "-"})
 _BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -223,7 +226,7 @@ def _cells(raw: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8")
     errors = "replace" if encoding == "utf-16" else "surrogateescape"
     # Not `splitlines`: it also splits at form feeds and Unicode separators, which would shift row numbers.
-    lines = re.split(r"\r\n|\n|\r", raw.decode(encoding, errors))
+    lines = [line[:_LONGEST] for line in re.split(r"\r\n|\n|\r", raw.decode(encoding, errors))]
     if separator == " ":
         yield from ((number, line.split()) for number, line in enumerate(lines, start=1))
         return

@@ -99,6 +99,9 @@ def test_a_class_folder_that_disagrees_with_the_csv_is_bad(settings: Settings) -
         (b"<!DOCTYPE html><html>404</html>", "not a JPEG", "web page"),
         (b"\x89PNG\r\n\x1a\n" + b"0" * 100, "not a JPEG", "PNG"),
         (b"\0" * 4096, "not a JPEG", "zeros"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 99, "not a JPEG", "an HEIC"),
+        (b"\0\0\0\x18ftypisom" + b"\0" * 99, "not a JPEG", "a film"),
+        (b"II*\0" + b"\0" * 99, "not a JPEG", "a TIFF"),
         (b"\xff\xd8\xff\xe0", "truncated", "header"),
     ],
 )

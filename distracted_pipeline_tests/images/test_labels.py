@@ -34,6 +34,7 @@ def bad_row(line: str | bytes) -> Problem:
         ("p014,c10,img_3.jpg", "unknown class"),
         ("p014,safe driving,img_3.jpg", "unknown class"),
         ("p014,c0", "incomplete row"),
+        ("p014,c0," + "x" * 200_000, "unsafe image name"),
         ("p014,,img_3.jpg", "incomplete row"),
         ("p014", "incomplete row"),
         ("p002,c0,img_1.jpg", "duplicated row"),
