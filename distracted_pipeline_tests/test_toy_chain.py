@@ -1,13 +1,11 @@
 """The whole chain on a data set that is not State Farm: its classes, its mask categories, its drivers, nothing else.
 
-The one whole chain of `make test`, as a person types it; what a change re-makes is `test_chain.py`.
+The one whole chain of `make test`; as a person types it, in a process with a history of its own, it is in
+`test_chain.py`, with what a change makes again.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import distracted_pipeline as dp
+from distracted_pipeline.settings import load_settings
+from distracted_pipeline.training import tracking
+from distracted_pipeline_tests.forked import run_typed
 from distracted_pipeline_tests.toy import CAMERAS, CATEGORIES, CLASSES, DRIVERS, write_short_toy_root
 
 VARIANTS = ("top_only", "masks_fused")
@@ -24,17 +25,11 @@ FOLDS = ("original", "0", "1", "2", "3", "4")
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The toy data set after one `distracted run`, and what that printed."""
-    folder = tmp_path_factory.mktemp("toy")
-    root = write_short_toy_root(folder / "data")
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("distracted")), "run"],
-        cwd=folder,
-        env={**os.environ, "DISTRACTED_DATA": str(root), "DAGSTER_HOME": str(folder / "home")},
-        text=True,
-        capture_output=True,
-    )
-    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return root, done.stdout
+    root = write_short_toy_root(tmp_path_factory.mktemp("toy") / "data")
+    tracking.open_client(load_settings({}, root))  # a copy, where a process of its own would migrate a fresh store
+    code, said = run_typed({"DISTRACTED_DATA": str(root)})
+    assert code == 0, said[-4000:]
+    return root, said
 
 
 def test_the_run_ends_with_a_verdict_over_the_data_sets_own_classes(toy: tuple[Path, str]) -> None:
