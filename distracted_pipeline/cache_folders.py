@@ -12,6 +12,7 @@ from typing import Any, Final
 from distracted_pipeline.checksums import is_whole
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, read_json, write_json
+from distracted_pipeline.parquet import read_notes
 
 ABOUT: Final = "about.json"
 PRECISION: Final = "precision"
@@ -32,16 +33,10 @@ def precision_of(root: Path) -> str:
 
 
 def _noted_precision(root: Path) -> str:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in sorted(root.glob("subject=*/*.parquet")):
-        try:
-            noted = (pq.read_schema(path).metadata or {}).get(PRECISION.encode(), b"") if is_whole(path) else b""
-        except (pa.ArrowException, OSError):
-            continue
+        noted = read_notes(path).get(PRECISION) if is_whole(path) else None
         if noted:
-            return noted.decode()
+            return noted
     return ""
 
 

@@ -9,6 +9,7 @@ Belongs here: sealing, and looking. What a room does about a damaged file is its
 """
 
 import hashlib
+import json
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -71,8 +72,17 @@ def all_as_listed(folder: Path, digests: Mapping[str, str]) -> bool:
     """Tell whether every file of a list, by its path in `folder`, is there with the digest that stands beside it."""
     try:
         return all(file_digest(folder / name) == digest for name, digest in digests.items())
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def digests_in(text: str) -> dict[str, str] | None:
+    """Return a list of digests that a file notes in JSON, for `all_as_listed`; None where it notes anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and all(isinstance(digest, str) for digest in found.values()) else None
 
 
 def is_sound_database(path: Path) -> bool:
@@ -116,7 +126,7 @@ def _has_footer(table: Path) -> bool:
 
     try:
         pq.read_metadata(table)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return False
     return True
 

@@ -5,6 +5,7 @@ process loads this.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, get_args
@@ -26,7 +27,7 @@ from distracted_pipeline.dataset import (
     is_subject_name,
     rgb,
 )
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, shown
 from distracted_pipeline.yaml_text import load_yaml, read_text
 
 _CLASS_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")
@@ -87,14 +88,14 @@ def _dataset(content: Any) -> Dataset:
     unknown = sorted(set(map(str, entries)) - set(_FIELDS))
     if unknown:
         meant = did_you_mean(unknown[0], _FIELDS)
-        raise _Wrong(f"unknown entry {unknown[0]!r}.{meant} Entries are {', '.join(_FIELDS)}")
+        raise _Wrong(f"unknown entry {shown(unknown[0])}.{meant} Entries are {', '.join(_FIELDS)}")
     classes = _mapping(entries.get("classes"), "classes")
     ids = tuple(str(name) for name in classes)
     if len(ids) < 2:
         raise _Wrong(f"classes has {len(ids)} entries: write at least two lines, `id: words`")
     for name in ids:
         if not _CLASS_ID.fullmatch(name):
-            raise _Wrong(f"class id {name!r}: begin with a letter, then up to 15 letters, digits or _")
+            raise _Wrong(f"class id {shown(name)}: begin with a letter, then up to 15 letters, digits or _")
     if len(ids) > _MOST_CLASSES:
         raise _Wrong(f"classes has {len(ids)} entries: at most {_MOST_CLASSES} are possible")
     if len({name.lower() for name in ids}) < len(ids):
@@ -116,13 +117,13 @@ def _dataset(content: Any) -> Dataset:
 
 def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
-        raise _Wrong(f"{where} holds {value!r} instead of `key: value` lines")
+        raise _Wrong(f"{where} holds {shown(value)} instead of `key: value` lines")
     return value
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or None in value:
-        raise _Wrong(f"{where} holds {value!r} instead of a list of names")
+        raise _Wrong(f"{where} holds {shown(value)} instead of a list of names")
     return tuple(_words(name, where) for name in value)
 
 
@@ -131,7 +132,7 @@ def _words(value: Any, where: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _Wrong(f"{where} holds {value!r} instead of words; write them in quotes")
+        raise _Wrong(f"{where} holds {shown(value)} instead of words; write them in quotes")
     return str(value)
 
 
@@ -140,13 +141,13 @@ def _drivers(value: Any, where: str) -> tuple[str, ...]:
     names = _names(value, where)
     wrong = next((name for name in names if not is_subject_name(name)), None)
     if wrong is not None:
-        raise _Wrong(f"{where} holds the driver {wrong!r}. {SUBJECT_RULE.rstrip('.')}")
+        raise _Wrong(f"{where} holds the driver {shown(wrong)}. {SUBJECT_RULE.rstrip('.')}")
     return tuple(dict.fromkeys(names))
 
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _Wrong(f"frames is {value!r} instead of a number")
+        raise _Wrong(f"frames is {shown(value)} instead of a number")
     return value
 
 
@@ -155,19 +156,20 @@ def _categories(value: Any) -> tuple[Category, ...]:
         return STATE_FARM.categories
     found = []
     for position, (name, fields) in enumerate(_mapping(value, "categories").items()):
-        options = _mapping(fields or {}, f"category {name}")
+        where = f"category {str(name)[:64]}"
+        options = _mapping(fields or {}, where)
         unknown = sorted(set(map(str, options)) - {"colour", "labels", "expected"})
         if unknown:
-            raise _Wrong(f"category {name}: unknown option {unknown[0]!r}; options are colour, labels, expected")
+            raise _Wrong(f"{where}: unknown option {shown(unknown[0])}; options are colour, labels, expected")
         colour = str(options.get("colour", _OKABE_ITO[position % len(_OKABE_ITO)]))
         if not _COLOUR.fullmatch(colour):
-            raise _Wrong(f"category {name}: colour is {colour!r}; write it as '#0072b2'")
-        labels = _names(options.get("labels", []), f"category {name}: labels")
+            raise _Wrong(f"{where}: colour is {shown(colour)}; write it as '#0072b2'")
+        labels = _names(options.get("labels", []), f"{where}: labels")
         expected = options.get("expected", False)
         if not isinstance(expected, bool):
-            raise _Wrong(f"category {name}: expected is {expected!r}; write true or false")
+            raise _Wrong(f"{where}: expected is {shown(expected)}; write true or false")
         if not name.strip() or not name.isprintable():
-            raise _Wrong(f"a category is called {name!r}: write a name of one line")
+            raise _Wrong(f"a category is called {shown(name)}: write a name of one line")
         found.append(Category(name, rgb(colour), labels, expected))
     if not 0 < len(found) < 256 or MASK_NONE in [category.name for category in found]:
         raise _Wrong(f"categories has {len(found)} entries: name 1 to 255, none of them {MASK_NONE!r}")
@@ -180,12 +182,12 @@ def _split(value: Any) -> tuple[tuple[Part, tuple[str, ...]], ...]:
     parts = _mapping(value, "splits")
     unknown = sorted(set(map(str, parts)) - set(PARTS))
     if unknown:
-        raise _Wrong(f"splits has a part {unknown[0]!r}; parts are {', '.join(PARTS)}")
+        raise _Wrong(f"splits has a part {shown(unknown[0])}; parts are {', '.join(PARTS)}")
     split = tuple((part, _drivers(parts.get(part, []), f"splits: {part}")) for part in PARTS)
-    every = [driver for _, members in split for driver in members]
-    twice = next((driver for driver in every if every.count(driver) > 1), None)
+    counts = Counter(driver for _, members in split for driver in members)
+    twice = next((driver for driver, count in counts.items() if count > 1), None)
     if twice is not None:
-        raise _Wrong(f"splits names driver {twice!r} twice: a driver belongs to one part")
+        raise _Wrong(f"splits names driver {shown(twice)} twice: a driver belongs to one part")
     return split
 
 
@@ -201,13 +203,13 @@ def _labels(value: Any, ids: tuple[str, ...]) -> LabelSource:
     options = _mapping(value if value is not None else {}, "labels")
     reader = options.get("reader", "kaggle")
     if reader not in get_args(Reader):
-        raise _Wrong(f"labels: reader is {reader!r}; readers are {', '.join(get_args(Reader))}")
+        raise _Wrong(f"labels: reader is {shown(reader)}; readers are {', '.join(get_args(Reader))}")
     known = _LABEL_OPTIONS[reader]
     unknown = sorted(set(map(str, options)) - {"reader", *known})
     if unknown:
         meant = did_you_mean(unknown[0], known).rstrip("?")
         also = f"; it has {', '.join(known)}.{meant}".rstrip(".") if known else " and has no options"
-        raise _Wrong(f"labels: reader {reader} does not know {unknown[0]!r}{also}")
+        raise _Wrong(f"labels: reader {reader} does not know {shown(unknown[0])}{also}")
     if reader == "kaggle":
         return LabelSource()
     root = _inside(options.get("root", ""), "root")
@@ -216,16 +218,16 @@ def _labels(value: Any, ids: tuple[str, ...]) -> LabelSource:
     pattern, groups = _pattern(options.get("pattern", ""))
     separator = options.get("separator", " " if reader == "list" else ",")
     if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
-        raise _Wrong(f"labels: separator is {separator!r}; write one character, '\\t' in double quotes for a tab")
+        raise _Wrong(f"labels: separator is {shown(separator)}; write one character, '\\t' in double quotes for a tab")
     header = options.get("header", False) if reader == "list" else True
     if not isinstance(header, bool):
-        raise _Wrong(f"labels: header is {header!r}; write true or false")
+        raise _Wrong(f"labels: header is {shown(header)}; write true or false")
     columns = _columns(options, reader, header) if files else {}
     _require_labels(reader, root, files, {*columns, *groups})
     label_ids = tuple((str(k), str(v)) for k, v in _mapping(options.get("label_ids", {}), "labels: label_ids").items())
     foreign = next((v for _, v in label_ids if v not in ids), None)
     if foreign is not None:
-        raise _Wrong(f"labels: label_ids names {foreign!r}, which is no class; classes are {', '.join(ids)}")
+        raise _Wrong(f"labels: label_ids names {shown(foreign)}, which is no class; classes are {', '.join(ids)}")
     return LabelSource(reader, files, tuple(columns.items()), separator, header, label_ids, root, pattern)
 
 
@@ -247,11 +249,11 @@ def _columns(options: Mapping[Any, Any], reader: Reader, header: bool) -> dict[s
     columns = {str(k): v for k, v in _mapping(options.get("columns", _COLUMNS[reader]), "labels: columns").items()}
     for role, column in columns.items():
         if role not in _ROLES[reader]:
-            raise _Wrong(f"labels: columns names {role!r}; reader {reader} reads {', '.join(_ROLES[reader])}")
+            raise _Wrong(f"labels: columns names {shown(role)}; reader {reader} reads {', '.join(_ROLES[reader])}")
         if isinstance(column, bool) or not isinstance(column, int | str) or (isinstance(column, int) and column < 0):
-            raise _Wrong(f"labels: column {role} is {column!r}; write its name, or its position from 0")
+            raise _Wrong(f"labels: column {role} is {shown(column)}; write its name, or its position from 0")
         if isinstance(column, str) and not header:
-            raise _Wrong(f"labels: column {role} is called {column!r}, but names need `header: true`")
+            raise _Wrong(f"labels: column {role} is called {shown(column)}, but names need `header: true`")
     return columns
 
 
@@ -259,18 +261,20 @@ def _inside(value: Any, option: str) -> str:
     """Return a path below the data root in POSIX form, empty for the data root itself."""
     path = PurePosixPath(str(value))
     if not isinstance(value, str | int) or path.is_absolute() or ".." in path.parts or "\\" in str(value):
-        raise _Wrong(f"labels: {option} is {value!r}; write a path below the data root, with / between folders")
+        raise _Wrong(f"labels: {option} is {shown(value)}; write a path below the data root, with / between folders")
     return "" if str(path) == "." else str(path)
 
 
 def _pattern(value: Any) -> tuple[str, Iterable[str]]:
     """Return a pattern and the names of its groups."""
+    if not isinstance(value, str):
+        raise _Wrong(f"labels: pattern is {shown(value)}; write a regular expression")
     try:
         groups = re.compile(value).groupindex
-    except (re.error, TypeError) as error:
-        raise _Wrong(f"labels: pattern {value!r} is no regular expression ({error})") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _Wrong(f"labels: pattern {shown(value)} is no regular expression ({error})") from error
     foreign = sorted(groups.keys() - _GROUPS)
     if value and (foreign or not groups):
-        found = f"has a group {foreign[0]!r}" if foreign else "has no named group"
-        raise _Wrong(f"labels: pattern {value!r} {found}; groups are (?P<driver>...), label, camera, session")
+        found = f"has a group {shown(foreign[0])}" if foreign else "has no named group"
+        raise _Wrong(f"labels: pattern {shown(value)} {found}; groups are (?P<driver>...), label, camera, session")
     return value, groups

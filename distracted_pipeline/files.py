@@ -104,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return a JSON object without its seal; None where there is no such file, or where it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or not is_whole(path):
         return None

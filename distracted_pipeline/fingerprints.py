@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from distracted_pipeline.checksums import file_digest, is_whole
+from distracted_pipeline.parquet import read_notes
 
 __all__ = ["INPUTS", "file_digest", "fingerprint", "is_current", "recorded_inputs"]
 
@@ -34,18 +35,11 @@ def recorded_inputs(path: Path) -> str:
     if not is_whole(path):
         return ""
     try:
-        if path.suffix == ".json":
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return str(found.get(INPUTS, "")) if isinstance(found, dict) else ""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            metadata = pq.read_schema(path).metadata or {}
-        except pa.ArrowException:
-            return ""
-        return bytes(metadata.get(INPUTS.encode(), b"")).decode()
-    except (OSError, ValueError):
+        if path.suffix != ".json":
+            return read_notes(path).get(INPUTS, "")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return str(found.get(INPUTS, "")) if isinstance(found, dict) else ""
+    except (OSError, ValueError, RecursionError):
         return ""
 
 

@@ -159,7 +159,7 @@ FOLDERS = "labels: {reader: folders, root: frames"
         (f"{LIST}, header: maybe}}", "header is 'maybe'; write true or false"),
         (f"{LIST}, label_ids: {{0: wait}}}}", "label_ids names 'wait', which is no class; classes are go, stop"),
         (f"{LIST}, pattern: '('}}", "pattern '(' is no regular expression"),
-        (f"{LIST}, pattern: 3}}", "pattern 3 is no regular expression"),
+        (f"{LIST}, pattern: 3}}", "pattern is 3; write a regular expression"),
         (f"{LIST}, pattern: d.}}", "has no named group"),
         (f"{LIST}, pattern: '(?P<who>d.)'}}", "has a group 'who'; groups are (?P<driver>...)"),
     ],

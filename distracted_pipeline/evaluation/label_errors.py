@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN, WHY
 from distracted_pipeline.errors import DistractedError
@@ -27,6 +26,7 @@ from distracted_pipeline.evaluation.predictions import (
 from distracted_pipeline.files import write_parquet
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
@@ -172,7 +172,7 @@ def read_label_errors(settings: Settings) -> pa.Table:
     path = label_errors_file(settings)
     if not path.is_file():
         raise DistractedError(f"{path} does not exist yet. Type: {WHY}")
-    return pq.read_table(path, partitioning=None)
+    return read_table(path)
 
 
 def by_class(table: pa.Table, classes: int) -> np.ndarray:

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
@@ -28,6 +27,7 @@ from distracted_pipeline.images.likeness import ALIKE, as_words, nearest
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.images.neighbours import looks_of
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig, replicates_of, seed_of, variant_named
@@ -142,7 +142,7 @@ def _random_answers(
                 options.log(f"random split {replicate + 1} of {replicates_of(settings, config)}")
                 said = _train_split(settings, config, names, true, folds, replicate, options)
                 write_parquet(path, pa.table({"img": names, "predicted": pa.array(said, pa.int8())}), {INPUTS: inputs})
-            answers.append(pq.read_table(path, partitioning=None)["predicted"].to_numpy().astype(np.int64))
+            answers.append(read_table(path)["predicted"].to_numpy().astype(np.int64))
     return answers
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import materialize_fold
 from distracted_pipeline.checks import Check
@@ -20,6 +19,7 @@ from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
 
@@ -127,7 +127,7 @@ def _add_metrics(
 
 def check_predictions(settings: Settings, fold: str, path: Path) -> Check:
     """Return whether a prediction file is finite, sums to 1 and has the fold's held-out images once per training."""
-    table = pq.read_table(path, partitioning=None)
+    table = read_table(path)
     probabilities = probabilities_of(table).astype(float)
     images = labelled(read_manifest(settings))
     expected = images.take(fold_rows(images, fold).predict)["img"].to_pylist()

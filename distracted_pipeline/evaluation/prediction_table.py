@@ -4,7 +4,7 @@ All is judged from the table and the rows of the manifest that are passed in. Wh
 written and read, belongs to `predictions`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -43,9 +43,10 @@ def strings(table: pa.Table, column: str) -> np.ndarray:
     return table[column].to_numpy(zero_copy_only=False).astype(str)
 
 
-def fault_of_origin(table: pa.Table, variant: str, fold: str, data: str, columns: Sequence[str]) -> str:
+def fault_of_origin(
+    table: pa.Table, meta: Mapping[str, str], variant: str, fold: str, data: str, columns: Sequence[str]
+) -> str:
     """Return what a file says of itself that does not fit: variant, fold, data, a column it lacks; or nothing."""
-    meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if (meta.get("variant"), canonical_fold(meta.get("fold", ""))) != (variant, fold):
         return f"says it is {meta.get('variant')!r}, fold {meta.get('fold')!r}"
     if meta.get("data_fingerprint") != data:

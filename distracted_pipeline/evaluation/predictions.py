@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import materialize_fold
 from distracted_pipeline.checksums import CHECKSUM, is_whole
@@ -35,6 +34,7 @@ from distracted_pipeline.evaluation.prediction_table import (
 from distracted_pipeline.files import write_parquet
 from distracted_pipeline.fingerprints import file_digest, fingerprint
 from distracted_pipeline.images.manifest import data_fingerprint, labelled, read_manifest
+from distracted_pipeline.parquet import read_notes, read_table
 from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD, SCOPES, fold_path
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import dropped_variants, load_catalogue
@@ -170,11 +170,7 @@ def recorded_facts(path: Path) -> dict[str, str]:
     """Return what a prediction file says of itself, without its rows; empty where it is damaged."""
     if not is_whole(path):
         return {}
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
-        return {}
-    return {key.decode(): value.decode() for key, value in metadata.items()}
+    return read_notes(path)
 
 
 def write_predictions(
@@ -268,9 +264,9 @@ def _read_into(
 ) -> None:
     schema = predictions_schema(dataset.class_ids)
     try:
-        table = numbered(pq.read_table(path, partitioning=None))
+        table = numbered(read_table(path))
         fault = "" if is_whole(path) else "is not as it was written"
-        fault = fault or fault_of_origin(table, variant, fold, data, schema.names)
+        fault = fault or fault_of_origin(table, read_notes(path), variant, fold, data, schema.names)
         if not fault:
             table = table.select(schema.names).cast(schema)
             fault = fault_within(table)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.errors import DistractedError
@@ -48,6 +47,7 @@ from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, Driver
 from distracted_pipeline.evaluation.tables_io import listed, listed_are_whole, to_table, write_table
 from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import FOLDS, SCOPES
 from distracted_pipeline.settings import Settings
@@ -172,8 +172,8 @@ def read_class_accuracy(settings: Settings) -> ClassAccuracy:
                 f"or `{RUN}` if nothing is trained."
             )
     try:
-        classes = pq.read_table(folder / CLASSES_FILE)
-        variants = pq.read_table(folder / VARIANTS_FILE)
+        classes = read_table(folder / CLASSES_FILE)
+        variants = read_table(folder / VARIANTS_FILE)
         confusion = read_confusion(folder / CONFUSION_FILE)
     except (pa.ArrowException, BadZipFile, OSError, ValueError, KeyError) as error:
         what = str(error).splitlines()[0]

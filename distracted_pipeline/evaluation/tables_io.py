@@ -14,12 +14,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN
-from distracted_pipeline.checksums import all_as_listed, file_digest
+from distracted_pipeline.checksums import all_as_listed, digests_in, file_digest
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_parquet
+from distracted_pipeline.parquet import read_notes, read_table
 
 T = TypeVar("T")
 
@@ -70,11 +70,8 @@ def listed(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def listed_are_whole(path: Path) -> bool:
     """Tell whether the files that a table lists are as they were; False for tables that list none."""
-    try:
-        noted = (pq.read_schema(path).metadata or {}).get(_LISTED.encode())
-    except (pa.ArrowException, OSError):
-        return False
-    return noted is not None and all_as_listed(path.parent, json.loads(noted))
+    noted = digests_in(read_notes(path).get(_LISTED, ""))
+    return noted is not None and all_as_listed(path.parent, noted)
 
 
 def read_rows(path: Path, kind: type[T]) -> list[T]:
@@ -89,8 +86,7 @@ def read_rows(path: Path, kind: type[T]) -> list[T]:
     if not path.is_file():
         return []
     try:
-        with pq.ParquetFile(path) as file:  # `read_table` would import pandas
-            found = file.read().to_pylist()
+        found = read_table(path).to_pylist()
         fields, mapping = _fields(kind)
         return [_row(kind, fields, mapping, values) for values in found]
     except (pa.ArrowException, OSError, TypeError) as error:

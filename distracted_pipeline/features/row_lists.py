@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from distracted_pipeline.cache_folders import PRECISION
-from distracted_pipeline.checksums import file_digest, is_whole, stamp
+from distracted_pipeline.checksums import digests_in, file_digest, is_whole, stamp
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import read_json, write_json, write_parquet
+from distracted_pipeline.parquet import read_notes, read_table
 from distracted_pipeline.settings import Settings
 
 ROWS: Final = "rows.parquet"
@@ -37,7 +37,7 @@ def are_of(folder: Path, rows: pa.Table, precision: str) -> bool:
     if not is_whole(path):
         return False
     try:
-        found = pq.read_table(path, partitioning=None)
+        found = read_table(path)
     except (pa.ArrowException, OSError):  # an earlier version's, and damaged
         return False
     noted = (found.schema.metadata or {}).get(PRECISION.encode())
@@ -47,7 +47,7 @@ def are_of(folder: Path, rows: pa.Table, precision: str) -> bool:
 
 def in_stored_order(folder: Path, rows: pa.Table) -> pa.Table:
     """Return the images in the order of the taps that are there, which are of the same images."""
-    names = pq.read_table(folder / ROWS, columns=["img"], partitioning=None)["img"]
+    names = read_table(folder / ROWS, ["img"])["img"]
     return rows.take(pc.index_in(names, value_set=rows["img"].combine_chunks()))
 
 
@@ -61,7 +61,7 @@ def listed(folder: Path) -> Mapping[str, str]:
     """Return the digest of each tap; those that an earlier version wrote are not listed."""
     if not (folder / ROWS).is_file():
         return {}
-    return dict(json.loads((pq.read_schema(folder / ROWS).metadata or {}).get(_TAPS.encode(), b"{}")))
+    return digests_in(read_notes(folder / ROWS).get(_TAPS, "{}")) or {}
 
 
 def is_there(folder: Path, tap: str, digest: str | None, rows: int) -> bool:

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
@@ -45,6 +44,7 @@ from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.images.recheck import distrust
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.progress import Log, Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import (
@@ -261,7 +261,7 @@ class TapStore:
                     )
                 folder = self.folder(subject)
                 self._mapped[subject, tap] = np.load(folder / f"{tap}.npy", mmap_mode="r", allow_pickle=False)
-                names = pq.read_table(folder / ROWS, columns=["img"], partitioning=None)["img"].to_pylist()
+                names = read_table(folder / ROWS, ["img"])["img"].to_pylist()
                 self._positions[subject] = {img: place for place, img in enumerate(names)}
             return self._mapped[subject, tap]
 

@@ -26,8 +26,16 @@ MAX_BYTES: Final = 64 * 2**20
 
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeDecodeError, NotImplementedError)
-"""What `zipfile` raises for a member whose header or content contradicts the table of contents."""
+DAMAGE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    struct.error,
+    OverflowError,
+    ValueError,
+    RuntimeError,
+)
+"""What `zipfile` raises for a table of contents that contradicts itself, or a member that contradicts it."""
 
 
 class Archive:
@@ -46,7 +54,7 @@ class Archive:
         self._lock = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except (*DAMAGE, OSError) as error:
             raise DistractedError(
                 f"{path}: cannot be read as a zip ({error}). The download may be incomplete: fetch it again, "
                 f"then: {RUN}"
@@ -65,28 +73,36 @@ class Archive:
         member = self.members.get(name)
         if member is None:
             raise ImageProblem(where, "no file", "the archive has no such member")
-        if member.file_size > MAX_BYTES or member.compress_size > MAX_BYTES:
-            raise ImageProblem(where, "too large", f"the file is larger than {MAX_BYTES // 2**20} MiB")
-        if member.flag_bits & _ENCRYPTED or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ImageProblem(where, "unreadable", "it is encrypted or packed by an unusual method: unpack the zip")
-        try:
-            with self._lock:
-                return self._zip.read(member)
-        except (
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            struct.error,
-            UnicodeDecodeError,
-        ) as error:
-            raise ImageProblem(where, "damaged", f"the zip is damaged there ({error})") from error
-        except OSError as error:
-            raise ImageProblem(where, "unreadable", f"reading failed ({error.strerror or error})") from error
+        with self._lock:
+            return unpacked(self._zip, member, where)
 
     def close(self) -> None:
         """Close the zip."""
         self._zip.close()
+
+
+def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
+    """Return the bytes of one member, checked against its CRC, and never more of them than it says that it has.
+
+    Not `ZipFile.read`, which unpacks at once all that is there: a megabyte can hold a gigabyte.
+
+    Raises:
+        ImageProblem: As `Archive.read`.
+    """
+    if max(member.file_size, member.compress_size) > MAX_BYTES:
+        raise ImageProblem(where, "too large", f"the file is larger than {MAX_BYTES // 2**20} MiB")
+    if member.flag_bits & _ENCRYPTED or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ImageProblem(where, "unreadable", "it is encrypted or packed by an unusual method: unpack the zip")
+    try:
+        with archive.open(member) as file:
+            data = file.read(member.file_size)
+            if len(data) < member.file_size:
+                raise EOFError("it ends early")
+            return data
+    except DAMAGE as error:
+        raise ImageProblem(where, "damaged", f"the zip is damaged there ({error})") from error
+    except OSError as error:
+        raise ImageProblem(where, "unreadable", f"reading failed ({error.strerror or error})") from error
 
 
 def _name(info: zipfile.ZipInfo) -> str:

@@ -18,6 +18,7 @@ from distracted_pipeline.advice import RUN, did_you_mean
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
+from distracted_pipeline.images.csv_rows import named_rows
 from distracted_pipeline.images.names import printable
 from distracted_pipeline.images.problems import DROPPED, OK, Problem, problem
 from distracted_pipeline.images.rows import Row
@@ -73,17 +74,17 @@ def read_decisions(path: Path, dataset: Dataset) -> list[Decision]:
         return []
     except (OSError, ValueError) as error:
         raise DistractedError(f"{path} cannot be read ({error}). Save it as UTF-8 text, then: {RUN}") from error
-    reader = csv.DictReader(io.StringIO(text), restval="")
-    absent = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    names, rows = named_rows(text, path)
+    absent = [name for name in COLUMNS if name not in names]
     if absent:
         raise DistractedError(
-            f"{path}, line 1: no column {', '.join(absent)} (found: {printable(', '.join(reader.fieldnames or ()))}). "
+            f"{path}, line 1: no column {', '.join(absent)} (found: {printable(', '.join(names))}). "
             "`distracted review` writes a page whose button saves such a file."
         )
     found: dict[str, Decision] = {}
-    for cells in reader:
+    for line, cells in rows:
         said = {name: (cells[name] or "").strip() for name in COLUMNS}
-        one = Decision(**said, line=reader.line_num)
+        one = Decision(**said, line=line)
         fault = _fault(one, dataset) or (
             f"img {printable(one.img)} is decided in line {found[one.img].line} already" if one.img in found else ""
         )

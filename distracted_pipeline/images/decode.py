@@ -8,6 +8,7 @@ import io
 import re
 import struct
 import threading
+import zlib
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -22,8 +23,25 @@ from distracted_pipeline.images.problems import ImageProblem
 
 NO_FILE: Final = "it is no regular file, or a link to nowhere"
 
+MAX_SCANS: Final = 100
+"""A progressive JPEG comes in some ten passes over its pixels; few bytes can hold thousands, and each takes time."""
+
 MAX_PIXELS: Final = 50_000_000
 """Larger images are refused before any pixel is decoded: Kaggle's have 307,200."""
+
+DAMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for a file that ends early or contradicts itself."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
@@ -197,8 +215,7 @@ def _open(data: bytes, where: str) -> JpegImageFile:
         raise ImageProblem(where, "not a JPEG", f"the file is {_kind(data)}, not a JPEG")
     try:
         image = JpegImageFile(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error) as error:
-        # What Pillow raises for a header that ends early or contradicts itself.
+    except DAMAGE as error:
         status = "truncated" if b"\xff\xda" not in data else "damaged"
         raise ImageProblem(where, status, f"the JPEG header cannot be read ({error or 'it ends early'})") from error
     width, height = image.size
@@ -210,25 +227,31 @@ def _open(data: bytes, where: str) -> JpegImageFile:
 
 
 def _load(image: JpegImageFile, data: bytes, where: str) -> None:
+    scans, complete = _scans(data)
+    if scans > MAX_SCANS:
+        raise ImageProblem(where, "too large", f"its pixels come in {scans:,} passes, more than {MAX_SCANS}")
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, IndexError, struct.error) as error:
+    except DAMAGE as error:
         status = "truncated" if "truncated" in str(error) else "damaged"
         raise ImageProblem(where, status, f"the pixels cannot be decoded ({error})") from error
-    if not _is_complete(data):
+    if not complete:
         raise ImageProblem(where, "truncated", "the end of the JPEG is missing")
 
 
-def _is_complete(data: bytes) -> bool:
-    """Tell whether a JPEG's picture has its end; what follows (a phone's notes, a second picture) is not looked at."""
-    place, coded = 2, False
+def _scans(data: bytes) -> tuple[int, bool]:
+    """Return in how many passes a JPEG's picture comes, and whether it has its end.
+
+    What follows (a phone's notes, a second picture) is not looked at.
+    """
+    place, scans = 2, 0
     while found := _MARKER.search(data, place):
         marker, place = data[found.end() - 1], found.end()
         if marker in (_START, _END):
-            return marker == _END and coded
-        coded = coded or marker == _SCAN
+            return scans, marker == _END and scans > 0
+        scans += marker == _SCAN
         place += int.from_bytes(data[place : place + 2])
-    return False
+    return scans, False
 
 
 def _upright(image: JpegImageFile) -> Image.Transpose | None:
@@ -237,7 +260,7 @@ def _upright(image: JpegImageFile) -> Image.Transpose | None:
         return None
     try:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except (SyntaxError, OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
+    except DAMAGE:
         return None  # damaged EXIF says nothing about orientation; the pixels are as good as any
 
 

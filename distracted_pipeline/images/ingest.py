@@ -134,9 +134,9 @@ def read_problems(settings: Settings) -> list[Problem]:
     """Return what the last ingest found wrong; empty before the first one."""
     try:
         entries = json.loads((settings.data / PROBLEMS_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # a damaged one is written anew by the next ingest
+        return [Problem(**entry) for entry in entries]
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):  # damaged: the next ingest writes it anew
         return []
-    return [Problem(**entry) for entry in entries]
 
 
 def bad_share(table: pa.Table) -> float:

@@ -244,17 +244,25 @@ def _record(lines: list[str], at: int, separator: str, width: int) -> tuple[list
     A stray quote must not swallow the lines after it: lines that are whole by themselves (`width` cells) are no part of
     a cell, and few cells are longer than `_MOST_LINES`.
     """
-    cells = next(csv.reader([lines[at]], delimiter=separator), [])
+    cells = _split(lines[at : at + 1], separator)
     open_quote = lines[at].count('"') % 2
     whole = max(width or len(cells), 2)
     for taken in range(2, _MOST_LINES + 1) if open_quote else ():
         more = lines[at + 1 : at + taken]
-        if len(more) < taken - 1 or len(next(csv.reader(more[-1:], delimiter=separator), [])) >= whole:
+        if len(more) < taken - 1 or len(_split(more[-1:], separator)) >= whole:
             break
         if sum(line.count('"') for line in more) % 2:
-            joined = next(csv.reader(["\n".join([lines[at], *more])], delimiter=separator))
+            joined = _split(["\n".join([lines[at], *more])], separator)
             return (joined, taken) if len(joined) == (width or len(joined)) else (cells, 1)
     return cells, 1
+
+
+def _split(line: list[str], separator: str) -> list[str]:
+    """Return the cells of a line; a line that is none (a cell of more than 131,072 characters) is one cell."""
+    try:
+        return next(csv.reader(line, delimiter=separator), [])
+    except csv.Error:
+        return line
 
 
 def _columns(header: list[str], where: str, source: LabelSource) -> dict[str, int]:

@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN
-from distracted_pipeline.checksums import all_as_listed, file_digest, is_whole
+from distracted_pipeline.checksums import all_as_listed, digests_in, file_digest, is_whole
 from distracted_pipeline.dataset import DATASET_FILE, Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_parquet
 from distracted_pipeline.images.problems import OK
+from distracted_pipeline.parquet import read_notes, read_table
 from distracted_pipeline.settings import Settings
 
 SCHEMA: Final = pa.schema(
@@ -45,8 +45,11 @@ NO_FOLD: Final = -1
 _LATER: Final = ("camera", "session")
 """Columns that earlier versions did not write."""
 
-_SOURCE_KEY: Final = b"distracted_source"
-_BESIDE: Final = b"distracted_beside"
+_NEEDED: Final = ("img", "subject", "classname", "split", "fold", "sha256", "status")
+"""Columns whose cells every reader counts on."""
+
+_SOURCE_KEY: Final = "distracted_source"
+_BESIDE: Final = "distracted_beside"
 
 
 def read_manifest(settings: Settings) -> pa.Table:
@@ -57,8 +60,7 @@ def read_manifest(settings: Settings) -> pa.Table:
     """
     path = settings.manifest
     try:
-        with pq.ParquetFile(path) as file:  # `read_table` would import pandas, half a second for every op
-            table = file.read()
+        table = read_table(path)
     except FileNotFoundError as error:
         raise DistractedError(f"{path} does not exist yet. Write it with: {RUN}") from error
     except (pa.ArrowException, OSError) as error:
@@ -68,7 +70,15 @@ def read_manifest(settings: Settings) -> pa.Table:
             table = table.append_column(name, pa.repeat(pa.scalar(""), len(table)))
     if table.schema.names != SCHEMA.names:
         raise DistractedError(f"{path} has other columns than this version writes. Write it anew with: {RUN}")
-    return table.cast(SCHEMA)
+    try:
+        table = table.cast(SCHEMA)
+    except pa.ArrowException as error:
+        raise DistractedError(
+            f"{path} holds other things than its columns are for. Write it anew with: {RUN}"
+        ) from error
+    if any(table[name].null_count for name in _NEEDED):
+        raise DistractedError(f"{path} has empty cells. Write it anew with: {RUN}")
+    return table
 
 
 def labelled(table: pa.Table) -> pa.Table:
@@ -130,7 +140,7 @@ def write_manifest(settings: Settings, table: pa.Table, source_key: str, beside:
         beside: Files in the data root that were made with it.
     """
     digests = json.dumps({path.name: file_digest(path) for path in beside})
-    write_parquet(settings.manifest, table, {_SOURCE_KEY.decode(): source_key, _BESIDE.decode(): digests})
+    write_parquet(settings.manifest, table, {_SOURCE_KEY: source_key, _BESIDE: digests})
 
 
 def read_source_key(settings: Settings) -> str:
@@ -140,9 +150,6 @@ def read_source_key(settings: Settings) -> str:
     """
     if not is_whole(settings.manifest):
         return ""
-    try:
-        metadata = pq.read_schema(settings.manifest).metadata or {}
-    except (OSError, pa.ArrowException):
-        return ""
-    beside = json.loads(metadata.get(_BESIDE, b"{}"))
-    return metadata.get(_SOURCE_KEY, b"").decode() if all_as_listed(settings.data, beside) else ""
+    notes = read_notes(settings.manifest)
+    beside = digests_in(notes.get(_BESIDE, "{}"))
+    return notes.get(_SOURCE_KEY, "") if beside is not None and all_as_listed(settings.data, beside) else ""

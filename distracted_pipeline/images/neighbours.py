@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.files import write_parquet
 from distracted_pipeline.fingerprints import INPUTS, fingerprint, is_current
 from distracted_pipeline.images.likeness import ALIKE, as_words, close_pairs
 from distracted_pipeline.images.manifest import data_fingerprint, labelled
 from distracted_pipeline.images.state import read_state
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.settings import Settings
 
 NEIGHBOURS_NAME: Final = "images_neighbours.parquet"
@@ -47,7 +47,7 @@ def find_neighbours(settings: Settings, table: pa.Table) -> pa.Table:
     images = labelled(table)
     path, inputs = settings.data / NEIGHBOURS_NAME, fingerprint(data_fingerprint(images), ALIKE, MOST_KEPT)
     if is_current([path], inputs):
-        return pq.read_table(path, partitioning=None).cast(SCHEMA)
+        return read_table(path).cast(SCHEMA)
     looks = looks_of(settings, images)
     known = np.flatnonzero([bool(one) for one in looks])
     _, driver = np.unique(images["subject"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)

@@ -31,9 +31,9 @@ def distrusted(settings: Settings) -> set[str] | None:
         found = json.loads(_note(settings).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return set()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return set(found) if isinstance(found, list) else None
+    return set(found) if isinstance(found, list) and all(isinstance(path, str) for path in found) else None
 
 
 def trust_again(settings: Settings, paths: Iterable[str]) -> None:

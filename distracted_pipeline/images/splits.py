@@ -3,9 +3,7 @@
 Belongs here: reading. What a split gives away is for `audit` to say.
 """
 
-import csv
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.csv_rows import named_rows
 from distracted_pipeline.images.decode import file_bytes, verify
 from distracted_pipeline.images.names import printable
 from distracted_pipeline.images.problems import ImageProblem
@@ -99,11 +98,11 @@ def read_drivers(path: Path) -> dict[str, str]:
     Raises:
         DistractedError: It cannot be read, or lacks a column.
     """
-    rows = csv.DictReader(io.StringIO(_text(path)), restval="")
-    absent = [name for name in ("subject", "img") if name not in (rows.fieldnames or ())]
+    names, rows = named_rows(_text(path), path)
+    absent = [name for name in ("subject", "img") if name not in names]
     if absent:
         raise DistractedError(f"{path}, line 1: no column {', '.join(absent)}; it must read subject,classname,img")
-    return {row["img"]: row["subject"] for row in rows}
+    return {row["img"]: row["subject"] for _, row in rows}
 
 
 def look_at(listed: Sequence[Listed], log: Log = print) -> list[Seen]:
@@ -149,24 +148,24 @@ def _folders(place: Path) -> list[Listed]:
 
 
 def _lines(place: Path, images: Path) -> Iterator[Listed]:
-    rows = csv.DictReader(io.StringIO(_text(place)), restval="")
-    header = {name.strip().lower(): name for name in rows.fieldnames or () if name}
+    names, rows = named_rows(_text(place), place)
+    header = {name.strip().lower(): name for name in names if name}
     columns = {
-        role: header[next(name for name in names if name in header)]
-        for role, names in _COLUMNS.items()
-        if any(name in header for name in names)
+        role: header[next(word for word in words if word in header)]
+        for role, words in _COLUMNS.items()
+        if any(word in header for word in words)
     }
     absent = [" or ".join(_COLUMNS[role][:2]) for role in _NEEDED if role not in columns]
     if absent:
         raise DistractedError(
-            f"{place}, line 1: no column {', '.join(absent)} (found: {printable(', '.join(rows.fieldnames or ()))}). "
+            f"{place}, line 1: no column {', '.join(absent)} (found: {printable(', '.join(names))}). "
             "The first line must name the columns img and split; subject, classname and correct may follow"
         )
     find = _Finder(images)
     seen: dict[str, int] = {}
-    for row in rows:
+    for line, row in rows:
         said = {role: (row[name] or "").strip() for role, name in columns.items()}
-        where = f"{place}, line {rows.line_num}"
+        where = f"{place}, line {line}"
         if said["side"].lower() not in _SIDES:
             raise DistractedError(f"{where}: split is {printable(said['side'])!r}, not train or test")
         correct = said.get("correct", "").lower()
@@ -180,7 +179,7 @@ def _lines(place: Path, images: Path) -> Iterator[Listed]:
             )
         if str(path) in seen:
             raise DistractedError(f"{where}: {printable(said['path'])} is listed in line {seen[str(path)]} already")
-        seen[str(path)] = rows.line_num
+        seen[str(path)] = line
         answered = correct in ("1", "true") if correct else None
         side = _SIDES[said["side"].lower()]
         yield Listed(path, side, said.get("subject", ""), said.get("label", ""), answered)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.checksums import is_whole
 from distracted_pipeline.files import write_parquet
 from distracted_pipeline.images.problems import OK
+from distracted_pipeline.parquet import read_notes, read_table
 
 STATE_NAME: Final = "images_state.parquet"
 
@@ -52,12 +52,7 @@ UNSEEN: Final = Content()
 def state_is_whole(folder: Path) -> bool:
     """Tell whether there is a state of this version, as it was written."""
     path = folder / STATE_NAME
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException):
-        return False
-    version = (schema.metadata or {}).get(b"version")
-    return version == _VERSION.encode() and schema.names == _SCHEMA.names and is_whole(path)
+    return read_notes(path).get("version") == _VERSION and is_whole(path)
 
 
 def read_state(folder: Path) -> dict[str, tuple[str, Content]]:
@@ -65,9 +60,10 @@ def read_state(folder: Path) -> dict[str, tuple[str, Content]]:
     if not state_is_whole(folder):
         return {}
     try:
-        with pq.ParquetFile(folder / STATE_NAME) as file:
-            table = file.read()
+        table = read_table(folder / STATE_NAME)
     except (OSError, pa.ArrowException):  # went away meanwhile: everything is read again
+        return {}
+    if not table.schema.equals(_SCHEMA) or any(column.null_count for column in table.columns):
         return {}
     columns = [table[name].to_pylist() for name in _SCHEMA.names]
     return {path: (stamp, Content(*rest)) for path, stamp, *rest in zip(*columns, strict=True)}

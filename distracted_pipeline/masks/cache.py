@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import materialize
@@ -28,9 +29,11 @@ from distracted_pipeline.checksums import CHECKSUM, UNSEALED, is_whole, seal
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, read_json, write_json
 from distracted_pipeline.fingerprints import fingerprint
+from distracted_pipeline.images.decode import MAX_PIXELS
 from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.rle import decode
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.settings import Settings
 
 SOURCE_DIGITS = 16
@@ -96,6 +99,14 @@ class Index:
     present: list[int]
     pixels: list[int]
 
+    def is_sound(self) -> bool:
+        """Tell whether everything is of the kind that it should be: the file may be of an earlier version, unsealed."""
+        numbers = [self.images, self.empty]
+        for listed in (self.present, self.pixels):
+            numbers += listed if isinstance(listed, list) else [None]
+        named = isinstance(self.shards, dict) and isinstance(self.quarantined, dict)
+        return named and isinstance(self.rows, str) and all(isinstance(number, int) for number in numbers)
+
 
 class Shard:
     """The masks of one Parquet file in memory, encoded; about 1.5 KB a mask."""
@@ -106,7 +117,21 @@ class Shard:
         self.areas = _fixed(table["areas"])
         self._sizes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1)
         self._runs, self._starts = _ragged(table["runs"])
-        self._values, _ = _ragged(table["values"])
+        self._values, self._value_starts = _ragged(table["values"])
+
+    def fits(self, categories: int) -> bool:
+        """Tell whether every row's runs add up to its size, and ids are those of so many categories."""
+        ends = np.concatenate([[0], np.cumsum(self._runs, dtype=np.int64)])
+        pixels = ends[self._starts[1:]] - ends[self._starts[:-1]]
+        claimed = self._sizes.astype(np.int64).prod(1)
+        return (
+            np.array_equal(self._starts, self._value_starts)
+            and not (self._runs < 0).any()
+            and not (self._sizes < 0).any()
+            and bool((claimed <= MAX_PIXELS).all())
+            and np.array_equal(pixels, claimed)
+            and int(self._values.max(initial=0)) <= categories
+        )
 
     def mask(self, row: int) -> np.ndarray:
         """Return the mask of one row, uint8 `[H, W]`."""
@@ -146,28 +171,29 @@ class MaskCache:
 
     def imgs(self, subject: str) -> list[str]:
         """Return the images of a subject that have a mask."""
-        return [img for shard in self.shards(subject) for img in _imgs(shard)]
+        return [img for shard in self.shards(subject) for img in _imgs(shard, self.categories)]
 
     def sources(self, shard: Path) -> dict[str, str]:
         """Return image -> source of one shard."""
-        table = _read_table(shard, columns=["img", "source"])
+        table = _read_table(shard, self.categories, ["img", "source"])
         return dict(zip(table["img"].to_pylist(), table["source"].to_pylist(), strict=True))
 
     def read_shard(self, shard: Path) -> pa.Table:
         """Return the encoded masks of one shard in the columns of `shard_schema`."""
-        return _read_table(shard)
+        return _read_table(shard, self.categories)
 
     def shard_areas(self, subject: str) -> np.ndarray:
         """Return the pixels of each category in each mask of a subject, int32 `[N, ids]`, in shard order."""
-        tables = [_read_table(shard, columns=["areas"]) for shard in self.shards(subject)]
+        tables = [_read_table(shard, self.categories, ["areas"]) for shard in self.shards(subject)]
         return np.concatenate([self._no_areas(0), *(_fixed(table["areas"]) for table in tables)])
 
     def index(self, subject: str) -> Index | None:
         """Return what a finished subject holds; None where it is not finished."""
         try:
-            return Index(**(read_json(self.folder(subject) / INDEX) or {}))
+            found = Index(**(read_json(self.folder(subject) / INDEX) or {}))
         except TypeError:  # absent, damaged, or of another version: derived data, so derive it again
             return None
+        return found if found.is_sound() else None
 
     def content(self, subjects: Iterable[str]) -> str:
         """Return a fingerprint of what is held of these subjects; it stays the same while nothing changes.
@@ -181,7 +207,7 @@ class MaskCache:
     def masks(self, subject: str) -> Iterator[tuple[str, np.ndarray]]:
         """Yield image and mask (uint8 `[H, W]`) of every image of a subject; one shard at a time is in memory."""
         for path in self.shards(subject):
-            shard = Shard(_read_table(path))  # not kept: whoever streams all masks would hold all of them, encoded
+            shard = _open_shard(path, self.categories)  # not kept: whoever streams all masks would hold all, encoded
             for row, img in enumerate(shard.imgs):
                 yield img, shard.mask(row)
 
@@ -192,7 +218,7 @@ class MaskCache:
             DistractedError: It has none.
         """
         ((_, (path, row)),) = self._locate([img])
-        return _open_shard(path).mask(row)
+        return _open_shard(path, self.categories).mask(row)
 
     def areas(self, imgs: Sequence[str]) -> np.ndarray:
         """Return the pixels of each category, int32 `[N, ids]`; id 0 is none.
@@ -202,7 +228,7 @@ class MaskCache:
         """
         result = self._no_areas(len(imgs))
         for i, (path, row) in self._locate(imgs):
-            result[i] = _open_shard(path).areas[row]
+            result[i] = _open_shard(path, self.categories).areas[row]
         return result
 
     def fractions(self, imgs: Sequence[str], grid: tuple[int, int]) -> np.ndarray:
@@ -213,7 +239,7 @@ class MaskCache:
         """
         result = np.zeros((len(imgs), self.categories + 1, *grid), np.float16)
         for i, (path, row) in self._locate(imgs):
-            shard = _open_shard(path)
+            shard = _open_shard(path, self.categories)
             class_fractions(shard.mask(row), shard.areas[row], result[i])
         return result
 
@@ -277,7 +303,7 @@ class MaskCache:
         shards = sorted(self.root.glob("subject=*/part-*.parquet"))
         seen = frozenset((path, path.stat().st_mtime_ns) for path in shards)
         if seen != self._seen:
-            self._rows = {img: (path, row) for path in shards for row, img in enumerate(_imgs(path))}
+            self._rows = {img: (path, row) for path in shards for row, img in enumerate(_imgs(path, self.categories))}
             self._seen = seen
 
 
@@ -343,28 +369,45 @@ def write_table(path: Path, table: pa.Table) -> None:
             raise OSError(error.errno, why) from error
 
 
-def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+def _read_table(path: Path, categories: int, columns: list[str] | None = None) -> pa.Table:
     try:
         if not is_whole(path):
             raise OSError("it is not as it was written")
-        # Read, not memory-mapped: a mapping would keep replaced shards alive.
-        return pq.ParquetFile(path).read(columns=columns)
+        table = read_table(path, columns)
+        for field in shard_schema(categories):
+            if columns is None or field.name in columns:
+                _check_column(table, field)
+        return table
     except (pa.ArrowException, OSError) as error:
         raise DistractedError(f"{path} cannot be read ({error}). Make its masks anew with: {REMEDY}") from error
 
 
-def _imgs(path: Path) -> list[str]:
-    return _read_table(path, columns=["img"])["img"].to_pylist()
+def _check_column(table: pa.Table, field: pa.Field) -> None:
+    """Raise where a column is not there once, of its type, without empty cells."""
+    places = table.schema.get_all_field_indices(field.name)
+    if len(places) != 1 or not table.schema.field(places[0]).type.equals(field.type):
+        raise pa.ArrowInvalid(f"it has no column {field.name} of {field.type}")
+    column = table.column(places[0])
+    cells = pc.list_flatten(column) if pa.types.is_nested(field.type) else column
+    if column.null_count or cells.null_count:
+        raise pa.ArrowInvalid(f"its column {field.name} has empty cells")
 
 
-def _open_shard(path: Path) -> Shard:
+def _imgs(path: Path, categories: int) -> list[str]:
+    return _read_table(path, categories, ["img"])["img"].to_pylist()
+
+
+def _open_shard(path: Path, categories: int) -> Shard:
     status = path.stat()
-    return _cached_shard(path, status.st_size, status.st_mtime_ns)
+    return _cached_shard(path, categories, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=128)
-def _cached_shard(path: Path, size: int, changed: int) -> Shard:
-    return Shard(_read_table(path))
+def _cached_shard(path: Path, categories: int, size: int, changed: int) -> Shard:
+    shard = Shard(_read_table(path, categories))
+    if not shard.fits(categories):
+        raise DistractedError(f"{path} holds runs that are no masks. Delete it and make its masks anew with: {REMEDY}")
+    return shard
 
 
 def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,14 +8,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from distracted_pipeline.dataset import Category
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, shown
 from distracted_pipeline.images.names import composed
 from distracted_pipeline.masks.labels import category_table
+from distracted_pipeline.masks.pngs import opened_png
+
+_AT_ONCE: Final = 2**20
+"""Pixels of a picture whose segments are looked up at once; that takes forty times their bytes."""
 
 
 def categories_json(categories: Sequence[Category]) -> list[dict[str, Any]]:
@@ -106,28 +110,38 @@ def read_panoptic(path: Path, categories: Sequence[Category]) -> Panoptic:
         found = json.loads(path.read_text(encoding="utf-8"))
         names = {int(one["id"]): str(one["name"]) for one in found["categories"]}
         images = {one["id"]: composed(Path(one["file_name"]).name) for one in found["images"]}
-        listed = [(one["image_id"], str(one["file_name"]), one["segments_info"]) for one in found["annotations"]]
+        listed = [
+            (_hashable(one["image_id"]), str(one["file_name"]), one["segments_info"]) for one in found["annotations"]
+        ]
         pairs = [(image, png, [(int(s["id"]), int(s["category_id"])) for s in each]) for image, png, each in listed]
     except FileNotFoundError as error:
         raise DistractedError(f"{path} does not exist. Name the JSON of a COCO panoptic export.") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise DistractedError(
-            f"{path} is no COCO panoptic JSON ({type(error).__name__}: {error}). It holds images, categories and "
-            "annotations with segments_info; of COCO's own files it is panoptic_*.json."
+            f"{path} is no COCO panoptic JSON ({type(error).__name__}: {error}). It holds images, categories "
+            "and annotations with segments_info; of COCO's own files it is panoptic_*.json."
         ) from error
-    table, _ = category_table(names, str(path), categories)
+    table, _ = category_table(dict(enumerate(names.values())), str(path), categories)
+    known = dict(zip(names, table.tolist(), strict=True))
     pngs, ids = {}, {}
     for image, png, each in pairs:
         if image not in images:
-            raise DistractedError(f"{path}: the annotation of {png} is of image {image}, which is not among its images")
+            raise DistractedError(
+                f"{path}: the annotation of {shown(png)} is of image {shown(image)}, which is not among its images"
+            )
         foreign = next((category for _, category in each if category not in names), None)
         if foreign is not None:
-            raise DistractedError(f"{path}: {png} has a segment of category {foreign}, which is not listed")
+            raise DistractedError(f"{path}: {shown(png)} has a segment of category {foreign}, which is not listed")
         if Path(png).name != png:
-            raise DistractedError(f"{path}: the file name {png!r} leads out of {path.with_suffix('')}")
+            raise DistractedError(f"{path}: the file name {shown(png)} leads out of {path.with_suffix('')}")
         pngs[images[image]] = png
-        ids[images[image]] = {segment: int(table[category]) for segment, category in each}
+        ids[images[image]] = {segment: known[category] for segment, category in each}
     return Panoptic(path, pngs, ids)
+
+
+def _hashable(image: Any) -> Any:
+    hash(image)  # raises TypeError for a list or a mapping
+    return image
 
 
 def read_panoptic_png(path: Path, ids: Mapping[int, int]) -> np.ndarray:
@@ -140,18 +154,18 @@ def read_panoptic_png(path: Path, ids: Mapping[int, int]) -> np.ndarray:
     Raises:
         DistractedError: Missing, damaged, not RGB, or it holds a segment that is not listed.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                raise DistractedError(f"{path} is no panoptic PNG: its mode is {image.mode}, not RGB")
-            pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DistractedError(f"{path} cannot be read as a panoptic PNG: {error}") from error
-    there = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
-    values, places = np.unique(there, return_inverse=True)
-    unknown = [value for value in values.tolist() if value and value not in ids]
-    if unknown:
-        raise DistractedError(f"{path} holds the segment {unknown[0]}, which its JSON does not list")
-    return np.array([ids.get(value, 0) for value in values.tolist()], np.uint8)[places].reshape(there.shape)
+    with opened_png(path, "a panoptic PNG") as image:
+        if image.mode not in ("RGB", "RGBA"):
+            raise DistractedError(f"{path} is no panoptic PNG: its mode is {image.mode}, not RGB")
+        pixels = np.asarray(image.convert("RGB"))
+    mask: np.ndarray = np.empty(pixels.shape[:2], np.uint8)
+    rows = max(1, _AT_ONCE // max(1, mask.shape[1]))
+    for top in range(0, len(mask), rows):
+        part = pixels[top : top + rows].astype(np.uint32)
+        values, places = np.unique(part[..., 0] | part[..., 1] << 8 | part[..., 2] << 16, return_inverse=True)
+        unknown = [value for value in values.tolist() if value and value not in ids]
+        if unknown:
+            raise DistractedError(f"{path} holds the segment {unknown[0]}, which its JSON does not list")
+        known = np.array([ids.get(value, 0) for value in values.tolist()], np.uint8)
+        mask[top : top + rows] = known[places].reshape(mask[top : top + rows].shape)
+    return mask

@@ -3,15 +3,24 @@
 Belongs here: reading PNG and NPZ maps. `exchange` imports whole folders of NPZ files.
 """
 
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
+from typing import Final
+from zipfile import ZipFile
 
 import numpy as np
 
 from distracted_pipeline.advice import materialize
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, shown
+from distracted_pipeline.images.archive import DAMAGE as ZIP_DAMAGE
+from distracted_pipeline.images.archive import unpacked
 from distracted_pipeline.images.names import composed
+from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.coco import Panoptic
+from distracted_pipeline.masks.pngs import opened_png
 from distracted_pipeline.settings import FOLDER_PREFIX
 
 _ID_MODES = ("L", "P", "1", "I;16", "I")
@@ -19,6 +28,10 @@ _ID_MODES = ("L", "P", "1", "I;16", "I")
 
 _SPREAD = {"1": 255, "L;2": 85, "L;4": 17}
 """What Pillow multiplies the values of grey PNGs of fewer than 8 bits by."""
+
+
+_HEADERS: Final = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""What reads the header of an array, by the version of its format. A third one is for names of fields alone."""
 
 
 class GivenMasks:
@@ -89,35 +102,47 @@ def read_map(path: Path, categories: int) -> np.ndarray:
     Raises:
         DistractedError: Damaged, boolean, not a matrix, or larger ids; names the file and the reason.
     """
-    from zipfile import BadZipFile
+    mask = _npz(path) if path.suffix == ".npz" else _png(path)
+    low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
+    if low < 0 or high > categories:
+        raise DistractedError(f"{path} holds the id {low if low < 0 else high}; a class map holds 0..{categories}")
+    return mask.astype(np.uint8)
 
-    from PIL import Image
 
+def _png(path: Path) -> np.ndarray:
+    with opened_png(path, "a class map") as image:
+        if image.mode not in _ID_MODES:
+            raise DistractedError(
+                f"{path} has colours (mode {image.mode}); a class map holds ids, mode {', '.join(_ID_MODES)}"
+            )
+        spread = _SPREAD.get(str(image.tile[0].args), 1)
+        mask = np.asarray(image.convert("L") if image.mode == "1" else image)
+        return mask // spread if spread > 1 else mask
+
+
+def _npz(path: Path) -> np.ndarray:
+    """Return the first array of an NPZ. Not `np.load`, which makes room for whatever size an array's header claims."""
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                mask = arrays[arrays.files[0]]
-        else:
-            with Image.open(path) as image:
-                if image.mode not in _ID_MODES:
-                    raise DistractedError(
-                        f"{path} has colours (mode {image.mode}); a class map holds ids, mode {', '.join(_ID_MODES)}"
-                    )
-                spread = _SPREAD.get(str(image.tile[0].args), 1) if image.format == "PNG" else 1
-                mask = np.asarray(image.convert("L") if image.mode == "1" else image) // spread
-    except (OSError, ValueError, IndexError, SyntaxError, BadZipFile) as error:
+        with ZipFile(path) as archive:
+            data = unpacked(archive, archive.infolist()[0], path.name)
+        file = io.BytesIO(data)
+        header = _HEADERS[np.lib.format.read_magic(file)]
+        shape, by_columns, dtype = header(file)
+    except ImageProblem as error:
+        raise DistractedError(f"{path} cannot be read as a class map: {error.what}") from error
+    except (*ZIP_DAMAGE, OSError, LookupError, TypeError, SyntaxError, TokenError, RecursionError) as error:
         raise DistractedError(f"{path} cannot be read as a class map: {error}") from error
-    if mask.dtype == np.bool_:
+    if dtype == np.bool_:
         raise DistractedError(
             f"{path} holds booleans: which of the categories a pixel has was lost when the file was written, "
             f"so it cannot be used. Make the masks anew: {materialize('masks')}"
         )
-    if mask.ndim != 2 or mask.dtype.kind not in "ui":
-        raise DistractedError(f"{path} holds {mask.dtype} of shape {mask.shape} instead of a matrix of ids")
-    foreign = mask[(mask < 0) | (mask > categories)]
-    if foreign.size:
-        raise DistractedError(f"{path} holds the id {foreign[0]}; a class map holds 0..{categories}")
-    return mask.astype(np.uint8)
+    if len(shape) != 2 or dtype.kind not in "ui":
+        raise DistractedError(f"{path} holds {shown(dtype)} of shape {shown(shape)} instead of a matrix of ids")
+    if min(shape) < 0 or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise DistractedError(f"{path} cannot be read as a class map: it does not hold {shown(shape)} ids")
+    ids = np.frombuffer(data, dtype, offset=file.tell())
+    return ids.reshape(shape, order="F" if by_columns else "C")
 
 
 def _size(array: np.ndarray) -> str:

@@ -60,7 +60,7 @@ def category_table(
             table[label] = ids.get(_plain(part), table[label])
     missing = [category.name for number, category in enumerate(categories, start=1) if number not in table]
     if len(missing) == len(categories):
-        some = ", ".join(list(id2label.values())[:8])
+        some = ", ".join(str(name)[:64] for name in list(id2label.values())[:8])
         raise DistractedError(
             f"the segmenter {model} knows none of {', '.join(missing)}: its labels are {some}, … Set "
             "DISTRACTED_SEGMENTER to a model that was trained on these categories (COCO, Pascal VOC and ADE20K have "

@@ -42,10 +42,10 @@ def decode(runs: np.ndarray, values: np.ndarray, height: int, width: int) -> np.
     Raises:
         DistractedError: The runs do not add up to the size.
     """
-    flat = np.repeat(values, runs)
-    if flat.size != height * width:
+    pixels = int(runs.sum(dtype=np.int64))
+    if pixels != height * width or (runs < 0).any():
         raise DistractedError(
-            f"a cached mask has {flat.size:,} pixels instead of {height}x{width}: the mask cache is damaged. "
+            f"a cached mask has {pixels:,} pixels instead of {height}x{width}: the mask cache is damaged. "
             f"Delete its subject's folder under masks/, then type: {materialize('masks')}"
         )
-    return flat.reshape(height, width)
+    return np.repeat(values, runs).reshape(height, width)

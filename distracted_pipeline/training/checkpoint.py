@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
@@ -135,8 +136,11 @@ def write_weights(path: Path, state: State) -> None:
 
 def find_meta(folder: Path) -> dict[str, Any] | None:
     """Return `config.json` of a checkpoint, or None: there is none, or only one that this version cannot read."""
-    meta = read_json(folder / CONFIG)
-    return meta if meta is not None and "fingerprint" in meta else None
+    meta = read_json(folder / CONFIG) or {}
+    named = all(isinstance(meta.get(key), str) for key in ("fingerprint", "fold"))
+    classes = meta.get("classes")
+    listed = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    return meta if named and listed and isinstance(meta.get("config"), dict) else None
 
 
 def weights_are_whole(folder: Path, meta: Mapping[str, Any]) -> bool:
@@ -181,8 +185,11 @@ def load_trained(settings: Settings, variant: str, fold: str, device: str = "aut
     """
     folder = model_folder(settings, variant, fold, replicate)
     meta = read_meta(folder)
-    config = VariantConfig.model_validate(meta["config"])
     again = f"Train it again: {materialize_fold('trained_model', variant, fold)}"
+    try:
+        config = VariantConfig.model_validate(meta["config"])
+    except ValidationError as error:
+        raise DistractedError(f"{folder / CONFIG} holds no recipe that this version can train. {again}") from error
     if tuple(meta["classes"]) != settings.dataset.class_ids:
         raise DistractedError(
             f"{folder} was trained on the classes {', '.join(meta['classes'])}, not on those of "
@@ -242,7 +249,12 @@ def start_from(net: VariantNet, folder: Path, *, same_classes: bool) -> tuple[St
     Raises:
         DistractedError: The checkpoint holds weights that have no place in `net`.
     """
-    state = load_file(folder / WEIGHTS)
+    try:
+        state = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DistractedError(
+            f"checkpoint {folder / WEIGHTS} is missing or damaged ({error}). Train it again, or name another start."
+        ) from error
     places = dict(net.named_parameters())
     inherited: State = {}
     for name, tensor in state.items():
@@ -259,8 +271,8 @@ def start_from(net: VariantNet, folder: Path, *, same_classes: bool) -> tuple[St
         if not places[name].requires_grad:
             inherited[name] = tensor
     net.own_body = bool(inherited)
-    new_classifier = not same_classes or places["classifier.weight"].shape != state["classifier.weight"].shape
-    return inherited, new_classifier
+    kept = "classifier.weight" in state and places["classifier.weight"].shape == state["classifier.weight"].shape
+    return inherited, not (same_classes and kept)
 
 
 def _load_all(net: VariantNet, state: State) -> bool:

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distracted_pipeline.advice import did_you_mean
-from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.errors import DistractedError, shown
 from distracted_pipeline.settings import MOST_REPLICATES, Settings
 from distracted_pipeline.variants.kinds import KINDS, Kind, objection
 from distracted_pipeline.yaml_text import load_yaml, read_text
@@ -121,18 +121,18 @@ class VariantConfig(BaseModel):
         if not isinstance(kind, str) or kind not in KINDS:
             *first, last = map(repr, KINDS)
             meant = did_you_mean(str(kind), KINDS)
-            raise ValueError(f"field 'kind' is {kind!r}:{meant} Input should be {', '.join(first)} or {last}")
+            raise ValueError(f"field 'kind' is {shown(kind)}:{meant} Input should be {', '.join(first)} or {last}")
         return {**data, **{name: value for name, value in KINDS[kind].defaults.items() if data.get(name) is None}}
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         if self.name in RESERVED:
-            raise ValueError(f"the name {self.name!r} is taken: `distracted predict` calls the best variant so")
+            raise ValueError(f"the name {shown(self.name)} is taken: `distracted predict` calls the best variant so")
         reason = objection(self)
         if reason:
             raise ValueError(reason)
         if self.checkpoint == self.name:
-            raise ValueError(f"checkpoint is {self.checkpoint!r}, the entry itself: name another variant")
+            raise ValueError(f"checkpoint is {shown(self.checkpoint)}, the entry itself: name another variant")
         return self
 
     @property
@@ -239,7 +239,7 @@ def variant_named(settings: Settings, name: str) -> VariantConfig:
     catalogue = every_variant(settings)
     if name not in catalogue:
         raise DistractedError(
-            f"there is no variant {name!r}.{did_you_mean(name, catalogue)} Variants: {', '.join(catalogue)}. "
+            f"there is no variant {shown(name)}.{did_you_mean(name, catalogue)} Variants: {', '.join(catalogue)}. "
             "Add it to the file that DISTRACTED_VARIANTS names."
         )
     return catalogue[name]
@@ -260,7 +260,7 @@ def _check_checkpoints(catalogue: dict[str, VariantConfig], name: str, source: s
     while (start := catalogue[chain[-1]].checkpoint) in catalogue and start is not None:
         if start in chain:
             raise DistractedError(
-                f"{source}, entry {name!r}: checkpoint goes round in a circle ({' from '.join([*chain, start])}). "
+                f"{source}, entry {shown(name)}: checkpoint goes round in a circle ({' from '.join([*chain, start])}). "
                 "Remove it from one of them."
             )
         chain.append(start)
@@ -268,8 +268,8 @@ def _check_checkpoints(catalogue: dict[str, VariantConfig], name: str, source: s
     wanted, there = (catalogue[entry].replicates for entry in (name, start))
     if there < wanted:
         raise DistractedError(
-            f"{source}, entry {name!r}: replicates is {wanted}, but it starts from {start}, which is trained {there} "
-            "times on each fold, and each training needs its own start. Give both the same number."
+            f"{source}, entry {shown(name)}: replicates is {wanted}, but it starts from {start}, which is trained "
+            f"{there} times on each fold, and each training needs its own start. Give both the same number."
         )
 
 
@@ -278,7 +278,7 @@ def _check_control(catalogue: dict[str, VariantConfig], name: str, source: str) 
     if control is not None and (control == name or control not in catalogue):
         what = "the entry itself" if control == name else "no variant"
         raise DistractedError(
-            f"{source}, entry {name!r}: control is {control!r}, {what}. Name one of "
+            f"{source}, entry {shown(name)}: control is {shown(control)}, {what}. Name one of "
             f"{', '.join(other for other in catalogue if other != name)}, or leave it out: then it is the baseline."
         )
 
@@ -287,8 +287,9 @@ def _read(path: Path) -> str:
     try:
         return read_text(path)
     except OSError as error:
+        why = error.strerror
         raise DistractedError(
-            f"DISTRACTED_VARIANTS names {path}, which cannot be read ({error.strerror}). Correct the path or unset it."
+            f"DISTRACTED_VARIANTS names {path}, which cannot be read ({why}). Correct it, or unset it."
         ) from error
 
 
@@ -306,7 +307,8 @@ def _entries(text: str, source: str) -> dict[str, dict[str, Any] | None]:
     for name, fields in loaded.items():
         if fields is not None and not isinstance(fields, dict):
             raise DistractedError(
-                f"{source}, entry {name!r}: {fields!r} is not a set of options. Write `field: value` lines below it."
+                f"{source}, entry {shown(name)}: {shown(fields)} is not a set of options. Write `field: value` lines "
+                "below it."
             )
     return {str(name): fields for name, fields in loaded.items()}
 
@@ -327,7 +329,7 @@ def validated(name: str, fields: dict[str, Any], source: str) -> VariantConfig:
     except ValidationError as error:
         problems = "; ".join(_explained(problem) for problem in error.errors())
         raise DistractedError(
-            f"{source}, entry {name!r}: {problems}. Correct it, then run the command again."
+            f"{source}, entry {shown(name)}: {problems}. Correct it, then run the command again."
         ) from error
 
 
@@ -335,10 +337,11 @@ def _explained(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = VariantConfig.model_fields
-        return f"unknown field {where!r}.{did_you_mean(where.replace('-', '_'), fields)} Fields: {', '.join(fields)}"
+        meant = did_you_mean(where.replace("-", "_"), fields)
+        return f"unknown field {shown(where)}.{meant} Fields: {', '.join(fields)}"
     if problem["type"] == "missing":
         allowed = f"; allowed: {', '.join(KINDS)}" if where == "kind" else ""
-        return f"field {where!r} is missing{allowed}"
+        return f"field {shown(where)} is missing{allowed}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    return f"field {where!r} is {problem['input']!r}: {problem['msg']}"
+    return f"field {shown(where)} is {shown(problem['input'])}: {problem['msg']}"

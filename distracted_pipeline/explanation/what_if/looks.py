@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
@@ -26,6 +25,7 @@ from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, fingerprint, is_current, recorded_inputs
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.options import RunOptions
+from distracted_pipeline.parquet import read_table
 from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
@@ -145,7 +145,7 @@ def take_looks(
 def read_looks(settings: Settings, stage: Stage, variant: str, parts: Sequence[Part]) -> pa.Table:
     """Return the looks of some folds as they lie on disk."""
     folder = folder_of(settings, stage.asset, variant)
-    return pa.concat_tables([pq.read_table(fold_path(folder, part.fold), partitioning=None) for part in parts])
+    return pa.concat_tables([read_table(fold_path(folder, part.fold)) for part in parts])
 
 
 def fold_path(folder: Path, fold: str) -> Path:
