@@ -7,7 +7,7 @@ TOOLS := .venv-tools/bin
 BENCHMARKS := archive masks mask-cache training replicates gradcam statistics training-sets demo-seeds report why startup \
 	exports overhead tracking feeder gpu
 
-.PHONY: help setup demo test test-slow test-faults test-cluster lint lock audit image try-image clean-demo sample-report \
+.PHONY: help setup demo test test-slow test-faults test-cluster fuzz lint lock audit image try-image clean-demo sample-report \
 	$(BENCHMARKS:%=bench-%)
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make audit        known holes in what is pinned, its licences (docs/licences.md), a bill of materials"
 	@echo "make test-slow    whole chains, servers, browsers, processes that are killed: minutes"
 	@echo "make test-faults  every kind of file damaged, every setting changed, one run each: minutes"
+	@echo "make fuzz         a minute for every reader of files from outside, which must hold whatever they hold"
 	@echo "make test-cluster a real daemon, PostgreSQL and Ray: minutes; skips what is not installed"
 	@echo "make image        the container image, by docker, podman or buildah; make try-image runs the demo in it"
 	@echo "make bench-NAME   what things cost beside their reference: $(BENCHMARKS)"
@@ -62,6 +63,9 @@ lint: $(VENV)/.installed-dev
 
 test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest distracted_pipeline_tests/test_faults.py -m faults -n 2
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest distracted_pipeline_tests/fuzz/test_fuzz.py -m fuzz -s
 
 test-cluster: $(VENV)/.installed-dev
 	$(PIP_INSTALL) -c constraints.txt -e ".[dev,ray,postgres]"
