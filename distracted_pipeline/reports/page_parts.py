@@ -9,7 +9,9 @@ from pathlib import Path
 from types import CodeType
 
 import jinja2
+from jinja2 import nodes
 from jinja2.bccache import Bucket
+from jinja2.compiler import CodeGenerator, Frame
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,15 +36,28 @@ class _Code(jinja2.BytecodeCache):
 _CODE = _Code()
 
 
+class _NothingFolded(CodeGenerator):
+    """Leaves what filters make of constants to each page: the code is kept, and filters are a site's own."""
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+
+class _Environment(jinja2.Environment):
+    code_generator_class = _NothingFolded
+
+
 def bare_environment() -> jinja2.Environment:
     """Return an environment over the templates that knows no filters of ours: names are escaped, none is made up."""
-    return jinja2.Environment(
+    return _Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        optimized=False,  # folds what filters make of constants into the code, and the filters are a site's own
+        optimized=False,  # it would fold, too
         bytecode_cache=_CODE,
     )
 

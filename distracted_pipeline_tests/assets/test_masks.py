@@ -60,10 +60,10 @@ def test_one_driver_is_a_partition_with_metadata_and_a_check(in_force: Settings,
 def failing_for_p014(fill_one: Callable[..., FillResult]) -> Callable[..., FillResult]:
     """Return what fills a subject, but for one of them."""
 
-    def one(source: object, subject: str, rows: object) -> FillResult:
+    def one(source: object, subject: str, rows: object, images: int) -> FillResult:
         if subject == "p014":
             raise DistractedError("no room left")
-        return fill_one(source, subject, rows)
+        return fill_one(source, subject, rows, images)
 
     return one
 
