@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_BYTES: Final = 2**30
-"""Unpacked bytes of the columns that are read. The largest tables here take a twentieth of that."""
+"""Unpacked bytes of a file. The largest tables here take a twentieth of that."""
 
 MOST_VALUES: Final = 2**25
-"""Values in all columns that are read: a run of one value takes a few bytes in a file, however long it is."""
+"""Values in the columns that are read: a run of one value takes a few bytes in a file, however long it is."""
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
@@ -58,10 +58,10 @@ def read_notes(path: Path) -> dict[str, str]:
 def _check_size(footer: "pa.parquet.FileMetaData", columns: Sequence[str] | None) -> None:
     import pyarrow as pa
 
+    # Of the file and its row groups only: asked about a column, a damaged footer ends the whole process.
     groups = [footer.row_group(k) for k in range(footer.num_row_groups)]
-    chunks = [group.column(k) for group in groups for k in range(group.num_columns)]
-    wanted = [one for one in chunks if columns is None or one.path_in_schema.partition(".")[0] in columns]
-    size = sum(max(0, one.total_uncompressed_size) for one in wanted)
-    values = max(footer.num_rows, sum(max(0, one.num_values) for one in wanted))
+    size = sum(max(0, group.total_byte_size) for group in groups)
+    rows = max(footer.num_rows, sum(max(0, group.num_rows) for group in groups))
+    values = rows * (footer.num_columns if columns is None else len(columns))
     if size > MOST_BYTES or values > MOST_VALUES:
         raise pa.ArrowInvalid(f"it says that it holds {values:,} values and {size:,} bytes, more than any table here")
