@@ -12,7 +12,7 @@ BENCHMARKS := archive masks mask-cache training replicates gradcam statistics tr
 
 help:
 	@echo "make demo         set up, draw the demo data, run the whole chain, print where the report is"
-	@echo "make test         set up and run the tests of every room, and one small chain: minutes"
+	@echo "make test         set up and run the tests of every room: minutes"
 	@echo "make setup        only the environment: then  . $(BIN)/activate"
 	@echo "make lint         ruff, mypy and the contract of the layers"
 	@echo "make lock         pin every package with its hashes again, from setup.cfg and constraints.txt"

@@ -1,7 +1,6 @@
 """The whole chain on a data set that is not State Farm: its classes, its mask categories, its drivers, nothing else.
 
-The one whole chain of `make test`; as a person types it, in a process with a history of its own, it is in
-`test_chain.py`, with what a change makes again.
+As a person types it, in a process with a history of its own, it is in `test_chain.py`, with what a change makes again.
 """
 
 import json
@@ -17,6 +16,8 @@ from distracted_pipeline.settings import load_settings
 from distracted_pipeline.training import tracking
 from distracted_pipeline_tests.forked import run_typed
 from distracted_pipeline_tests.toy import CAMERAS, CATEGORIES, CLASSES, DRIVERS, write_short_toy_root
+
+pytestmark = pytest.mark.slow
 
 VARIANTS = ("top_only", "masks_fused")
 FOLDS = ("original", "0", "1", "2", "3", "4")

@@ -207,7 +207,7 @@ class MaskCache:
     def masks(self, subject: str) -> Iterator[tuple[str, np.ndarray]]:
         """Yield image and mask (uint8 `[H, W]`) of every image of a subject; one shard at a time is in memory."""
         for path in self.shards(subject):
-            shard = _open_shard(path, self.categories)  # not kept: whoever streams all masks would hold all, encoded
+            shard = _read_shard(path, self.categories)  # not kept: whoever streams all masks would hold all, encoded
             for row, img in enumerate(shard.imgs):
                 yield img, shard.mask(row)
 
@@ -404,6 +404,10 @@ def _open_shard(path: Path, categories: int) -> Shard:
 
 @lru_cache(maxsize=128)
 def _cached_shard(path: Path, categories: int, size: int, changed: int) -> Shard:
+    return _read_shard(path, categories)
+
+
+def _read_shard(path: Path, categories: int) -> Shard:
     shard = Shard(_read_table(path, categories))
     if not shard.fits(categories):
         raise DistractedError(f"{path} holds runs that are no masks. Delete it and make its masks anew with: {REMEDY}")
