@@ -53,7 +53,7 @@ class Recorder(Generic[_Result]):
         self._wanted = wanted
         self._log = log
         self._capture: Capture[_Result] = capture or capture_graph
-        self._pool: Any = None
+        self._place: Any = None
         self._recordings: dict[Any, _Recording[_Result]] = {}
         self._warm: dict[Any, int] = {}
 
@@ -82,7 +82,7 @@ class Recorder(Generic[_Result]):
                     return work(inputs)
 
             try:
-                with aside():
+                with aside(_device(given)):
                     for _ in range(WARM_UPS):
                         result = warmed(given)
             except Exception as error:
@@ -127,9 +127,10 @@ class Recorder(Generic[_Result]):
         """Record the work; where that fails, say so and tell."""
         try:
             inputs = {name: value.clone() for name, value in given.items()}
-            if self._pool is None and torch.cuda.is_available():
-                self._pool = torch.cuda.graph_pool_handle()  # one at a time is replayed, so they can share it
-            replay, result = self._capture(lambda: work(inputs), self._pool)
+            if self._place is None and _device(given).type == "cuda":
+                # One at a time is replayed, so all can share their memory.
+                self._place = torch.cuda.Stream(_device(given)), torch.cuda.graph_pool_handle()
+            replay, result = self._capture(lambda: work(inputs), self._place)
         except Exception as error:
             full = is_out_of_memory(error)
             why = "no memory for it" if full else f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -142,28 +143,33 @@ class Recorder(Generic[_Result]):
         return False
 
 
-def capture_graph(work: Callable[[], _Result], pool: Any) -> tuple[Callable[[], object], _Result]:
-    """Record `work` as a CUDA graph that takes its memory from `pool`; nothing runs until it is replayed."""
+def capture_graph(work: Callable[[], _Result], place: Any) -> tuple[Callable[[], object], _Result]:
+    """Record `work` as a CUDA graph, on a stream and in a memory pool; nothing runs until it is replayed."""
+    stream, pool = place
     gc.collect()  # what is freed during a recording would be freed in it
     torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
     # Other threads may copy images meanwhile, so only this one's calls are checked.
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
         result = work()
     return graph.replay, result
 
 
 @contextmanager
-def aside() -> Iterator[None]:
-    """Run the block on another CUDA stream, as what is to be recorded must run before; where there is one."""
-    if not torch.cuda.is_available():
+def aside(device: torch.device) -> Iterator[None]:
+    """Run the block on another stream of a CUDA device, as what is to be recorded must run before."""
+    if device.type != "cuda":
         yield
         return
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
+    side, usual = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    side.wait_stream(usual)
     with torch.cuda.stream(side):
         yield
-    torch.cuda.current_stream().wait_stream(side)
+    usual.wait_stream(side)
+
+
+def _device(given: Given) -> torch.device:
+    return next(iter(given.values())).device
 
 
 class _Constants(TorchFunctionMode):

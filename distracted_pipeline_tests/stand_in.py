@@ -17,7 +17,7 @@ class StandIn:
         self.recorded, self.replayed = 0, 0
         self._types = types or (torch.float32,)
 
-    def __call__(self, work: Callable[[], Any], pool: Any) -> tuple[Callable[[], object], Any]:
+    def __call__(self, work: Callable[[], Any], place: Any) -> tuple[Callable[[], object], Any]:
         """Return what replays the work, and where its result will be."""
         self.recorded += 1
         kept = [torch.empty(0, dtype=dtype) for dtype in self._types]

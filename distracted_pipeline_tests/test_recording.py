@@ -29,7 +29,7 @@ Work = Callable[[], Tensor]
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def failing(work: Work, pool: Any) -> tuple[Callable[[], object], Tensor]:
+def failing(work: Work, place: Any) -> tuple[Callable[[], object], Tensor]:
     raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
 

@@ -175,10 +175,12 @@ class ModelSegmenter:
         self, prepared: Sequence[Prepared], count: int, steady: bool = False
     ) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:
         """Run a batch of which only the first `count` images are wanted; `steady`: many of its size will follow."""
-        given = {_PIXELS: self._gathered([item.pixels for item in prepared])}
-        logits = self._passes.run(given, self._logits) if steady else self._logits(given)
-        if self.on_device:
-            return self._maps(logits, [item.size for item in prepared], steady)[:count]
+        # Triton launches on the current device, whatever its tensors are on.
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            given = {_PIXELS: self._gathered([item.pixels for item in prepared])}
+            logits = self._passes.run(given, self._logits) if steady else self._logits(given)
+            if self.on_device:
+                return self._maps(logits, [item.size for item in prepared], steady)[:count]
         if self.family:
             classes, masks = (each[:count] for each in logits[:2])
             return confident_queries(classes, masks, self.family.reading.thresholds)

@@ -141,7 +141,7 @@ def step(session: Session, batch: dict[str, Tensor], labels: Tensor, keep: Tenso
         return _accumulate(session, batch, labels, keep)
 
     at_once = session.pieces.size if session.steady else labels.shape[1]
-    with aside() if session.recorder else nullcontext():
+    with aside(session.device) if session.recorder else nullcontext():
         losses = session.pieces.retried(at_once, losses_of_all)
         session.scaler.step(session.optimizer)
         session.scaler.update()
