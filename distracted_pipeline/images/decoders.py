@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +67,8 @@ class Decoders:
         self.processes = processes
         self._log = log
         self._slot_bytes = 3 * resize[0] * resize[1] if resize else SLOT_BYTES
-        self._file = _shared_file(slots * self._slot_bytes)
+        self._file = os.memfd_create("images")
+        os.truncate(self._file, slots * self._slot_bytes)
         self._memory = mmap.mmap(self._file, slots * self._slot_bytes)
         self._slots: SimpleQueue[int] = SimpleQueue()
         for slot in range(slots):
@@ -119,7 +119,7 @@ _kept: dict[tuple[int, Path, Resize], Decoders] = {}
 
 def decoders_for(data: Path, images: int, log: Log, resize: Resize = None) -> Decoders | None:
     """Return processes for so many images, those of the last call where they do; None where threads are better."""
-    if not hasattr(os, "posix_fallocate") or cores() < LEAST_CORES or images < LEAST_IMAGES:
+    if not hasattr(os, "memfd_create") or cores() < LEAST_CORES or images < LEAST_IMAGES:
         return None
     key = (os.getpid(), data, resize)
     if key not in _kept:
@@ -204,14 +204,3 @@ def _asked(process: "subprocess.Popen[bytes]", request: tuple[str, str, int]) ->
     pickle.dump(request, process.stdin)
     process.stdin.flush()
     return pickle.load(process.stdout)
-
-
-def _shared_file(size: int) -> int:
-    """Return a file without a name, in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("images")
-    else:
-        with TemporaryFile() as temporary:
-            file = os.dup(temporary.fileno())
-    os.truncate(file, size)
-    return file

@@ -85,7 +85,6 @@ def open_session(
     size = _first_piece(nets[0], train, config, device, options.batch_size)
     compiled = _compiled(nets, train, config, device, options)
     steps = config.epochs * len(train) // config.batch_size
-    # fp16 scales gradients, and looks at them on the CPU between forward pass and step.
     recorded = options.compile == "auto" and device.type == "cuda" and steps >= PAYS_FROM and not (solver or compiled)
     return Session(
         team=team,
@@ -104,6 +103,7 @@ def open_session(
         ),
         steady=len(train) > size and _convolves(nets[0], train) and (bool(compiled) or device.type == "cuda"),
         compiled=compiled,
+        # In fp16 the CPU looks at gradients before the step.
         recorder=Recorder(recorded and dtype is not torch.float16, options.log),
         scorer=Recorder(recorded, options.log),
     )
