@@ -21,27 +21,42 @@ def class_fractions(mask: np.ndarray, areas: np.ndarray, out: np.ndarray) -> Non
         areas: Pixels of each id `[C]`; ids without any are skipped.
         out: float `[C, rows, columns]`, overwritten; each cell sums to 1.
     """
-    grid = out.shape[1:]
-    whole_cells = mask.shape[0] % grid[0] == 0 and mask.shape[1] % grid[1] == 0
-    share = _whole_cells if whole_cells else _part_cells
+    rows, columns = out.shape[1:]
     out[1:] = 0
-    rest = np.ones(grid, np.float32)
-    for category in np.flatnonzero(areas[1:]) + 1:
-        cells = share(mask == category, grid)
+    found = np.flatnonzero(areas[1:]) + 1
+    if mask.shape[0] % rows == 0 and mask.shape[1] % columns == 0:
+        _whole_cells(mask, found, out)
+        return
+    rest = np.ones((rows, columns), np.float32)
+    for category in found:
+        cells = _part_cells(mask == category, (rows, columns))
         out[category] = cells
         rest -= cells
     out[0] = np.clip(rest, 0, 1)
 
 
-def _whole_cells(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Return the share per cell where cells are whole pixels: adding bytes, no multiplication."""
-    height, width = inside.shape[0] // grid[0], inside.shape[1] // grid[1]
-    counter = np.uint8 if height < 256 else np.uint32
-    columns = inside.view(np.uint8).reshape(grid[0], height, -1).sum(1, dtype=counter)
-    cells = np.zeros(grid, np.uint32)
-    for offset in range(width):
-        cells += columns[:, offset::width]
-    return cells.astype(np.float32) / np.float32(height * width)
+def _whole_cells(mask: np.ndarray, found: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` where cells are whole pixels: counts, and their shares looked up, as numpy makes halves slowly."""
+    rows, columns = out.shape[1:]
+    height, width = mask.shape[0] // rows, mask.shape[1] // columns
+    shares = (np.arange(height * width + 1, dtype=np.float32) / np.float32(height * width)).astype(out.dtype)
+    rest = np.full((rows, columns), height * width, np.int64)
+    for category in found:
+        inside = (mask == category).view(np.uint8).reshape(rows, height, -1)
+        cells = (
+            _by_words(inside)
+            if (height, width) == (8, 8)
+            else inside.reshape(rows, height, columns, width).sum((1, 3), dtype=np.int64)
+        )
+        np.take(shares, cells, out=out[category])
+        rest -= cells
+    np.take(shares, rest, out=out[0])
+
+
+def _by_words(inside: np.ndarray) -> np.ndarray:
+    """Return the ones in each cell of 8 x 8: eight bytes are added as one word, then a product adds a word's bytes."""
+    words = inside.view(np.uint64).sum(1)
+    return ((words * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.int64)
 
 
 def _part_cells(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
