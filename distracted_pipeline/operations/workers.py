@@ -6,10 +6,12 @@ which steps there are and in which order is `missing` and `run`. A process holds
 """
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -21,10 +23,22 @@ from distracted_pipeline.operations.missing import Item, Outcome
 from distracted_pipeline.progress import Log
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
     from distracted_pipeline.assets.compute import OpConfig
 
 THREADS = "OMP_NUM_THREADS"
 """How many threads torch computes with, unless a person says otherwise: the cores, shared out."""
+
+_PRELOADED = (
+    "distracted_pipeline.operations.step_runner",
+    "distracted_pipeline.masks.models",
+    "distracted_pipeline.training.train",
+    "distracted_pipeline.evaluation.predict",
+    "distracted_pipeline.explanation.explain",
+    "mlflow",
+)
+"""What steps import: some twelve CPU seconds, spent once for all processes where they can be forked."""
 
 _ATTEMPTS = 2
 _PATIENCE_S = 2.0
@@ -93,7 +107,15 @@ class Workers:
                 worker.process.join()
 
     def start(self) -> None:
-        """Start every process now: they load what they need while this one is at something else."""
+        """Have what the processes need loaded from now on, while this one is at something else."""
+        context = self._context()
+        if context.get_start_method() == "forkserver":
+            from multiprocessing import forkserver
+
+            # A process would be there only once all is loaded, and this one would wait for that.
+            with held(), _environment(self._variables()):
+                forkserver.ensure_running()
+            return
         while len(self._workers) < self._count:
             self._workers.append(self._start())
 
@@ -131,14 +153,28 @@ class Workers:
             self._workers[at].begin(item)
 
     def _start(self) -> _Worker:
-        spawn = get_context("spawn")  # a forked process could not use CUDA
-        ours, theirs = spawn.Pipe()
-        variables = {THREADS: str(max(1, (os.cpu_count() or 1) // self._count)), lease.PER_GPU: str(self._per_gpu)}
-        process = spawn.Process(target=self._serve, args=(theirs, self._config, variables))
-        with held():
+        context, variables = self._context(), self._variables()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=self._serve, args=(theirs, self._config, variables))
+        with held(), _environment(variables):
             process.start()
         theirs.close()
         return _Worker(process, ours)
+
+    def _context(self) -> "ForkServerContext | SpawnContext":
+        """Return how processes start: forked from one that has imported what they need, unless they may use CUDA.
+
+        Of a process that has loaded CUDA no fork could use it, and nobody promises that no import does that.
+        """
+        if "forkserver" not in get_all_start_methods() or sys.platform == "darwin" or lease.visible_gpus():
+            return get_context("spawn")
+        context = get_context("forkserver")
+        context.set_forkserver_preload(list(_PRELOADED) if self._serve is serve_steps else [])
+        return context
+
+    def _variables(self) -> dict[str, str]:
+        threads = max(1, (os.cpu_count() or 1) // self._count)
+        return {THREADS: str(threads), lease.PER_GPU: str(self._per_gpu), **os.environ}
 
     def _replace(self, worker: _Worker) -> list[Outcome]:
         """Put a new process in the place of one that ended, and have it begin the step again that this one was at.
@@ -167,8 +203,12 @@ class Workers:
 def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variables: dict[str, str]) -> None:
     """Run steps as they come, until there will be no more: what a worker process does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for name, value in variables.items():
-        os.environ.setdefault(name, value)  # before anything loads torch
+    os.environ.clear()  # if forked: that of an earlier start
+    os.environ.update(variables)  # before anything loads torch
+    if "torch" in sys.modules and variables[THREADS].isdecimal():
+        import torch
+
+        torch.set_num_threads(int(variables[THREADS]))
     from distracted_pipeline.operations.instance import open_instance
     from distracted_pipeline.operations.step_runner import StepRunner
     from distracted_pipeline.operations.stopping import listening
@@ -185,6 +225,18 @@ def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variable
                     pipe.send(reason)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for what is started in the block."""
+    added = [name for name in variables if name not in os.environ]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _end_with_parent() -> None:
