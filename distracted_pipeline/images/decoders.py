@@ -24,10 +24,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from distracted_pipeline.images.decode import ImageReader, decode_image
 from distracted_pipeline.images.feeder import cores
+from distracted_pipeline.images.resize import resized
 from distracted_pipeline.progress import Log
 
 LEAST_CORES, LEAST_IMAGES = 4, 1_000
@@ -134,14 +134,6 @@ def close_decoders() -> None:
     """End the processes of this one."""
     for key in [key for key in _kept if key[0] == os.getpid()]:
         _kept.pop(key).close()
-
-
-def resized(image: np.ndarray | Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """Return uint8 `[3, h, w]` of an RGB image, bilinear with antialiasing."""
-    height, width = size
-    source = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    small = source.resize((width, height), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
 
 
 def serve() -> None:

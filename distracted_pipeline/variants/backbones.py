@@ -23,7 +23,7 @@ from torch import Tensor
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.huggingface import quiet_transformers
-from distracted_pipeline.images.decoders import resized
+from distracted_pipeline.images.resize import resized
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
