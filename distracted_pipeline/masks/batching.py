@@ -29,9 +29,9 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
 from distracted_pipeline.images.decoders import Decoders
 from distracted_pipeline.images.feeder import ahead, cores
-from distracted_pipeline.masks.cache import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.segmenter import ORDINARY_SIZE, Compilable, Segmenter, StagedSegmenter
+from distracted_pipeline.masks.shards import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces, is_out_of_memory
 from distracted_pipeline.options import RunOptions

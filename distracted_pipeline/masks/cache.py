@@ -1,80 +1,42 @@
 """The mask cache on disk: Parquet shards of run-length encoded masks, and how to read them.
 
-Belongs here: layout, reading, and the atomic writes of one shard and of a subject's index. Deciding
-what is missing and computing it is `fill`.
+Belongs here: layout, which image lies where, and a subject's index. One file of masks is `shards`; deciding what is
+missing and computing it is `fill`.
 
     masks/<fingerprint>/about.json                      what the fingerprint stands for
     masks/<fingerprint>/subject=p002/part-00000.parquet masks of some images of one driver
     masks/<fingerprint>/subject=p002/index.json         written last: the subject is complete
 """
 
-import errno
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from distracted_pipeline.advice import materialize
 from distracted_pipeline.cache_folders import precision_of, read_about
-from distracted_pipeline.checksums import CHECKSUM, UNSEALED, is_whole, seal
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import atomic_path, read_json, write_json
+from distracted_pipeline.files import read_json, write_json
 from distracted_pipeline.fingerprints import fingerprint
-from distracted_pipeline.images.decode import MAX_PIXELS
 from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
-from distracted_pipeline.masks.rle import decode
-from distracted_pipeline.parquet import read_table
+from distracted_pipeline.masks.shards import (
+    REMEDY,
+    Mask,
+    fixed,
+    open_shard,
+    read_columns,
+    read_shard,
+    shard_schema,
+    to_table,
+    write_table,
+)
 from distracted_pipeline.settings import Settings
 
-SOURCE_DIGITS = 16
 INDEX = "index.json"
-REMEDY = materialize("masks")
-
-
-def shard_schema(categories: int) -> pa.Schema:
-    """Return the columns of a shard, for masks of so many categories."""
-    return pa.schema(
-        [
-            ("img", pa.string()),
-            ("source", pa.string()),  # first 16 hex digits of the image's SHA-256: another image, another mask
-            ("height", pa.int32()),
-            ("width", pa.int32()),
-            ("runs", pa.list_(pa.int32())),
-            ("values", pa.list_(pa.uint8())),
-            ("areas", pa.list_(pa.int32(), categories + 1)),  # pixels of each id; 0 is none
-        ]
-    )
-
-
-@dataclass(frozen=True)
-class Mask:
-    """One encoded mask on its way into a shard.
-
-    Attributes:
-        img: The image's name.
-        source: See `shard_schema`.
-        size: Height and width.
-        runs: As `rle.encode` returns them.
-        values: Likewise.
-        areas: Likewise.
-    """
-
-    img: str
-    source: str
-    size: tuple[int, int]
-    runs: np.ndarray
-    values: np.ndarray
-    areas: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -106,38 +68,6 @@ class Index:
             numbers += listed if isinstance(listed, list) else [None]
         named = isinstance(self.shards, dict) and isinstance(self.quarantined, dict)
         return named and isinstance(self.rows, str) and all(isinstance(number, int) for number in numbers)
-
-
-class Shard:
-    """The masks of one Parquet file in memory, encoded; about 1.5 KB a mask."""
-
-    def __init__(self, table: pa.Table) -> None:
-        table = table.combine_chunks()
-        self.imgs: list[str] = table["img"].to_pylist()
-        self.areas = _fixed(table["areas"])
-        self._sizes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1)
-        self._runs, self._starts = _ragged(table["runs"])
-        self._values, self._value_starts = _ragged(table["values"])
-
-    def fits(self, categories: int) -> bool:
-        """Tell whether every row's runs add up to its size, and ids are those of so many categories."""
-        ends = np.concatenate([[0], np.cumsum(self._runs, dtype=np.int64)])
-        pixels = ends[self._starts[1:]] - ends[self._starts[:-1]]
-        claimed = self._sizes.astype(np.int64).prod(1)
-        return (
-            np.array_equal(self._starts, self._value_starts)
-            and not (self._runs < 0).any()
-            and not (self._sizes < 0).any()
-            and bool((claimed <= MAX_PIXELS).all())
-            and np.array_equal(pixels, claimed)
-            and int(self._values.max(initial=0)) <= categories
-        )
-
-    def mask(self, row: int) -> np.ndarray:
-        """Return the mask of one row, uint8 `[H, W]`."""
-        part = slice(int(self._starts[row]), int(self._starts[row + 1]))
-        height, width = self._sizes[row].tolist()
-        return decode(self._runs[part], self._values[part], height, width)
 
 
 class MaskCache:
@@ -175,17 +105,17 @@ class MaskCache:
 
     def sources(self, shard: Path) -> dict[str, str]:
         """Return image -> source of one shard."""
-        table = _read_table(shard, self.categories, ["img", "source"])
+        table = read_columns(shard, self.categories, ["img", "source"])
         return dict(zip(table["img"].to_pylist(), table["source"].to_pylist(), strict=True))
 
     def read_shard(self, shard: Path) -> pa.Table:
         """Return the encoded masks of one shard in the columns of `shard_schema`."""
-        return _read_table(shard, self.categories)
+        return read_columns(shard, self.categories)
 
     def shard_areas(self, subject: str) -> np.ndarray:
         """Return the pixels of each category in each mask of a subject, int32 `[N, ids]`, in shard order."""
-        tables = [_read_table(shard, self.categories, ["areas"]) for shard in self.shards(subject)]
-        return np.concatenate([self._no_areas(0), *(_fixed(table["areas"]) for table in tables)])
+        tables = [read_columns(shard, self.categories, ["areas"]) for shard in self.shards(subject)]
+        return np.concatenate([self._no_areas(0), *(fixed(table["areas"]) for table in tables)])
 
     def index(self, subject: str) -> Index | None:
         """Return what a finished subject holds; None where it is not finished."""
@@ -207,7 +137,7 @@ class MaskCache:
     def masks(self, subject: str) -> Iterator[tuple[str, np.ndarray]]:
         """Yield image and mask (uint8 `[H, W]`) of every image of a subject; one shard at a time is in memory."""
         for path in self.shards(subject):
-            shard = _read_shard(path, self.categories)  # not kept: whoever streams all masks would hold all, encoded
+            shard = read_shard(path, self.categories)  # not kept: whoever streams all masks would hold all, encoded
             for row, img in enumerate(shard.imgs):
                 yield img, shard.mask(row)
 
@@ -218,7 +148,7 @@ class MaskCache:
             DistractedError: It has none.
         """
         ((_, (path, row)),) = self._locate([img])
-        return _open_shard(path, self.categories).mask(row)
+        return open_shard(path, self.categories).mask(row)
 
     def areas(self, imgs: Sequence[str]) -> np.ndarray:
         """Return the pixels of each category, int32 `[N, ids]`; id 0 is none.
@@ -228,7 +158,7 @@ class MaskCache:
         """
         result = self._no_areas(len(imgs))
         for i, (path, row) in self._locate(imgs):
-            result[i] = _open_shard(path, self.categories).areas[row]
+            result[i] = open_shard(path, self.categories).areas[row]
         return result
 
     def fractions(self, imgs: Sequence[str], grid: tuple[int, int]) -> np.ndarray:
@@ -239,7 +169,7 @@ class MaskCache:
         """
         result = np.zeros((len(imgs), self.categories + 1, *grid), np.float16)
         for i, (path, row) in self._locate(imgs):
-            shard = _open_shard(path, self.categories)
+            shard = open_shard(path, self.categories)
             class_fractions(shard.mask(row), shard.areas[row], result[i])
         return result
 
@@ -254,20 +184,9 @@ class MaskCache:
         Raises:
             DistractedError: The disk is full or read-only.
         """
-        columns = [
-            [mask.img for mask in masks],
-            [mask.source for mask in masks],
-            [mask.size[0] for mask in masks],
-            [mask.size[1] for mask in masks],
-            [mask.runs for mask in masks],
-            [mask.values for mask in masks],
-            [mask.areas for mask in masks],
-        ]
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, self.schema.types, strict=True)]
-        table = pa.Table.from_arrays(arrays, schema=self.schema.with_metadata(description))
         last = max((int(path.stem.removeprefix("part-")) for path in self.shards(subject)), default=-1)
         path = self.folder(subject) / f"part-{last + 1:05d}.parquet"
-        write_table(path, table)
+        write_table(path, to_table(masks, self.categories, description))
         return path
 
     def write_index(self, subject: str, index: Index) -> None:
@@ -346,81 +265,5 @@ def rows_digest(rows: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a shard's table atomically, zstd 3, sealed with a checksum.
-
-    Raises:
-        DistractedError: The disk is full (before anything is written, where it says so) or read-only.
-    """
-    sink = pa.BufferOutputStream()
-    kept = {key.decode(): value for key, value in (table.schema.metadata or {}).items()}
-    table = table.replace_schema_metadata({**kept, CHECKSUM: UNSEALED})
-    pq.write_table(table, sink, compression="zstd", compression_level=3)
-    data = sink.getvalue()
-    with atomic_path(path) as temporary:
-        free = shutil.disk_usage(path.parent).free
-        try:
-            if data.size > free:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            temporary.write_bytes(data)
-            seal(temporary)
-        except OSError as error:
-            why = f"{error.strerror} ({data.size:,} bytes needed, {free:,} available)"
-            raise OSError(error.errno, why) from error
-
-
-def _read_table(path: Path, categories: int, columns: list[str] | None = None) -> pa.Table:
-    try:
-        if not is_whole(path):
-            raise OSError("it is not as it was written")
-        table = read_table(path, columns)
-        for field in shard_schema(categories):
-            if columns is None or field.name in columns:
-                _check_column(table, field)
-        return table
-    except (pa.ArrowException, OSError) as error:
-        raise DistractedError(f"{path} cannot be read ({error}). Make its masks anew with: {REMEDY}") from error
-
-
-def _check_column(table: pa.Table, field: pa.Field) -> None:
-    """Raise where a column is not there once, of its type, without empty cells."""
-    places = table.schema.get_all_field_indices(field.name)
-    if len(places) != 1 or not table.schema.field(places[0]).type.equals(field.type):
-        raise pa.ArrowInvalid(f"it has no column {field.name} of {field.type}")
-    column = table.column(places[0])
-    cells = pc.list_flatten(column) if pa.types.is_nested(field.type) else column
-    if column.null_count or cells.null_count:
-        raise pa.ArrowInvalid(f"its column {field.name} has empty cells")
-
-
 def _imgs(path: Path, categories: int) -> list[str]:
-    return _read_table(path, categories, ["img"])["img"].to_pylist()
-
-
-def _open_shard(path: Path, categories: int) -> Shard:
-    status = path.stat()
-    return _cached_shard(path, categories, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=128)
-def _cached_shard(path: Path, categories: int, size: int, changed: int) -> Shard:
-    return _read_shard(path, categories)
-
-
-def _read_shard(path: Path, categories: int) -> Shard:
-    shard = Shard(_read_table(path, categories))
-    if not shard.fits(categories):
-        raise DistractedError(f"{path} holds runs that are no masks. Delete it and make its masks anew with: {REMEDY}")
-    return shard
-
-
-def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of a list column and where each row starts, `[rows + 1]`."""
-    array = column.combine_chunks()
-    offsets = array.offsets.to_numpy()
-    return array.values.to_numpy(), offsets
-
-
-def _fixed(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of lists of one length, `[rows, length]`."""
-    return column.combine_chunks().flatten().to_numpy().reshape(len(column), column.type.list_size)
+    return read_columns(path, categories, ["img"])["img"].to_pylist()

@@ -15,7 +15,7 @@ import numpy as np
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import fingerprint
-from distracted_pipeline.masks.cache import REMEDY, MaskCache, open_cache
+from distracted_pipeline.masks.cache import MaskCache, open_cache
 from distracted_pipeline.masks.coco import box, categories_json, panoptic_pixels, present, run_lengths, segments
 from distracted_pipeline.masks.croissant import (
     CROISSANT,
@@ -27,6 +27,7 @@ from distracted_pipeline.masks.croissant import (
     write_croissant,
 )
 from distracted_pipeline.masks.export_folders import begin
+from distracted_pipeline.masks.shards import REMEDY
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 

@@ -25,17 +25,9 @@ from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import OK
 from distracted_pipeline.images.recheck import distrust
 from distracted_pipeline.masks.batching import Failure, Wanted, segment_images
-from distracted_pipeline.masks.cache import (
-    INDEX,
-    SOURCE_DIGITS,
-    Index,
-    Mask,
-    MaskCache,
-    open_cache,
-    rows_digest,
-    write_table,
-)
+from distracted_pipeline.masks.cache import INDEX, Index, MaskCache, open_cache, rows_digest
 from distracted_pipeline.masks.segmenter import Segmenter
+from distracted_pipeline.masks.shards import SOURCE_DIGITS, Mask, write_table
 from distracted_pipeline.masks.source import Source
 from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.options import RunOptions

@@ -37,7 +37,7 @@ def load_segmenter(settings: Settings, device: str = "auto", precision: str = "a
         found = panoptic_json(folder)
         panoptic = read_panoptic(found, categories) if found else None
         return GivenMasks(folder, fingerprint, len(categories), panoptic)
-    from distracted_pipeline.masks.models import load_model
+    from distracted_pipeline.masks.pretrained import load_model
 
     revision = None if Path(settings.segmenter).is_dir() else hub_revision(settings.segmenter)
     size = settings.segmenter_size

@@ -19,7 +19,8 @@ from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import of_subject, read_manifest
-from distracted_pipeline.masks.cache import REMEDY, SOURCE_DIGITS, MaskCache, open_cache
+from distracted_pipeline.masks.cache import MaskCache, open_cache
+from distracted_pipeline.masks.shards import REMEDY, SOURCE_DIGITS
 from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from distracted_pipeline.images.decoders import Decoders, decoders_for
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.masks.agreement import IMAGES, Reducible, measure, record, recorded
 from distracted_pipeline.masks.batching import batches_of
-from distracted_pipeline.masks.cache import REMEDY, MaskCache, cache_of
+from distracted_pipeline.masks.cache import MaskCache, cache_of
 from distracted_pipeline.masks.identity import (
     CATEGORIES,
     masks_are_given,
@@ -28,6 +28,7 @@ from distracted_pipeline.masks.identity import (
 )
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.segmenter import Compilable, Segmenter
+from distracted_pipeline.masks.shards import REMEDY
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings

@@ -21,8 +21,9 @@ import pyarrow as pa
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.images.manifest import of_subject, read_manifest, write_manifest
 from distracted_pipeline.masks import fill
-from distracted_pipeline.masks.cache import Mask, MaskCache, open_cache, rows_digest
+from distracted_pipeline.masks.cache import MaskCache, open_cache, rows_digest
 from distracted_pipeline.masks.rle import encode
+from distracted_pipeline.masks.shards import Mask
 from distracted_pipeline.settings import Settings
 
 DRIVERS = STATE_FARM.drivers

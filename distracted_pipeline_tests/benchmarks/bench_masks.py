@@ -29,12 +29,13 @@ from PIL import Image
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
 from distracted_pipeline.images.decode import decode_rgb
-from distracted_pipeline.masks.cache import Mask, MaskCache
+from distracted_pipeline.masks.cache import MaskCache
 from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map
 from distracted_pipeline.masks.preprocess import Preprocessor
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.segmenter import Thresholds
+from distracted_pipeline.masks.shards import Mask
 from distracted_pipeline_tests.masks.reference import scene
 
 SIZE = (480, 640)

@@ -37,8 +37,9 @@ from distracted_pipeline.explanation.selection import choose
 from distracted_pipeline.explanation.tables import CamRow, lift_column
 from distracted_pipeline.images.manifest import SCHEMA as MANIFEST
 from distracted_pipeline.images.manifest import read_manifest, write_manifest
-from distracted_pipeline.masks.cache import Mask, open_cache
+from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.rle import encode
+from distracted_pipeline.masks.shards import Mask
 from distracted_pipeline.reports.build import PAGE_BUDGET, SITE_BUDGET, build_report
 from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings

@@ -28,8 +28,9 @@ from distracted_pipeline.images.manifest import (
     read_source_key,
     write_manifest,
 )
-from distracted_pipeline.masks.cache import MaskCache, shard_schema
+from distracted_pipeline.masks.cache import MaskCache
 from distracted_pipeline.masks.rle import encode
+from distracted_pipeline.masks.shards import shard_schema
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.fuzz.mutations import Draw, mutated, one_of
 from distracted_pipeline_tests.fuzz.reader import Reader, fresh

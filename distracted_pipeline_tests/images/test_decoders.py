@@ -16,9 +16,10 @@ from PIL import Image
 
 from distracted_pipeline.images import decoders as room
 from distracted_pipeline.images.decode import ImageReader, decode_rgb
-from distracted_pipeline.images.decoders import Decoders, close_decoders, decoders_for, resized
+from distracted_pipeline.images.decoders import Decoders, close_decoders, decoders_for
+from distracted_pipeline.images.resize import resized
 from distracted_pipeline.masks.batching import Failure, Wanted, batches_of, segment_images
-from distracted_pipeline.masks.cache import Mask
+from distracted_pipeline.masks.shards import Mask
 from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline_tests.conftest import draw_frame
