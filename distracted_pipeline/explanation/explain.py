@@ -271,7 +271,8 @@ def _usable_parts(settings: Settings, variant: str) -> tuple[list[Part], list[st
 
 def _plan(settings: Settings, trained: "Trained", part: Part) -> Plan:
     """Return how to read a part: from what is cached for all of its drivers, the nearest to the map first."""
-    from distracted_pipeline.features.taps import PIXELS, TapStore
+    from distracted_pipeline.features.frozen_pass import PIXELS
+    from distracted_pipeline.features.taps import TapStore
 
     net = trained.net
     store = TapStore(settings, trained.config.model_name)

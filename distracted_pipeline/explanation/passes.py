@@ -121,7 +121,8 @@ def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable
     """Return what reads a batch of images: the network's `map_inputs`, `tap` in the place of pixels."""
     import torch
 
-    from distracted_pipeline.features.taps import PIXELS, TapStore
+    from distracted_pipeline.features.frozen_pass import PIXELS
+    from distracted_pipeline.features.taps import TapStore
     from distracted_pipeline.training.inputs import load_inputs
     from distracted_pipeline.variants.backbones import load_preprocessing
 

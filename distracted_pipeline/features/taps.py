@@ -6,46 +6,42 @@ disk decides what is missing: a tap counts if `rows.parquet` lists the subject's
 the manifest has them now, in the precision of the whole folder (`cache_folders`), and the tap with its digest. The
 order is that of their names when they were computed: labels play no part.
 
-Belongs here: filling and reading the cache. The list beside the taps is `row_lists`, where a backbone can be cut is
-`variants.trunks`.
+Belongs here: filling and reading the cache. The list beside the taps is `row_lists`, how images become taps
+`frozen_pass`.
 """
 
 import hashlib
 import threading
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.cache_folders import PRECISION, claim, precision_of, read_about
-from distracted_pipeline.compiling import filled_up
-from distracted_pipeline.devices import autocast_dtype, resolve_device, resolve_precision
+from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features import row_lists
+from distracted_pipeline.features.frozen_pass import PIXELS, FrozenPass, ImageChanged
 from distracted_pipeline.features.row_lists import ROWS
 from distracted_pipeline.files import atomic_path, locked, reserve, sweep_temporaries
 from distracted_pipeline.fingerprints import fingerprint
-from distracted_pipeline.images.decode import ImageReader, decode_image
-from distracted_pipeline.images.decoders import Decoders, decoders_for
-from distracted_pipeline.images.feeder import batches
+from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.decoders import decoders_for
 from distracted_pipeline.images.manifest import of_subject, read_manifest
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.images.recheck import distrust
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.parquet import read_table
-from distracted_pipeline.progress import Log, Progress
+from distracted_pipeline.progress import Progress
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import (
     Backbone,
@@ -58,28 +54,7 @@ from distracted_pipeline.variants.trunks import Trunk
 CODE_VERSION = "2"
 """Raise it when the same image and backbone would give other numbers."""
 
-PIXELS = "pixels"
-"""The uint8 tap: images at the backbone's input size, `[N, 3, h, w]`, not normalised."""
-
-
 _BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
-
-
-class _ImageChanged(Exception):
-    """An image's bytes are not those of the manifest."""
-
-
-@dataclass(frozen=True)
-class _Passed:
-    """Taps on their way to the CPU, and which of their rows are finite; there once the device has come to `ready`."""
-
-    values: dict[str, Tensor]
-    finite: dict[str, Tensor]
-    ready: torch.cuda.Event | None
-
-    def wait(self) -> None:
-        if self.ready is not None:
-            self.ready.synchronize()
 
 
 @dataclass(frozen=True)
@@ -195,7 +170,7 @@ class TapStore:
                     row_lists.clear(folder)
                 try:
                     self._compute(folder, rows, wanted, device, precision, options)
-                except _ImageChanged as changed:
+                except ImageChanged as changed:
                     raise self._distrust(subject, rows, str(changed)) from changed
                 with self._guard:
                     self._positions.pop(subject, None)
@@ -274,16 +249,16 @@ class TapStore:
         precision: str,
         options: RunOptions,
     ) -> None:
-        pieces = Pieces(options.batch_size or _BATCH.get(device.type, 16), options.log)
+        passing, pixels = self._pass(device, precision, options), folder / f"{PIXELS}.npy"
         progress = Progress(rows.num_rows, f"images of {folder.name.removeprefix('subject=')}", options.log)
-        passed = self._passed(folder, rows, taps, device, precision, pieces, self._decoders(device, options.log))
-        with ExitStack() as files, closing(passed):
+        known = np.load(pixels, mmap_mode="r", allow_pickle=False) if PIXELS not in taps and pixels.is_file() else None
+        names = rows["img"].to_pylist()
+        with ExitStack() as files, closing(passing.over(rows, taps, known)) as passed:
             arrays: dict[str, np.ndarray] = {}
             first = 0
-            for piece in _one_behind(passed):
+            for piece in passed:
                 values = {tap: value.numpy() for tap, value in piece.values.items()}
-                for tap, finite in piece.finite.items():
-                    _check_finite(finite, tap, rows, first)
+                piece.check_finite(names[first:])
                 for tap in taps:
                     if tap not in arrays:
                         path = files.enter_context(atomic_path(folder / f"{tap}.npy"))
@@ -296,6 +271,15 @@ class TapStore:
             for array in arrays.values():
                 array.flush()  # type: ignore[attr-defined]
         row_lists.write(folder, rows, precision, taps)
+
+    def _pass(self, device: torch.device, precision: str, options: RunOptions) -> FrozenPass:
+        preprocessing = load_preprocessing(self.settings, self.model_name)
+        pieces = Pieces(options.batch_size or _BATCH.get(device.type, 16), options.log)
+        decoders = None  # a CPU's cores are busy with the backbone
+        if device.type == "cuda":
+            decoders = decoders_for(self.settings.data, self._table.num_rows, options.log, preprocessing.size)
+        data, trunk = self.settings.data, lambda: self._trunk
+        return FrozenPass(data, preprocessing, trunk, device, precision, pieces, decoders)
 
     def _settled_precision(self, precision: str, device: torch.device) -> str:
         """Return the precision of all taps of this backbone: that of the taps there are, else as asked for."""
@@ -310,58 +294,13 @@ class TapStore:
         claim(self.root, about, what="taps", next_command=RUN)
         return precision
 
-    def _passed(
-        self,
-        folder: Path,
-        rows: pa.Table,
-        taps: Sequence[str],
-        device: torch.device,
-        precision: str,
-        pieces: Pieces,
-        decoders: Decoders | None = None,
-    ) -> Generator[_Passed, None, None]:
-        """Yield the taps of a subject's images, a piece at a time."""
-        preprocessing = load_preprocessing(self.settings, self.model_name)
-        paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
-        cached = folder / f"{PIXELS}.npy"
-        with ExitStack() as stack:
-            if PIXELS not in taps and cached.is_file():
-                known = np.load(cached, mmap_mode="r", allow_pickle=False)
-
-                def fill(i: int, slot: np.ndarray) -> None:
-                    slot[:] = known[i]
-
-            else:
-                reader = stack.enter_context(ImageReader(self.settings.data))
-
-                def fill(i: int, slot: np.ndarray) -> None:
-                    if decoded := decoders and decoders.image(paths[i], digests[i]):
-                        slot[:] = decoded.pixels
-                        return
-                    data = reader.bytes(paths[i])
-                    if _digest(data) != digests[i]:
-                        raise _ImageChanged(paths[i])
-                    slot[:] = preprocessing.resize(decode_image(data, paths[i]))
-
-            shape, threads = (3, *preprocessing.size), decoders.processes if decoders else 0
-            ready = batches(rows.num_rows, pieces.size, shape, fill, workers=threads, pinned=device.type == "cuda")
-            for pixels in ready:
-                yield from pieces.over(len(pixels), partial(self._values, pixels, taps, device, precision, pieces))
-
-    def _decoders(self, device: torch.device, log: Log) -> Decoders | None:
-        """Return processes that decode and resize beside a GPU; a CPU's cores are busy with the backbone."""
-        if device.type != "cuda":
-            return None
-        size = load_preprocessing(self.settings, self.model_name).size
-        return decoders_for(self.settings.data, self._table.num_rows, log, size)
-
     def _distrust(self, subject: str, rows: pa.Table, first: str) -> DistractedError:
         """Note all images of a subject that have changed, so that one more run is enough; return what to say."""
         changed = {first}
         with ImageReader(self.settings.data) as reader:
             for path, sha256 in zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True):
                 with suppress(ImageProblem):  # ingest will find that one without a note
-                    if _digest(reader.bytes(path)) != sha256:
+                    if hashlib.sha256(reader.bytes(path)).hexdigest() != sha256:
                         changed.add(path)
         distrust(self.settings, changed)
         return DistractedError(
@@ -369,54 +308,9 @@ class TapStore:
             f"another), such as {first}. The next run reads them anew; type: {RUN}"
         )
 
-    def _values(
-        self, pixels: Tensor, taps: Sequence[str], device: torch.device, precision: str, pieces: Pieces, part: slice
-    ) -> _Passed:
-        deep = [tap for tap in taps if tap != PIXELS]
-        values = {PIXELS: pixels[part]} if PIXELS in taps else {}
-        if not deep:
-            return _Passed(values, {}, None)
-        trunk = self._trunk.to(device)
-        dtype = autocast_dtype(precision, device)
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-            x = self.backbone.preprocessing.normalise(pixels[part].to(device, non_blocking=True))
-            count = len(x)
-            if device.type == "cuda":  # cuDNN compiles depthwise convolutions for every shape: seconds for each subject
-                x = filled_up(x, pieces.size)
-            found = trunk.taps(x, deep)
-        halves = {tap: value[:count].to(torch.float16).contiguous() for tap, value in found.items()}
-        finite = {tap: value.isfinite().flatten(1).all(1).to("cpu", non_blocking=True) for tap, value in halves.items()}
-        values |= {tap: value.to("cpu", non_blocking=True) for tap, value in halves.items()}
-        ready = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
-        return _Passed(values, finite, ready)
-
-
-def _one_behind(passed: Iterable[_Passed]) -> Iterator[_Passed]:
-    """Yield each piece, there, once the next one is on its way through the device."""
-    waiting: deque[_Passed] = deque()
-    for piece in chain(passed, [None]):
-        if waiting:
-            waiting[0].wait()
-            yield waiting.popleft()
-        if piece is not None:
-            waiting.append(piece)
-
 
 def _rows(table: pa.Table, subject: str) -> pa.Table:
     return of_subject(table, subject).select(["img", "path", "sha256"]).sort_by("img")
-
-
-def _check_finite(finite: Tensor, tap: str, rows: pa.Table, first: int) -> None:
-    if not finite.all():
-        img = rows["img"][first + int(finite.byte().argmin())].as_py()
-        raise DistractedError(
-            f"tap {tap} of {img} is not finite in fp16: the backbone's weights are broken or its activations exceed "
-            "65504. Set DISTRACTED_BACKBONE to another model, or precision to fp32."
-        )
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _grouped(subjects: Sequence[str]) -> dict[str, list[int]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import replicates
-from distracted_pipeline.features.taps import PIXELS
+from distracted_pipeline.features.frozen_pass import PIXELS
 from distracted_pipeline.masks.fractions import GRID, class_fractions
 from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.masks.loading import load_segmenter

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distracted_pipeline.features.taps import PIXELS
+from distracted_pipeline.features.frozen_pass import PIXELS
 from distracted_pipeline.masks.fractions import GRID
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from distracted_pipeline.advice import install
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.features.taps import PIXELS
+from distracted_pipeline.features.frozen_pass import PIXELS
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.masks.fractions import GRID
 from distracted_pipeline.serving.export import TESTED_BATCHES, Classifier

@@ -16,7 +16,8 @@ from torch import Tensor
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.features.taps import PIXELS, TapStore
+from distracted_pipeline.features.frozen_pass import PIXELS
+from distracted_pipeline.features.taps import TapStore
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.memory import Pieces

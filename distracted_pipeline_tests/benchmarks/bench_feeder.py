@@ -33,7 +33,8 @@ import torch
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
 from distracted_pipeline.demo.models import build_tiny_efficientnet
-from distracted_pipeline.features.taps import PIXELS, TapStore, _rows
+from distracted_pipeline.features.frozen_pass import PIXELS, FrozenPass
+from distracted_pipeline.features.taps import TapStore, _rows
 from distracted_pipeline.images import feeder
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.images.decoders import Decoders
@@ -45,6 +46,7 @@ from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.variants.backbones import load_preprocessing
 from distracted_pipeline_tests.benchmarks.bench_masks import jpeg
 from distracted_pipeline_tests.conftest import write_kaggle_tree
 
@@ -87,8 +89,9 @@ def features(settings: Settings, workers: int, decoders: Decoders | None) -> Ite
     cpu, pieces = torch.device("cpu"), Pieces(BATCH, QUIET.log)
     with ExitStack() as stack:
         stack.enter_context(patch.object(feeder, "cores", lambda: workers))
-        passed = store._passed(store.folder("p002"), rows, (PIXELS,), cpu, "fp32", pieces, decoders)
-        for each in stack.enter_context(closing(passed)):
+        preprocessing = load_preprocessing(settings)
+        passing = FrozenPass(settings.data, preprocessing, lambda: store._trunk, cpu, "fp32", pieces, decoders)
+        for each in stack.enter_context(closing(passing.over(rows, (PIXELS,)))):
             yield len(each.values[PIXELS])
 
 

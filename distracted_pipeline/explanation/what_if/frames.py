@@ -170,7 +170,7 @@ def ask(
     import torch
     from torch.nn import functional
 
-    from distracted_pipeline.features.taps import PIXELS
+    from distracted_pipeline.features.frozen_pass import PIXELS
     from distracted_pipeline.training.inputs import FRACTIONS
     from distracted_pipeline.variants.backbones import load_preprocessing
 
@@ -223,7 +223,7 @@ def read_frames(
 
 def _read_by_variants(settings: Settings, trained: "Trained") -> tuple[set[str], bool]:
     """Return what the catalogue's variants on a network's backbone read: their taps, and whether any reads masks."""
-    from distracted_pipeline.features.taps import PIXELS
+    from distracted_pipeline.features.frozen_pass import PIXELS
     from distracted_pipeline.training.inputs import FRACTIONS
     from distracted_pipeline.variants.config import load_catalogue
 
@@ -298,7 +298,7 @@ def _reader(
     """Return what makes the taps of pictures, uint8 `[B, h, w, 3]`, in fp16 as the cache has them."""
     import torch
 
-    from distracted_pipeline.features.taps import PIXELS
+    from distracted_pipeline.features.frozen_pass import PIXELS
     from distracted_pipeline.variants.backbones import load_backbone, load_preprocessing
 
     model_name = trained.config.model_name
