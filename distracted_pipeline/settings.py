@@ -6,17 +6,21 @@ one variant (`variants`), and anything that touches the data itself.
 
 Precedence, highest first: process environment, `.env` in the working directory,
 `<data root>/settings.env` (models that belong to that data, as the demo's do), defaults.
+A variable that starts as ours do and is none is refused, wherever it stands: it would change nothing, in silence.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from dotenv import dotenv_values
 
+from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.dataset import DATASET_FILE, STATE_FARM, Dataset
 from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
@@ -33,8 +37,39 @@ MOST_REPLICATES = 100
 MOST_SIDE = 8192
 
 FOLDER_PREFIX = "folder:"
+ENV_FILE = ".env"
 DATA_SETTINGS_FILE = "settings.env"
 RAW_CSV = "driver_imgs_list.csv"
+
+PREFIX: Final = "DISTRACTED_"
+
+OF_A_PROCESS: Final = (
+    "DISTRACTED_BACKFILL",
+    "DISTRACTED_DATA",
+    "DISTRACTED_EXECUTOR",
+    "DISTRACTED_GPU_LEASES",
+    "DISTRACTED_PER_GPU",
+    "DISTRACTED_STORE",
+)
+"""Variables that say where and how a process works; a data root's own file says nothing about them."""
+
+OF_A_DATA_ROOT: Final = (
+    "DISTRACTED_BACKBONE",
+    "DISTRACTED_BASELINE",
+    "DISTRACTED_MLFLOW",
+    "DISTRACTED_NIGHTLY",
+    "DISTRACTED_REPLICATES",
+    "DISTRACTED_SEGMENTER",
+    "DISTRACTED_SEGMENTER_SIZE",
+    "DISTRACTED_SYNTHETIC",
+    "DISTRACTED_VARIANTS",
+    "DISTRACTED_WHY_FRAMES",
+)
+
+VARIABLES: Final = tuple(sorted(OF_A_PROCESS + OF_A_DATA_ROOT))
+
+_NOT_OURS: Final = re.compile(r"DISTRACTED_(TEST_.*|.*_SERVICE_HOST|.*_SERVICE_PORT(_.*)?|.*_PORT(_\d+_.*)?)")
+"""What the tests read, and what Kubernetes puts into every container beside a service called `distracted-...`."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +206,11 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         environ: Stands in for `os.environ`, for tests.
         data: Data root that overrides every other source (the CLI's `--data`).
     """
-    env = dict(os.environ if environ is None else environ)
-    env = {**read_env_file(Path(".env")), **env}
+    env = _environment(environ)
     root, notes = _data_root(env, data)
-    env = {**read_env_file(root / DATA_SETTINGS_FILE), **env}
+    own = read_env_file(root / DATA_SETTINGS_FILE)
+    _check_names(own, str(root / DATA_SETTINGS_FILE), OF_A_DATA_ROOT)
+    env = {**own, **env}
     variants = env.get("DISTRACTED_VARIANTS", "").strip()
     return Settings(
         data=root,
@@ -191,6 +227,33 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
         dataset=load_dataset(root),
         notes=notes,
     )
+
+
+def variable(name: str) -> str:
+    """Return one of `OF_A_PROCESS`, from the environment, else `.env`; empty where it is not set."""
+    return (os.environ.get(name) or read_env_file(Path(ENV_FILE)).get(name, "")).strip()
+
+
+def _environment(environ: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the environment over `.env`, after a look at the names in both."""
+    env, file = dict(os.environ if environ is None else environ), read_env_file(Path(ENV_FILE))
+    _check_names(env, "the environment", VARIABLES)
+    _check_names(file, ENV_FILE, VARIABLES)
+    return {**file, **env}
+
+
+def _check_names(env: Mapping[str, str], where: str, known: Iterable[str]) -> None:
+    """Fail at a variable that starts as ours do and is none that is read from there."""
+    for name in env:
+        if not name.upper().startswith(PREFIX) or name in known or _NOT_OURS.fullmatch(name):
+            continue
+        if name in VARIABLES:
+            raise DistractedError(f"{where} sets {name}, which is read from the environment or .env only: move it.")
+        meant = did_you_mean(name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known])
+        meant = meant.replace("mean ", f"mean {PREFIX}") or f" The settings are {', '.join(known)}."
+        raise DistractedError(
+            f"{where} sets {name}, which is no setting and would change nothing.{meant} Correct it or remove it."
+        )
 
 
 def has_data(root: Path) -> bool:
@@ -280,13 +343,29 @@ def _switch(variable: str, env: Mapping[str, str]) -> bool:
 
 
 def _server(address: str) -> str:
-    """Return the address of an MLflow server.
+    """Return the address of an MLflow server, or of a database.
 
     Raises:
-        DistractedError: It has no scheme; MLflow would take it for a folder.
+        DistractedError: It has no scheme (MLflow would take it for a folder), nothing behind it, or names a database in
+            memory or a folder of files, in which MLflow would keep nothing.
     """
-    if address and "://" not in address and not address.startswith("databricks"):
+    if not address or address.startswith("databricks"):
+        return address
+    kind, scheme, rest = address.partition("://")
+    if not scheme:
         raise DistractedError(f"DISTRACTED_MLFLOW is {address!r}: write the whole address, such as http://{address}.")
+    why = ""
+    if kind.startswith("sqlite") and (not rest.strip("/ ") or ":memory:" in rest or "mode=memory" in rest):
+        why = "names a database in memory, which ends with the process"
+    elif kind == "file":
+        why = "names a folder, in which MLflow keeps no runs any more"
+    elif not rest.strip("/ "):
+        why = "names no server"
+    if why:
+        raise DistractedError(
+            f"DISTRACTED_MLFLOW is {address!r} and {why}: write the address of a server (http://127.0.0.1:5000) or of "
+            "a database (sqlite:////srv/mlflow.db), or unset it to keep the runs in the data root."
+        )
     return address
 
 

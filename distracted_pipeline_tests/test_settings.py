@@ -1,12 +1,13 @@
 """Where settings come from, and which source wins."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.settings import DEFAULT_BACKBONE, DEFAULT_SEGMENTER, load_settings
+from distracted_pipeline.settings import DEFAULT_BACKBONE, DEFAULT_SEGMENTER, load_settings, variable
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,67 @@ def test_subjects_are_those_ingest_wrote_else_kaggles_26(tmp_path: Path) -> None
 def test_a_value_that_would_count_as_another_is_refused(name: str, value: str, said: str) -> None:
     with pytest.raises(DistractedError, match=said):
         load_settings({f"DISTRACTED_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DISTRACTED_REPLICATE", "Did you mean DISTRACTED_REPLICATES?"),
+        ("DISTRACTED_DATA_ROOT", "Did you mean DISTRACTED_DATA?"),
+        ("distracted_segmenter", "Did you mean DISTRACTED_SEGMENTER?"),
+        ("DISTRACTED_SEED", "The settings are DISTRACTED_BACKBONE, "),
+    ],
+)
+def test_a_misspelt_variable_is_refused_wherever_it_stands(name: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(DistractedError, match=rf"the environment sets {name}.*{re.escape(meant)}"):
+        load_settings({name: "1"})
+    for place in (tmp_path / ".env", tmp_path / "settings.env"):
+        place.write_text(f"{name}=1\n")
+        with pytest.raises(DistractedError, match=rf"{place.name} sets {name}"):
+            load_settings({"DISTRACTED_DATA": str(tmp_path)})
+        place.unlink()
+
+
+def test_names_of_kubernetes_and_of_the_tests_are_none_of_ours() -> None:
+    names = ("UI_SERVICE_HOST", "UI_SERVICE_PORT_HTTP", "UI_PORT", "UI_PORT_80_TCP_ADDR", "TEST_FRAMES")
+    load_settings({f"DISTRACTED_{name}": "10.0.0.1" for name in names})
+
+
+def test_a_data_roots_own_file_says_nothing_about_processes(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_text("DISTRACTED_STORE=s3://bucket\n")
+    with pytest.raises(DistractedError, match=r"settings\.env sets DISTRACTED_STORE.*environment or .env only"):
+        load_settings({"DISTRACTED_DATA": str(tmp_path)})
+
+
+def test_what_a_process_reads_may_stand_in_dotenv_whoever_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISTRACTED_STORE", raising=False)
+    (tmp_path / ".env").write_text("DISTRACTED_STORE=file:///a\n")
+    assert variable("DISTRACTED_STORE") == "file:///a"
+    monkeypatch.setenv("DISTRACTED_STORE", "file:///b")
+    assert variable("DISTRACTED_STORE") == "file:///b"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("sqlite:///", "in memory"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///file:x?mode=memory&uri=true", "in memory"),
+        ("file:///srv/mlruns", "names a folder"),
+        ("http://", "names no server"),
+    ],
+)
+def test_an_address_at_which_mlflow_would_keep_nothing_is_refused(address: str, said: str) -> None:
+    with pytest.raises(DistractedError, match=rf"{said}.*unset it to keep the runs in the data root"):
+        load_settings({"DISTRACTED_MLFLOW": address})
+
+
+@pytest.mark.parametrize("address", ["sqlite:////srv/mlflow.db", "http://127.0.0.1:5000", "databricks"])
+def test_other_addresses_of_mlflow_are_taken_as_they_are(address: str) -> None:
+    assert load_settings({"DISTRACTED_MLFLOW": address}).mlflow_uri == address
 
 
 def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@
 `operations.executors`.
 """
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from distracted_pipeline.assets.lease import claim_gpu
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Log
+from distracted_pipeline.settings import variable
 
 EXECUTOR = "DISTRACTED_EXECUTOR"
 """Names who runs the steps; `operations.executors` knows what each name means."""
@@ -40,7 +40,7 @@ class _UnlessStopped(dg.RetryPolicy):
 
     def __bool__(self) -> bool:
         interrupted = isinstance(sys.exception(), KeyboardInterrupt | dg.DagsterExecutionInterruptedError)
-        return not interrupted or os.environ.get(EXECUTOR, "").strip() in CLUSTERS
+        return not interrupted or variable(EXECUTOR) in CLUSTERS
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.progress import INTERVAL_S, Log
+from distracted_pipeline.settings import variable
 
 FOLDER_VARIABLE = "DISTRACTED_GPU_LEASES"
 """Folder of the lock files; name one that all users share where several people use the machine's GPUs."""
@@ -83,7 +84,7 @@ def visible_gpus() -> list[str]:
 def lease_folder() -> Path:
     """Return where the lock files lie."""
     owner = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(os.environ.get(FOLDER_VARIABLE) or Path(tempfile.gettempdir()) / f"distracted-gpu-leases-{owner}")
+    return Path(variable(FOLDER_VARIABLE) or Path(tempfile.gettempdir()) / f"distracted-gpu-leases-{owner}")
 
 
 def _again(device: str) -> str:

@@ -5,7 +5,6 @@ with a temporary Dagster instance and with a persistent one. What a subject or v
 `images` and `variants`.
 """
 
-import os
 import sys
 import warnings
 from functools import cache
@@ -15,7 +14,7 @@ import dagster as dg
 from distracted_pipeline.dataset import TEST_PREFIX
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.scopes import FOLDS, canonical_fold
-from distracted_pipeline.settings import load_settings
+from distracted_pipeline.settings import load_settings, variable
 from distracted_pipeline.variants.config import every_variant
 
 _settings = load_settings()
@@ -73,7 +72,7 @@ def backfill_policy() -> dg.BackfillPolicy | None:
     Raises:
         DistractedError: The variable holds another word.
     """
-    asked = os.environ.get(BACKFILL, "").strip()
+    asked = variable(BACKFILL)
     if asked not in ("", ONE_RUN):
         raise DistractedError(f"{BACKFILL}={asked}: set it to {ONE_RUN}, or unset it for one run a partition.")
     if not asked:

@@ -20,7 +20,7 @@ from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, read_json, write_json
 from distracted_pipeline.progress import Log
-from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, Settings
+from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, Settings, variable
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -203,7 +203,7 @@ class Store:
 
 def open_store(settings: Settings) -> Store | None:
     """Return the store that `DISTRACTED_STORE` names; None where there is none."""
-    uri = os.environ.get(VARIABLE, "").strip()
+    uri = variable(VARIABLE)
     return Store(settings.data, uri) if uri else None
 
 

@@ -7,7 +7,6 @@ about a cluster that does not answer, `service_errors` says.
 
 import importlib
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.operations.instance import dagster_home
 from distracted_pipeline.operations.service_errors import explained, extra_missing
+from distracted_pipeline.settings import VARIABLES, variable
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import PlanOrchestrationContext
@@ -35,22 +35,7 @@ MAX_PROCESSES = 2
 
 STEP_VARIABLES = (
     "DAGSTER_HOME",
-    "DISTRACTED_BACKBONE",
-    "DISTRACTED_BACKFILL",
-    "DISTRACTED_BASELINE",
-    "DISTRACTED_DATA",
-    "DISTRACTED_EXECUTOR",
-    "DISTRACTED_GPU_LEASES",
-    "DISTRACTED_MLFLOW",
-    "DISTRACTED_NIGHTLY",
-    "DISTRACTED_PER_GPU",
-    "DISTRACTED_REPLICATES",
-    "DISTRACTED_SEGMENTER",
-    "DISTRACTED_SEGMENTER_SIZE",
-    "DISTRACTED_STORE",
-    "DISTRACTED_SYNTHETIC",
-    "DISTRACTED_VARIANTS",
-    "DISTRACTED_WHY_FRAMES",
+    *VARIABLES,
     "HF_HOME",
     "HF_HUB_OFFLINE",
     "RAY_API_SERVER_ADDRESS",
@@ -68,7 +53,7 @@ def executor_from_environment() -> dg.ExecutorDefinition:
     Raises:
         DistractedError: The name is unknown, or its extra is not installed.
     """
-    name = os.environ.get(VARIABLE, "").strip() or DEFAULT
+    name = variable(VARIABLE) or DEFAULT
     if name == "in_process":
         return _created_by(dg.in_process_executor, _Stoppable.around(dg.in_process_executor))
     if name == "multiprocess":

@@ -61,7 +61,7 @@ def test_every_setting_of_the_package_reaches_a_step_on_ray() -> None:
         for path in (ROOT / "distracted_pipeline").rglob("*.py")
         for name in re.findall(r"DISTRACTED_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8"))
     }
-    assert named <= set(STEP_VARIABLES), "add them to executors.STEP_VARIABLES and to deploy/ray/dagster.yaml"
+    assert named <= set(STEP_VARIABLES), "add them to settings.VARIABLES and to deploy/ray/dagster.yaml"
     launcher = yaml.safe_load((DEPLOY / "ray" / "dagster.yaml").read_text())["run_launcher"]["config"]["ray"]
     assert launcher["env_vars"] == list(STEP_VARIABLES)
 
