@@ -322,8 +322,13 @@ def validated(name: str, fields: dict[str, Any], source: str) -> VariantConfig:
         source: Where the entry stands, for the message.
 
     Raises:
-        DistractedError: A field is unknown, missing, or outside its limits.
+        DistractedError: A field is unknown, missing, or outside its limits, or names the entry otherwise than its key.
     """
+    if fields.get("name", name) != name:  # it would win, and another entry be trained under this one's key
+        raise DistractedError(
+            f"{source}, entry {shown(name)}: 'name' is {shown(fields['name'])}, but the key is an entry's name. Remove "
+            "the field, or write that name as the key; how it is shown is `label`."
+        )
     try:
         return VariantConfig.model_validate({"name": name, **fields})
     except ValidationError as error:

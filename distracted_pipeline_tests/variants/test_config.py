@@ -145,6 +145,8 @@ def test_the_users_file_overrides_fields_adds_entries_and_drops_them(tmp_path: P
         ("top_only: {replicates: 0}", ["'replicates'", "greater than or equal to 1"]),
         ("top_only: {control: top_only}", ["control is 'top_only'", "the entry itself", "linear_probe"]),
         ("embedding_only: null", ["entry 'masks_only'", "control is 'embedding_only'", "no variant"]),
+        ("mine: {kind: linear_probe, name: yours}", ["entry 'mine'", "'name' is 'yours'", "the key", "label"]),
+        ("top_only: {name: fine_tune}", ["entry 'top_only'", "'name' is 'fine_tune'"]),
         ("top_only: 3", ["'top_only'", "field: value"]),
         ("- top_only", ["list"]),
         ("a: [", ["not valid YAML"]),
