@@ -111,6 +111,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return {key: value for key, value in found.items() if key != CHECKSUM}
 
 
+def read_others_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object that another program wrote, such as a model's configuration.
+
+    Raises:
+        ValueError: It is no JSON, or another kind of value; says so.
+        OSError: It is missing, or reading fails.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} instead of names with values")
+    return found
+
+
 def write_parquet(
     path: Path, table: "pa.Table", metadata: Mapping[str, str] | None = None, compression: str = "zstd"
 ) -> None:

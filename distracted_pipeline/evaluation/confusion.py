@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distracted_pipeline.arrays import read_arrays
 from distracted_pipeline.evaluation.predictions import Predictions
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.scopes import SCOPES
@@ -94,16 +95,26 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
 
 
 def read_confusion(path: Path) -> Confusion:
-    """Read `confusion.npz`; no pickle is ever loaded. Files of earlier versions hold one training and no folds."""
-    with np.load(path, allow_pickle=False) as arrays:
-        drivers = tuple(arrays["drivers"].tolist())
-        scopes = {scope: arrays[_key("T", scope)] for scope in SCOPES}
-        if _key("folds", "oof") in arrays:
-            folds = {scope: arrays[_key("folds", scope)] for scope in SCOPES}
-        else:
-            scopes = {scope: counts[:, None] for scope, counts in scopes.items()}
-            folds = {scope: np.full(len(drivers), -1) for scope in SCOPES}
-        return Confusion(tuple(arrays["variants"].tolist()), drivers, scopes, folds)
+    """Read `confusion.npz`. Files of earlier versions hold one training and no folds.
+
+    Raises:
+        ValueError: It is damaged, or its arrays do not fit each other.
+        KeyError: It lacks one of them.
+        OSError: It is missing, or reading fails.
+    """
+    arrays = read_arrays(path)
+    variants, drivers = (tuple(map(str, arrays[name].reshape(-1).tolist())) for name in ("variants", "drivers"))
+    scopes = {scope: arrays[_key("T", scope)] for scope in SCOPES}
+    if _key("folds", "oof") in arrays:
+        folds = {scope: arrays[_key("folds", scope)] for scope in SCOPES}
+    else:
+        scopes = {scope: counts[:, None] for scope, counts in scopes.items()}
+        folds = {scope: np.full(len(drivers), -1) for scope in SCOPES}
+    for scope, counts in scopes.items():
+        fits = counts.ndim == 5 and counts.shape[::2][:2] == (len(variants), len(drivers))
+        if not fits or counts.shape[3] != counts.shape[4] or folds[scope].shape != (len(drivers),):
+            raise ValueError(f"its counts of shape {list(counts.shape)} are not those of its variants and drivers")
+    return Confusion(variants, drivers, scopes, folds)
 
 
 def _key(name: str, scope: str) -> str:

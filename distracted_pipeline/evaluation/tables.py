@@ -16,7 +16,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import pyarrow as pa
 
@@ -44,7 +43,7 @@ from distracted_pipeline.evaluation.predictions import (
 )
 from distracted_pipeline.evaluation.ranking import rank
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
-from distracted_pipeline.evaluation.tables_io import listed, listed_are_whole, to_table, write_table
+from distracted_pipeline.evaluation.tables_io import check_listed, listed, listed_are_whole, to_table, write_table
 from distracted_pipeline.files import sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.parquet import read_table
@@ -174,21 +173,33 @@ def read_class_accuracy(settings: Settings) -> ClassAccuracy:
     try:
         classes = read_table(folder / CLASSES_FILE)
         variants = read_table(folder / VARIANTS_FILE)
+        check_listed(folder / CLASSES_FILE)
         confusion = read_confusion(folder / CONFUSION_FILE)
-    except (pa.ArrowException, BadZipFile, OSError, ValueError, KeyError) as error:
-        what = str(error).splitlines()[0]
+        missing, rejected = (_noted(variants, name) for name in ("missing", "rejected"))
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
         raise DistractedError(f"a table in {folder} cannot be read ({what}). Make them anew: {RUN}") from error
     frame = variants.to_pandas()
     for name in (field.name for field in variants.schema if pa.types.is_list(field.type)):
         frame[name] = variants[name].to_pylist()
-    notes = variants.schema.metadata
     return ClassAccuracy(
         confusion=confusion,
         classes=classes.to_pandas(),
         variants=frame,
-        missing=json.loads(notes[b"missing"]),
-        rejected=json.loads(notes[b"rejected"]),
+        missing=missing,
+        rejected=rejected,
     )
+
+
+def _noted(table: pa.Table, name: str) -> list[str]:
+    """Return the lines that a table notes under a name."""
+    try:
+        lines = json.loads((table.schema.metadata or {}).get(name.encode(), b""))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise ValueError(f"its note {name} is no list of lines")
+    return lines
 
 
 def verdict_sentence(classes: "pd.DataFrame", variant: str, scope: str = "oof") -> str:

@@ -74,6 +74,16 @@ def listed_are_whole(path: Path) -> bool:
     return noted is not None and all_as_listed(path.parent, noted)
 
 
+def check_listed(path: Path) -> None:
+    """Fail where a file that a table lists is not as it was; tables of earlier versions list none.
+
+    Raises:
+        ValueError: Says so.
+    """
+    if _LISTED in read_notes(path) and not listed_are_whole(path):
+        raise ValueError(f"a file that {path.name} lists is not as it was written")
+
+
 def read_rows(path: Path, kind: type[T]) -> list[T]:
     """Return the rows of a table, none where there is no such file.
 

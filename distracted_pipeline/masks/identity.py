@@ -13,6 +13,7 @@ from typing import Any
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import read_others_json
 from distracted_pipeline.fingerprints import file_digest
 from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.segmenter import Thresholds
@@ -172,16 +173,17 @@ def _hub_folder(model: str) -> Path:
 def _kind(folder: Path) -> str:
     """Return what kind of model a folder holds; whoever loads it says what is wrong with its configuration."""
     with suppress(OSError, ValueError):
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+        return str(read_others_json(folder / "config.json").get("model_type"))
     return ""
 
 
 def _geometry(folder: Path) -> dict[str, str]:
     """Return what the fingerprint of a model holds because of how its maps are laid back onto frames."""
     for path in (folder / name for name in PROCESSORS):
-        with suppress(FileNotFoundError, ValueError):  # whoever loads the model says what is wrong with it
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            facts = facts.get("image_processor", facts)
+        with suppress(OSError, ValueError):  # whoever loads the model says what is wrong with it
+            facts = read_others_json(path)
+            inner = facts.get("image_processor")
+            facts = inner if isinstance(inner, dict) else facts
             if any(facts.get(name) for name in ("do_pad", "pad_size", "do_center_crop")):
                 return {"geometry": GEOMETRY}
     return {}

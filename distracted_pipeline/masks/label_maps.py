@@ -7,13 +7,12 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from tokenize import TokenError
-from typing import Final
 from zipfile import ZipFile
 
 import numpy as np
 
 from distracted_pipeline.advice import materialize
+from distracted_pipeline.arrays import HEADER_DAMAGE, HEADERS
 from distracted_pipeline.errors import DistractedError, shown
 from distracted_pipeline.images.archive import DAMAGE as ZIP_DAMAGE
 from distracted_pipeline.images.archive import unpacked
@@ -28,10 +27,6 @@ _ID_MODES = ("L", "P", "1", "I;16", "I")
 
 _SPREAD = {"1": 255, "L;2": 85, "L;4": 17}
 """What Pillow multiplies the values of grey PNGs of fewer than 8 bits by."""
-
-
-_HEADERS: Final = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-"""What reads the header of an array, by the version of its format. A third one is for names of fields alone."""
 
 
 class GivenMasks:
@@ -126,11 +121,11 @@ def _npz(path: Path) -> np.ndarray:
         with ZipFile(path) as archive:
             data = unpacked(archive, archive.infolist()[0], path.name)
         file = io.BytesIO(data)
-        header = _HEADERS[np.lib.format.read_magic(file)]
+        header = HEADERS[np.lib.format.read_magic(file)]
         shape, by_columns, dtype = header(file)
     except ImageProblem as error:
         raise DistractedError(f"{path} cannot be read as a class map: {error.what}") from error
-    except (*ZIP_DAMAGE, OSError, LookupError, TypeError, SyntaxError, TokenError, RecursionError) as error:
+    except (*ZIP_DAMAGE, *HEADER_DAMAGE) as error:
         raise DistractedError(f"{path} cannot be read as a class map: {error}") from error
     if dtype == np.bool_:
         raise DistractedError(

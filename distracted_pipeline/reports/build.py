@@ -6,11 +6,10 @@ killed build leaves the last one alone (`folders`). What pages say belongs to `p
 
 import csv
 import dataclasses
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.checksums import all_as_listed
@@ -21,7 +20,7 @@ from distracted_pipeline.explanation.explain import ROWS_FILE, gradcam_folder
 from distracted_pipeline.figures import formats
 from distracted_pipeline.files import locked, sweep_dead, write_json
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, recorded_inputs
-from distracted_pipeline.images.ingest import PROBLEMS_NAME
+from distracted_pipeline.images.ingest import PROBLEMS_NAME, read_problems
 from distracted_pipeline.images.manifest import labelled, read_manifest, rows_digest
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.progress import Log
@@ -230,7 +229,7 @@ def write_site(
         report=report,
         selection=selection,
         pictures=pictures,
-        problems=_problems(report.settings),
+        problems=[vars(problem) for problem in read_problems(report.settings)],
         missing=_missing(report, pictures),
     )
     pages = write_pages(site)
@@ -248,17 +247,6 @@ def _missing(report: ReportData, pictures: Pictures) -> list[str]:
         why = f": {pictures.no_masks}" if pictures.no_masks else ""
         lines.append(f"no cached masks for {unmasked} of the {len(pictures.frames)} images shown{why}")
     return lines
-
-
-def _problems(settings: Settings) -> list[dict[str, Any]]:
-    path = settings.data / PROBLEMS_NAME
-    if not path.is_file():
-        return []
-    try:
-        problems: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DistractedError(f"cannot read {path} ({error}). Delete it, then type: {RUN}") from error
-    return problems
 
 
 def _write_table(path: Path, report: ReportData) -> None:

@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distracted_pipeline.advice import RUN, materialize
+from distracted_pipeline.arrays import read_arrays
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.checkpoint_facts import replicates
 from distracted_pipeline.evaluation.comparison import NO_CLAIM
@@ -28,7 +26,7 @@ from distracted_pipeline.evaluation.tables import (
     VARIANTS_FILE,
     read_class_accuracy,
 )
-from distracted_pipeline.evaluation.tables_io import read_rows
+from distracted_pipeline.evaluation.tables_io import check_listed, read_rows
 from distracted_pipeline.explanation.explain import CAMS_FILE, ROWS_FILE, gradcam_folder
 from distracted_pipeline.explanation.means import LIFT_FILE, MEANS_FILE
 from distracted_pipeline.explanation.tables import EVERY_CLASS, CamRow, Lift
@@ -36,6 +34,7 @@ from distracted_pipeline.files import read_json
 from distracted_pipeline.images.manifest import class_positions, labelled, read_manifest
 from distracted_pipeline.images.problems import OK
 from distracted_pipeline.masks.cache import open_cache
+from distracted_pipeline.parquet import read_notes
 from distracted_pipeline.reports.report_data import Cams, Image, Probabilities, ReportData, ScopeScores
 from distracted_pipeline.scopes import FOLDS, SCOPES, fold_path
 from distracted_pipeline.settings import Settings
@@ -176,29 +175,29 @@ def _cams(settings: Settings, variant: str) -> Cams | None:
         return None
     try:
         return _read_cams(folder)
-    except (DistractedError, pa.ArrowException, BadZipFile, OSError, ValueError, KeyError):
+    except (DistractedError, OSError, ValueError, KeyError):
         return None  # damaged: the report says that it has none, and `gradcam` makes them anew
 
 
 def _read_cams(folder: Path) -> Cams:
     rows = read_rows(folder / ROWS_FILE, CamRow)
-    notes = pq.read_schema(folder / ROWS_FILE).metadata or {}
-    with np.load(folder / CAMS_FILE, allow_pickle=False) as arrays:
-        found = Cams(
-            rows,
-            arrays["cams"],
-            lifts=[lift for lift in read_rows(folder / LIFT_FILE, Lift) if lift.class_id == EVERY_CLASS],
-            mask_maps=arrays.get("mask_cams"),
-            image_share=_share(notes, b"image_share"),
-            mask_share=_share(notes, b"mask_share"),
-        )
+    check_listed(folder / ROWS_FILE)
+    notes, arrays = read_notes(folder / ROWS_FILE), read_arrays(folder / CAMS_FILE)
+    found = Cams(
+        rows,
+        arrays["cams"],
+        lifts=[lift for lift in read_rows(folder / LIFT_FILE, Lift) if lift.class_id == EVERY_CLASS],
+        mask_maps=arrays.get("mask_cams"),
+        image_share=_share(notes, "image_share"),
+        mask_share=_share(notes, "mask_share"),
+    )
     if not (folder / MEANS_FILE).is_file():
         return found
-    with np.load(folder / MEANS_FILE, allow_pickle=False) as arrays:
-        return replace(found, means=arrays["class_means"], drivers=(arrays["counts"] > 0).sum(0))
+    means = read_arrays(folder / MEANS_FILE)
+    return replace(found, means=means["class_means"], drivers=(means["counts"] > 0).sum(0))
 
 
-def _share(notes: dict[bytes, bytes], name: bytes) -> float | None:
+def _share(notes: dict[str, str], name: str) -> float | None:
     return float(notes[name]) if name in notes else None
 
 

@@ -119,7 +119,7 @@ def from_json(path: Path) -> dict[str, dict[str, Any]]:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DistractedError(f"{path} cannot be read ({error.strerror}). Give --from-json a JSON file.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DistractedError(f"{path} is not valid JSON ({error}). Correct it, then run the command again.") from error
     if not isinstance(loaded, dict) or not all(isinstance(options, dict) for options in loaded.values()):
         raise DistractedError(

@@ -6,7 +6,6 @@ trained on top (`networks`), and caching (`features`).
 
 import copy
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import read_others_json
 from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.images.resize import resized
 from distracted_pipeline.settings import Settings
@@ -181,8 +181,8 @@ def why_unsupported(settings: Settings, config: VariantConfig) -> str | None:
     family = None
     if folder is not None and (folder / "config.json").is_file():
         try:
-            family = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-        except (ValueError, TypeError, KeyError) as error:
+            family = read_others_json(folder / "config.json")["model_type"]
+        except (ValueError, KeyError, OSError) as error:
             return str(_missing(source, f"its config.json is damaged ({type(error).__name__}: {error})"))
     return config.technique.why_not(source, family)
 
@@ -226,7 +226,10 @@ def _lacking(folder: Path) -> str:
     """Return the first file of weights that a folder should have and has not, empty where it has all of them."""
     index = folder / _INDEX
     if index.is_file() and not (folder / "model.safetensors").is_file():
-        parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        try:
+            parts = sorted(set(map(str, dict(read_others_json(index)["weight_map"]).values())))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            return f"{_INDEX} is damaged ({type(error).__name__}: {error})"
         return next((part for part in parts if not (folder / part).is_file()), "")
     return "" if _weights(folder) else "model.safetensors"
 

@@ -22,7 +22,7 @@ from distracted_pipeline.evaluation.tables import (
     verdict_sentence,
 )
 from distracted_pipeline.settings import Settings
-from distracted_pipeline_tests.damage import write_unsealed
+from distracted_pipeline_tests.damage import damage, write_unsealed
 from distracted_pipeline_tests.evaluation.fakes import (
     DRIVERS,
     held_out,
@@ -338,6 +338,15 @@ def test_reading_back_gives_the_same_tables(root: Settings) -> None:
     assert written.variants.equals(read.variants)
     assert written.missing == read.missing
     assert (written.confusion.scopes["oof"] == read.confusion.scopes["oof"]).all()
+
+
+@pytest.mark.parametrize("how", ["emptied", "zeroed", "truncated", "flipped"])
+def test_a_damaged_tensor_is_named_with_what_makes_it_anew(how: str, root: Settings) -> None:
+    predict(root, "base", wrong={}, drivers=MOST)
+    class_accuracy(root, log=silent)
+    damage(root.evaluation / "confusion.npz", how)
+    with pytest.raises(DistractedError, match=r"a table in .* cannot be read .* Make them anew: distracted run"):
+        read_class_accuracy(root)
 
 
 def test_relabelling_the_classes_and_shuffling_the_rows_moves_the_numbers_with_them(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Parquet: the manifest, shards of masks, predictions, what ingest saw."""
+"""Parquet: the manifest, shards of masks, predictions, what ingest saw; and the tensor of counts, an NPZ."""
 
 import io
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.evaluation.confusion import Confusion, read_confusion, write_confusion
 from distracted_pipeline.evaluation.predictions import (
     predictions_path,
     predictions_schema,
@@ -31,9 +34,11 @@ from distracted_pipeline.images.manifest import (
 from distracted_pipeline.masks.cache import MaskCache
 from distracted_pipeline.masks.rle import encode
 from distracted_pipeline.masks.shards import shard_schema
+from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.fuzz.mutations import Draw, mutated, one_of
 from distracted_pipeline_tests.fuzz.reader import Reader, fresh
+from distracted_pipeline_tests.fuzz.zips import bomb
 
 _MARKS = (b"PAR1", b"img", b"list", b"element", b"ARROW:schema", b"checksum", b"distracted_beside")
 IMGS = [f"img_{k}.jpg" for k in range(4)]
@@ -235,9 +240,35 @@ def _of(table: Callable[[], pa.Table]) -> Callable[[], list[bytes]]:
     return lambda: [written(table())]
 
 
+def _confusion(folder: Path, case: bytes) -> None:
+    path = fresh(folder) / "confusion.npz"
+    path.write_bytes(case)
+    try:
+        read_confusion(path)
+    except (ValueError, KeyError, OSError) as error:  # as `read_class_accuracy` takes it
+        raise DistractedError(str(error)) from error
+
+
+@cache
+def _tensor() -> bytes:
+    counts, folds = np.ones((1, 2, 2, 3, 3), np.int64), np.array([0, 1])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "confusion.npz"
+        write_confusion(path, Confusion(("a",), ("x", "y"), *(dict.fromkeys(SCOPES, each) for each in (counts, folds))))
+        return path.read_bytes()
+
+
 READERS = [
     Reader("manifest", _manifest, _cases(manifest), _of(manifest), memory_mib=256, largest=_billions),
     Reader("mask_shard", _shard, _cases(shard), _of(shard), memory_mib=256, largest=_billions),
     Reader("predictions", _predictions, _cases(predictions), _of(predictions), memory_mib=256, largest=_billions),
     Reader("images_state", _state, _cases(seen), _of(seen), memory_mib=256),
+    Reader(
+        "confusion",
+        _confusion,
+        lambda: mutated([_tensor()], (b"PK\x01\x02", b"PK\x03\x04", b"T.npy", b"NUMPY", b"'<i8'", b"'|O'")),
+        lambda: [_tensor()],
+        memory_mib=192,
+        made=lambda: {"256 MiB that claim to be 1,000 bytes": bomb(1_000, 2**28), "an empty file": b""},
+    ),
 ]

@@ -220,6 +220,14 @@ def test_weights_in_several_files_are_one_checkpoint(tmp_path: Path, monkeypatch
         backbone_fingerprint(settings_for(parts))
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": 3}'])
+def test_a_damaged_index_of_weights_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(DistractedError, match=r"model\.safetensors\.index\.json is damaged.*DISTRACTED_BACKBONE"):
+        backbone_fingerprint(Settings(data=tmp_path, backbone=str(tmp_path)))
+
+
 def test_a_processor_config_alone_serves_and_counts(efficientnet: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(efficientnet, tmp_path / "backbone")
     facts = json.loads((folder / "preprocessor_config.json").read_text())
