@@ -46,11 +46,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         in_the_way = isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError))
         what = "Move away what is in its place" if in_the_way else "Free some space or make the folder writable"
         raise DistractedError(
-            f"cannot write {path}: {error.strerror or error}. {what}, then run the command again; what was finished is "
-            "kept."
+            f"cannot write {path}: {_why(error)}. {what}, then run the command again; what was finished is kept."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _why(error: OSError) -> str:
+    """Return the system's words where a library has wrapped them in its own, else what was said."""
+    said, plain = error.strerror or str(error), os.strerror(error.errno) if error.errno else ""
+    return plain if plain and plain in said and not said.startswith(plain) else said
 
 
 def disk_refusal(error: OSError) -> str | None:

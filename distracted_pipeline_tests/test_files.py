@@ -101,6 +101,14 @@ def test_a_full_disk_is_said_with_path_needed_and_free_bytes(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_librarys_words_around_the_systems_are_left_out(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DistractedError, match=r"a\.parquet: No space left on device\. Free some space"),
+        atomic_path(tmp_path / "a.parquet"),
+    ):
+        raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+
 def test_a_held_lock_is_reported_with_what_it_protects(tmp_path: Path) -> None:
     with (
         locked(tmp_path / "p002.lock", what="masks of p002"),

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.files import read_others_json
+from distracted_pipeline.masks.identity import WEIGHT_PATTERNS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 from distracted_pipeline.variants.config import VariantConfig
 
 TIMEOUT_S = 10.0
+"""How long the hub, or a proxy before it, may be silent."""
 
 
 def require_models(settings: Settings, variants: Mapping[str, VariantConfig]) -> None:
@@ -20,7 +23,7 @@ def require_models(settings: Settings, variants: Mapping[str, VariantConfig]) ->
     Raises:
         DistractedError: Names every model that is neither here nor to be had, with the setting that names it.
     """
-    absent = {name: named for name, named in _wanted(settings, variants) if not is_here(name)}
+    absent = {name: named for name, named in _wanted(settings, variants) if not is_whole(name)}
     reasons: dict[str, str] = {}
     for name in absent:
         why = _why_not_on_hub(name)
@@ -30,6 +33,9 @@ def require_models(settings: Settings, variants: Mapping[str, VariantConfig]) ->
         if why.startswith(_SILENT):
             reasons |= {other: why for other in absent if other not in reasons}
             break
+    if settings.segmenter in reasons and is_here(settings.segmenter) and not _masks_are_missing(settings):
+        del reasons[settings.segmenter]  # its configuration is there, which is all that finished masks need
+    reasons = {name: f"only part of it is here, and {why}" if is_here(name) else why for name, why in reasons.items()}
     if reasons:
         lines = [f"  {name}  ({absent[name]}): {why}" for name, why in reasons.items()]
         count = "1 model is" if len(lines) == 1 else f"{len(lines)} models are"
@@ -53,6 +59,33 @@ def is_here(name: str) -> bool:
         return False
 
 
+def is_whole(name: str) -> bool:
+    """Tell whether a model is a folder, or in the Hugging Face cache with all of its weights; no network is touched."""
+    if not is_here(name):
+        return False
+    if name.startswith(FOLDER_PREFIX) or Path(name).is_dir():
+        return True  # what a folder lacks, whoever loads it says
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(str(try_to_load_from_cache(name, "config.json"))).parent
+    files = [path.name for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern) if path.is_file()]
+    try:
+        indexes = [read_others_json(path)["weight_map"] for path in folder.glob("*.index.json")]
+        parts = {part for index in indexes for part in index.values()}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+    return bool(files) and ("model.safetensors" in files or parts <= set(files))
+
+
+def _masks_are_missing(settings: Settings) -> bool:
+    from distracted_pipeline.masks.fill import unfinished
+
+    try:
+        return bool(unfinished(settings))
+    except DistractedError:  # no manifest yet, so no masks
+        return True
+
+
 _SILENT = "the Hugging Face hub does not answer"
 
 
@@ -65,7 +98,9 @@ def _why_not_on_hub(name: str) -> str | None:
     except HFValidationError:
         return "there is no such folder, and it is no id of the hub"
     except HfHubHTTPError as error:
-        return f"the hub refuses it ({type(error).__name__})"
+        code = error.response.status_code
+        token = "; where one has to log in for it, HF_TOKEN or the token of `hf auth login` is refused"
+        return f"the hub refuses it ({type(error).__name__}, {code}){token if code in (401, 403) else ''}"
     except Exception as error:  # whatever the network's library raises
         return f"{_SILENT} ({type(error).__name__})"
     return None
