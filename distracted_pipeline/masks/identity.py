@@ -16,6 +16,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import read_others_json
 from distracted_pipeline.fingerprints import file_digest
 from distracted_pipeline.masks.families import FAMILIES
+from distracted_pipeline.masks.map_digests import NOTE_NAME, maps_digest
 from distracted_pipeline.masks.segmenter import Thresholds
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 
@@ -46,7 +47,7 @@ def masks_are_given(settings: Settings) -> bool:
 def segmenter_fingerprint(settings: Settings) -> str:
     """Return 12 hex digits over what changes the masks, without loading weights.
 
-    For class maps that is the folder's listing; for a local model its configuration and the hash of its
+    For class maps that is the folder's content; for a local model its configuration and the hash of its
     weights; for a hub model its id and commit. Always the data set's categories.
 
     Raises:
@@ -63,10 +64,10 @@ def segmenter_identity(settings: Settings) -> dict[str, Any]:
     """Return what the fingerprint is computed from, in words."""
     common: dict[str, Any] = {"stage": CODE_VERSION, CATEGORIES: named_categories(settings.dataset)}
     if masks_are_given(settings):
-        folder = maps_folder(settings)
+        folder, note = maps_folder(settings), settings.masks / NOTE_NAME
         if (panoptic := panoptic_json(folder)) is not None:
-            return common | {"panoptic": file_digest(panoptic), "maps": _listing_hash(panoptic.with_suffix(""))}
-        return common | {"maps": _listing_hash(folder)} | _whole_names(folder)
+            return common | {"panoptic": file_digest(panoptic), "maps": maps_digest(panoptic.with_suffix(""), note)}
+        return common | {"maps": maps_digest(folder, note)} | _whole_names(folder)
     folder = Path(settings.segmenter)
     local = folder.is_dir()
     folder = folder if local else _hub_folder(settings.segmenter)
@@ -138,14 +139,6 @@ def panoptic_json(folder: Path) -> Path | None:
         names = ", ".join(path.name for path in found)
         raise DistractedError(f"{folder} holds several COCO panoptic exports ({names}). Give each a folder of its own.")
     return found[0]
-
-
-def _listing_hash(folder: Path) -> str:
-    listing = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in (".png", ".npz")):
-        status = path.stat()
-        listing.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return listing.hexdigest()
 
 
 def hub_revision(model: str) -> str:

@@ -36,7 +36,7 @@ class GivenMasks:
 
     Args:
         folder: Where the maps lie.
-        fingerprint: Of the folder's listing.
+        fingerprint: Of the folder's content.
         categories: How many the data set has.
         panoptic: Where the maps come from instead, if the folder holds a COCO panoptic export.
     """

@@ -242,6 +242,8 @@ def test_a_changed_folder_of_maps_has_another_fingerprint(tmp_path: Path) -> Non
     before = segmenter_fingerprint(settings)
     assert segmenter_fingerprint(settings) == before
     os.utime(tmp_path / "maps" / "a.png", ns=(1, 1))
+    assert segmenter_fingerprint(settings) == before
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "maps" / "a.png")
     assert segmenter_fingerprint(settings) != before
 
 
