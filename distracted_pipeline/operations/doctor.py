@@ -16,6 +16,7 @@ from typing import Literal
 from distracted_pipeline.advice import DOCTOR, RUN, install
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.feeder import cores
 from distracted_pipeline.operations.models import is_here
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings, has_data
@@ -62,7 +63,11 @@ class Finding:
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield findings as they are known, the quick ones first."""
     for part in (_tools, _disk, _data, _weights, _torch, _services, _extras, _progress):
-        yield from part(settings)
+        try:
+            yield from part(settings)
+        except DistractedError as error:  # the rest can be looked at all the same
+            remedy = f"mend what is named above, then type: {DOCTOR}"
+            yield Finding("missing", part.__name__.removeprefix("_"), str(error), remedy)
 
 
 def next_command(findings: Sequence[Finding]) -> str:
@@ -121,21 +126,38 @@ def _torch(_settings: Settings) -> Iterator[Finding]:
         return
     import psutil
 
-    cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
+    memory, limit = psutil.virtual_memory().total / 2**30, memory_limit()
+    words = f"{memory:.0f} GiB memory"
+    if limit is not None and limit < memory:
+        words = f"{limit:.1f} GiB memory (its control group's limit; the machine has {memory:.0f})"
     if torch.cuda.is_available():
         device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     else:
         device = "no GPU (everything runs; masks with the default segmenter take seconds per image)"
-    yield Finding("ok", "device", f"{device}; {cores} cores, {memory:.0f} GiB memory")
+    yield Finding("ok", "device", f"{device}; {cores()} cores, {words}")
+
+
+def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Return the GiB that the control group of this process may take, None where nothing limits it."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2, version 1
+        try:
+            text = (root / name).read_text().strip()
+        except OSError:
+            continue
+        return int(text) / 2**30 if text.isdecimal() else None
+    return None
 
 
 def _services(_settings: Settings) -> Iterator[Finding]:
     """Look at the executor and at the database and cluster of `dagster.yaml`; on one machine with SQLite, silent."""
     from distracted_pipeline.operations.executors import DEFAULT, executor_from_environment
-    from distracted_pipeline.operations.instance import dagster_home
+    from distracted_pipeline.operations.instance import dagster_home, home_trouble
     from distracted_pipeline.operations.service_errors import check_services
 
     try:
+        if words := home_trouble(dagster_home()):
+            yield Finding("note", "history", words, "results are kept as ever; DAGSTER_HOME names another folder")
+            return
         name = executor_from_environment().name
         if name != DEFAULT:
             yield Finding("ok", "executor", name)

@@ -65,6 +65,19 @@ def prepare_home(home: Path, log: Log = print) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
+def home_trouble(home: Path) -> str:
+    """Return what the next run will do without, or put right, in Dagster's home; empty if nothing. Looks only."""
+    there = next(path for path in (home, *home.parents) if path.exists())
+    if not there.is_dir():
+        return f"{there} is a file, so {home} cannot be a folder: runs leave no history"
+    if not os.access(there, os.W_OK):
+        return f"{there} cannot be written to: runs leave no history"
+    config = home / "dagster.yaml"
+    if config.exists() and not _is_mapping(config):
+        return f"{config} is no YAML: the next run sets it aside and puts the shipped settings in its place"
+    return ""
+
+
 @contextmanager
 def open_instance(home: Path | None = None, log: Log = print) -> "Iterator[dg.DagsterInstance]":
     """Yield the persistent instance; where the disk refuses, one that lasts as long as this process.

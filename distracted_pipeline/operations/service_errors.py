@@ -91,11 +91,19 @@ def check_services(home: Path) -> list[str]:
     """
     if not (home / CONFIG).exists():
         return []
+    from dagster._check import CheckError
     from dagster._core.instance.ref import InstanceRef
 
     answers = []
     with explained(home):
-        ref = InstanceRef.from_dir(str(home))
+        try:
+            ref = InstanceRef.from_dir(str(home))
+        except (CheckError, TypeError, AttributeError) as error:  # a value of another kind than Dagster expects
+            why = str(error).splitlines()[0]
+            raise DistractedError(
+                f"{home / CONFIG} is not as Dagster wants it ({why}). Correct it, or move it away: the shipped one takes "
+                "its place."
+            ) from error
         if ref.storage_data and ref.storage_data.class_name == "DagsterPostgresStorage":
             answers.append(_ask_postgres(ref.storage_data))
         if ref.run_launcher_data and ref.run_launcher_data.module_name.startswith("dagster_ray"):

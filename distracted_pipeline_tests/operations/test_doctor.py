@@ -1,0 +1,66 @@
+"""What `distracted doctor` says in odd surroundings: a line, never a traceback, and the rest is looked at too."""
+
+from pathlib import Path
+
+import pytest
+
+from distracted_pipeline.operations import doctor
+from distracted_pipeline.operations.doctor import Finding, examine, memory_limit
+from distracted_pipeline.settings import Settings
+
+
+def services(settings: Settings) -> list[Finding]:
+    return list(doctor._services(settings))
+
+
+@pytest.mark.parametrize("text", [b"a: [", b"- 1", b"\xff\xfe"])
+def test_a_dagster_yaml_that_is_no_yaml_is_a_note(text: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_bytes(text)
+    (found,) = services(Settings(data=tmp_path))
+    assert (found.state, found.topic) == ("note", "history")
+    assert "dagster.yaml is no YAML: the next run sets it aside" in found.words
+
+
+def test_a_dagster_yaml_with_values_of_another_kind_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text("storage: 3\n")
+    (found,) = services(Settings(data=tmp_path))
+    assert found.state == "missing"
+    assert "dagster.yaml is not as Dagster wants it" in found.words
+
+
+def test_a_home_that_is_a_file_or_below_one_is_a_note_and_one_that_is_not_there_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for home in ("file", "file/home"):
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / home))
+        (found,) = services(Settings(data=tmp_path))
+        assert f"{tmp_path / 'file'} is a file" in found.words
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "none" / "home"))
+    assert services(Settings(data=tmp_path)) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_ends_one_part_of_the_examination_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("_weights", "_torch", "_services"):
+        monkeypatch.setattr(doctor, part, lambda settings: iter(()))
+    (tmp_path / "images.parquet").write_bytes(b"no table")
+    found = {finding.topic: finding for finding in examine(Settings(data=tmp_path, backbone="a/b", segmenter="a/b"))}
+    assert found["data"].state == "missing"
+    assert "images.parquet cannot be read" in found["data"].words
+    assert "exports" in found
+
+
+def test_the_limit_of_a_control_group_counts(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path) is None
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("1073741824\n")
+    assert memory_limit(tmp_path) == 1.0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_limit(tmp_path) is None
+    (tmp_path / "memory.max").write_text("536870912\n")
+    assert memory_limit(tmp_path) == 0.5
