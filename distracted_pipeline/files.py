@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {_why(error)}. {what}, then run the command again; what was finished is kept."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this too, and would hide why nothing was written
+            temporary.unlink(missing_ok=True)
 
 
 def _why(error: OSError) -> str:

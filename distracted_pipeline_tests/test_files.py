@@ -101,6 +101,18 @@ def test_a_full_disk_is_said_with_path_needed_and_free_bytes(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_read_only_disk_is_one_sentence_though_it_refuses_the_removal_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(DistractedError, match=r"cannot write .*table\.txt: Read-only file system"):
+        write_text(tmp_path / "table.txt", "new")
+
+
 def test_a_librarys_words_around_the_systems_are_left_out(tmp_path: Path) -> None:
     with (
         pytest.raises(DistractedError, match=r"a\.parquet: No space left on device\. Free some space"),

@@ -101,8 +101,8 @@ def check_services(home: Path) -> list[str]:
         except (CheckError, TypeError, AttributeError) as error:  # a value of another kind than Dagster expects
             why = str(error).splitlines()[0]
             raise DistractedError(
-                f"{home / CONFIG} is not as Dagster wants it ({why}). Correct it, or move it away: the shipped one takes "
-                "its place."
+                f"{home / CONFIG} is not as Dagster wants it ({why}). Correct it, or move it away: the shipped one "
+                "takes its place."
             ) from error
         if ref.storage_data and ref.storage_data.class_name == "DagsterPostgresStorage":
             answers.append(_ask_postgres(ref.storage_data))
