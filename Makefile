@@ -49,6 +49,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 demo: $(VENV)/.installed
 	$(BIN)/distracted demo
 
+# Where Python may keep no bytecode, every process rewrites all tests and compiles every module anew: twelve seconds each.
+test test-slow test-faults: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
