@@ -1,10 +1,13 @@
 """Fixtures shared by every room: a tiny Kaggle tree, drawn, never photographed."""
 
 import csv
+import gc
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 # Before torch or Dagster load: tests use little, talk to nobody, and never see the developer's own data.
@@ -28,9 +31,20 @@ from PIL import Image
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
+from distracted_pipeline_tests.once import made_once
 
-LONGEST = ("test_chain.py", "test_resume.py", "test_toy_chain.py", "test_train.py", "test_servers.py")
+LONGEST = (
+    "test_chain.py",
+    "test_resume.py",
+    "test_toy_chain.py",
+    "test_train.py",
+    "test_servers.py",
+    "test_champion.py",
+    "test_looks.py",
+)
 """Files of tests that take longest: they begin first, so that no process is left with one of them at the end.
+
+The last two make what others use too: done early, nobody waits for it.
 
 `test_resume.py` has a further reason: its fork server is preloaded only if no test before it has started one.
 """
@@ -39,6 +53,11 @@ LONGEST = ("test_chain.py", "test_resume.py", "test_toy_chain.py", "test_train.p
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; `make test` hands out whole files in this order."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules, which stay: each of its full rounds looked at two million objects."""
+    gc.freeze()
 
 
 DRIVERS = ("p002", "p012", "p014", "p015", "p026", "p041", "p047", "p081")
@@ -55,6 +74,14 @@ def draw_frame(driver: int, klass: int, frame: int, size: tuple[int, int] = (64,
     x, y = width * (klass % 5) // 5, height * (klass // 5) // 2
     pixels[y : y + height // 3, x : x + width // 6] = 240
     return Image.fromarray(pixels)
+
+
+@cache
+def _jpeg(driver: int, klass: int, frame: int, size: tuple[int, int]) -> bytes:
+    """Return a drawn frame as a file; hundreds of tests begin with the same 163."""
+    file = io.BytesIO()
+    draw_frame(driver, klass, frame, size).save(file, "JPEG", quality=92)
+    return file.getvalue()
 
 
 def write_kaggle_tree(
@@ -74,12 +101,12 @@ def write_kaggle_tree(
                 img = f"img_{number}.jpg"
                 path = root / "imgs" / "train" / classname / img
                 path.parent.mkdir(parents=True, exist_ok=True)
-                draw_frame(d, k, f, size).save(path, quality=92)
+                path.write_bytes(_jpeg(d, k, f, size))
                 rows.append((driver, classname, img))
     for f in range(test_frames):
         path = root / "imgs" / "test" / f"img_{900_000 + f}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_frame(99, f % 10, f, size).save(path, quality=92)
+        path.write_bytes(_jpeg(99, f % 10, f, size))
     with (root / "driver_imgs_list.csv").open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(("subject", "classname", "img"))
@@ -90,15 +117,18 @@ def write_kaggle_tree(
 @pytest.fixture(scope="session", autouse=True)
 def _fresh_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give every data root a moved copy of one fresh MLflow store: its migrations take five seconds each time."""
-    template = Settings(data=tmp_path_factory.mktemp("store"))
     follow_move = tracking.follow_move
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        folder.mkdir()
+        tracking.open_client(Settings(data=folder))
 
     def copied(settings: Settings) -> bool:
         path = settings.mlflow_database
-        if not settings.mlflow and not path.exists() and settings is not template:
-            if not template.mlflow_database.exists():
-                tracking.open_client(template)
-            shutil.copyfile(template.mlflow_database, path)
+        if not settings.mlflow and not path.exists() and settings.data not in made:
+            shutil.copyfile(Settings(data=made_once(tmp_path_factory, "store", make)).mlflow_database, path)
         return follow_move(settings)
 
     tracking.follow_move = copied

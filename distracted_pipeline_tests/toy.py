@@ -4,6 +4,8 @@ Nothing about it is State Farm's, so a room that still knows ten classes, six ca
 whole chain runs on it in seconds: exact label maps, a tiny EfficientNet, variants that train for two epochs.
 """
 
+import io
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -92,10 +94,10 @@ def write_toy_root(root: Path, *, frames: int = 2, backbone: bool = True) -> Pat
                 for f in range(frames):
                     number += 1
                     path = f"{camera}/{driver}/{number}.jpg"
-                    picture, ids = draw_toy_frame(d, c, k, f)
+                    jpeg, png = _toy_files(d, c, k, f)
                     (root / "frames" / path).parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(picture).save(root / "frames" / path, quality=92)
-                    Image.fromarray(ids).save(maps / f"{toy_name(path).removesuffix('.jpg')}.png")
+                    (root / "frames" / path).write_bytes(jpeg)
+                    (maps / f"{toy_name(path).removesuffix('.jpg')}.png").write_bytes(png)
                     lines.append(f"{path}\t{k}\t{driver}\t{camera}\tday{1 + f % 2}")
     (root / "frames.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (root / "dataset.yaml").write_text(DATASET, encoding="utf-8")
@@ -116,6 +118,16 @@ def write_short_toy_root(root: Path, *, replicates: int = 2) -> Path:
     settings = SETTINGS.replace("REPLICATES=2", f"REPLICATES={replicates}")
     (root / "settings.env").write_text(settings, encoding="utf-8")
     return root
+
+
+@cache
+def _toy_files(driver: int, camera: int, klass: int, frame: int) -> tuple[bytes, bytes]:
+    """Return a frame and its class map as files; dozens of tests begin with the same."""
+    jpeg, png = io.BytesIO(), io.BytesIO()
+    picture, ids = draw_toy_frame(driver, camera, klass, frame)
+    Image.fromarray(picture).save(jpeg, "JPEG", quality=92)
+    Image.fromarray(ids).save(png, "PNG")
+    return jpeg.getvalue(), png.getvalue()
 
 
 def draw_toy_frame(driver: int, camera: int, klass: int, frame: int) -> tuple[np.ndarray, np.ndarray]:

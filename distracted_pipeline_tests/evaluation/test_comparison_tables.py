@@ -1,8 +1,10 @@
 """Two variants side by side: the numbers, the text of them, and `distracted compare`."""
 
 import csv
+import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,17 +79,31 @@ def test_without_out_of_fold_predictions_the_original_split_is_compared(root: Se
     assert read_compared(root, "base", "other").scope == "test"
 
 
-@pytest.fixture
-def asked(root: Settings, monkeypatch: pytest.MonkeyPatch):
-    """Return what runs `distracted compare base other`; `other` mends c2, breaks c7 and lacks fold 4."""
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """`base` and `other`, which mends c2, breaks c7 and lacks fold 4. Not to be changed."""
+    root = make_root(tmp_path_factory.mktemp("scored") / "data")
     predict(root, "base", wrong={2: 0}, drivers=DRIVERS[1:])
     predict(root, "other", ["original", "0", "1", "2", "3"], wrong={7: 8}, drivers=DRIVERS[1:])
     class_accuracy(root, log=silent)
-    monkeypatch.setenv("DISTRACTED_DATA", str(root.data))
-    monkeypatch.setenv("DISTRACTED_VARIANTS", str(root.variants_file))
+    return root
+
+
+@pytest.fixture
+def compared(scored: Settings, tmp_path: Path) -> Settings:
+    """A copy of `scored` that a test may change."""
+    data = shutil.copytree(scored.data, tmp_path / "data")
+    return dataclasses.replace(scored, data=data, variants_file=data / "variants.yaml")
+
+
+@pytest.fixture
+def asked(compared: Settings, monkeypatch: pytest.MonkeyPatch):
+    """Return what runs `distracted compare base other`."""
+    monkeypatch.setenv("DISTRACTED_DATA", str(compared.data))
+    monkeypatch.setenv("DISTRACTED_VARIANTS", str(compared.variants_file))
     monkeypatch.setenv("DISTRACTED_BASELINE", "base")
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(root.data)
+    monkeypatch.chdir(compared.data)
 
     def ask(*options: str) -> Result:
         result = CliRunner().invoke(main, ["compare", "base", "other", *options])
@@ -113,15 +129,15 @@ def test_the_table_says_what_changed_what_it_rests_on_and_what_is_missing(asked)
     assert max(map(len, lines)) <= 100
 
 
-def test_what_else_differs_between_the_two_recipes_stands_under_the_table(asked, root: Settings) -> None:
-    assert root.variants_file is not None
-    text = root.variants_file.read_text()
+def test_what_else_differs_between_the_two_recipes_stands_under_the_table(asked, compared: Settings) -> None:
+    assert compared.variants_file is not None
+    text = compared.variants_file.read_text()
     changed = "other: {kind: masks_only, optimizer: adamw, batch_size: 32, top_lr: 0.5}"
-    root.variants_file.write_text(text.replace("other: {kind: masks_only}", changed))
+    compared.variants_file.write_text(text.replace("other: {kind: masks_only}", changed))
     line = "also differs: batch size 128 / 32, optimizer adadelta / adamw, top lr 2 / 0.5"
     assert line in asked().stdout.splitlines()
     assert line in asked("--format", "markdown").stdout.splitlines()
-    assert recipe_line(read_compared(root, "base", "other")) == line
+    assert recipe_line(read_compared(compared, "base", "other")) == line
 
 
 def test_a_variant_that_left_the_catalogue_has_the_recipe_of_its_checkpoint(root: Settings) -> None:

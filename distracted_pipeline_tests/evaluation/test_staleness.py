@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,13 +34,21 @@ def silent(_line: str) -> None:
     pass
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Settings:
-    """Two variants with predictions and tables that are current."""
-    root = make_root(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Two variants with predictions and tables."""
+    root = make_root(tmp_path_factory.mktemp("made") / "data")
     predict(root, "base")
     predict(root, "other", ["0", "1"])
     class_accuracy(root, log=silent)
+    return root
+
+
+@pytest.fixture
+def root(made: Settings, tmp_path: Path) -> Settings:
+    """A copy of `made` that a test may change; its tables are current."""
+    data = shutil.copytree(made.data, tmp_path / "data")
+    root = dataclasses.replace(made, data=data, variants_file=data / "variants.yaml")
     assert tables_current(root)
     return root
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,14 +32,26 @@ def silent(_line: str) -> None:
 QUIET = RunOptions("cpu", log=silent)
 
 
+@pytest.fixture(scope="module")
+def made(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A data root with masks, and CAMs of one variant."""
+    settings = dataclasses.replace(prepared, data=tmp_path_factory.mktemp("made") / "data")
+    shutil.copytree(prepared.data, settings.data, ignore=shutil.ignore_patterns("models", "predictions", "mlartifacts"))
+    with pytest.MonkeyPatch.context() as patch:
+        replace_networks(patch)
+        predict(settings, VARIANT, wrong={3: 1})
+        gradcam_variant(settings, VARIANT, QUIET)
+    return settings
+
+
 @pytest.fixture
-def explained(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A data root with masks, and CAMs of one variant that are current."""
+def explained(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A copy of `made` that a test may change, with CAMs that are current."""
     replace_networks(monkeypatch)
-    predict(own_root, VARIANT, wrong={3: 1})
-    gradcam_variant(own_root, VARIANT, QUIET)
-    assert gradcam_current(own_root, VARIANT)
-    return own_root
+    root = shutil.copytree(made.data, tmp_path / "data")
+    settings = dataclasses.replace(made, data=root, variants_file=root / "variants.yaml")
+    assert gradcam_current(settings, VARIANT)
+    return settings
 
 
 def of_another_segmenter(settings: Settings) -> Settings:

@@ -1,5 +1,6 @@
 """A real Mask2Former with a small configuration, a segmenter that needs no model, and data roots that are ingested."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from distracted_pipeline.masks.cache import MaskCache, cache_of
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import write_kaggle_tree
+from distracted_pipeline_tests.once import made_once
 
 LABELS = ("person", "bicycle", "car", "bottle", "cup", "chair", "cell phone", "tv", "sky-other-merged")
 """Some of COCO's panoptic labels, in COCO's order; the last is stuff."""
@@ -43,10 +45,10 @@ class Bright:
 
 
 @pytest.fixture
-def frames(settings: Settings) -> Settings:
-    """Settings over ingested frames."""
-    ingest(settings, log=quiet)
-    return settings
+def frames(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Settings:
+    """Settings over ingested frames, free to be changed."""
+    made = made_once(tmp_path_factory, "frames", lambda root: ingest(Settings(data=write_kaggle_tree(root)), log=quiet))
+    return Settings(data=shutil.copytree(made, tmp_path / "data"))
 
 
 def bright_cache(settings: Settings) -> MaskCache:
@@ -63,7 +65,7 @@ def first_path(settings: Settings, subject: str) -> tuple[str, Path]:
 @pytest.fixture(scope="session")
 def tiny_mask2former(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a Mask2Former whose seeded random weights find something in most frames."""
-    return save_tiny_mask2former(tmp_path_factory.mktemp("model") / "tiny-mask2former")
+    return made_once(tmp_path_factory, "tiny-mask2former", save_tiny_mask2former)
 
 
 def save_tiny_mask2former(folder: Path, seed: int = 3, labels: tuple[str, ...] = LABELS) -> Path:

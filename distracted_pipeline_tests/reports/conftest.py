@@ -1,6 +1,7 @@
 """A data root that has been evaluated: small frames, given masks, drawn-up predictions and Grad-CAMs."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -29,6 +30,7 @@ from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
+from distracted_pipeline_tests.once import made_once
 
 SHORT = ("top_only", "fine_tune", "masks_only", "masks_fused")
 """The baseline, fine-tuning, and the two with masks."""
@@ -166,11 +168,16 @@ def without_controls(data: Path, keep: Sequence[str] = ()) -> Path:
     return path
 
 
+def settings_over(root: Path, **settings: object) -> Settings:
+    """Return settings over a data root whose masks are given."""
+    return Settings(data=root, segmenter=f"folder:{root / 'label_maps'}", **settings)  # type: ignore[arg-type]
+
+
 def prepared(root: Path, keep: Sequence[str] = (), **settings: object) -> Settings:
     """Return settings over an ingested data root with given masks; by default, a catalogue `without_controls`."""
     if "variants_file" not in settings:
         settings["variants_file"] = without_controls(root, keep)
-    made = Settings(data=root, segmenter=f"folder:{root / 'label_maps'}", **settings)  # type: ignore[arg-type]
+    made = settings_over(root, **settings)
     ingest(made, log=quiet)
     write_masks(made)
     return made
@@ -197,6 +204,11 @@ def built(evaluated: Settings) -> ReportResult:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Settings:
+def small(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Settings:
     """Six drivers, masks given, nothing predicted; free to be changed."""
-    return prepared(write_kaggle_tree(tmp_path / "data", DRIVERS[:6], frames=1, test_frames=0))
+    root = shutil.copytree(made_once(tmp_path_factory, "small", _prepare_small), tmp_path / "data")
+    return settings_over(root, variants_file=root / "variants.yaml")
+
+
+def _prepare_small(root: Path) -> None:
+    prepared(write_kaggle_tree(root, DRIVERS[:6], frames=1, test_frames=0))

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import write_kaggle_tree
+from distracted_pipeline_tests.once import copy_once
 
 CATALOGUE = """
 linear_probe: {epochs: 3}
@@ -31,33 +33,47 @@ batch_norm: {epochs: 1}
 @pytest.fixture(scope="session")
 def ingested(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path) -> Settings:
     """Eight drivers, 160 labelled and 3 test frames, a short catalogue, two trainings each; no masks, no taps yet."""
-    root = write_kaggle_tree(tmp_path_factory.mktemp("training") / "data")
-    (root / "variants.yaml").write_text(CATALOGUE)
-    settings = Settings(
+    return settings_over(copy_once(tmp_path_factory, "ingested", partial(_ingest, efficientnet)), efficientnet)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path) -> Settings:
+    """As `ingested`, with exact masks and an MLflow store.
+
+    Shared by the session: tests that change the data take `own_root`.
+    """
+    return settings_over(copy_once(tmp_path_factory, "prepared", partial(prepare, efficientnet)), efficientnet)
+
+
+def settings_over(root: Path, backbone: Path) -> Settings:
+    """Settings over such a data root."""
+    return Settings(
         data=root,
-        backbone=str(efficientnet),
+        backbone=str(backbone),
         segmenter=f"folder:{root / 'label_maps'}",
         variants_file=root / "variants.yaml",
         replicates=2,
     )
+
+
+def _ingest(backbone: Path, root: Path) -> Settings:
+    settings = settings_over(write_kaggle_tree(root), backbone)
+    (root / "variants.yaml").write_text(CATALOGUE)
     ingest(settings, log=lambda line: None)
     return settings
 
 
-@pytest.fixture(scope="session")
-def prepared(ingested: Settings) -> Settings:
-    """`ingested` with exact masks and an MLflow store.
-
-    Shared by the session: tests that change the data take `own_root`.
-    """
+def prepare(backbone: Path, root: Path) -> Settings:
+    """Make what `prepared` gives, in `root`."""
     from distracted_pipeline.masks.fill import fill_missing
     from distracted_pipeline.options import RunOptions
     from distracted_pipeline.training.tracking import open_client
 
-    _write_label_maps(ingested, ingested.data / "label_maps")
-    fill_missing(ingested, ingested.subjects(), RunOptions(log=lambda line: None))
-    open_client(ingested)
-    return ingested
+    settings = _ingest(backbone, root)
+    _write_label_maps(settings, root / "label_maps")
+    fill_missing(settings, settings.subjects(), RunOptions(log=lambda line: None))
+    open_client(settings)
+    return settings
 
 
 @pytest.fixture

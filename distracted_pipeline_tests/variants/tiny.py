@@ -1,5 +1,6 @@
-"""Tiny backbones of real architectures, built once per test session."""
+"""Tiny backbones of real architectures, built once in a run of the tests."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants import kinds
 from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline_tests.once import made_once
 
 SIDE = 32
 
@@ -16,12 +18,17 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an EfficientNet for 32 x 32 pixels: base blocks with one repeat and with two, both strides."""
     from distracted_pipeline.demo.models import build_tiny_efficientnet
 
-    return build_tiny_efficientnet(tmp_path_factory.mktemp("backbones") / "efficientnet", image_size=SIDE)
+    return made_once(tmp_path_factory, "efficientnet", partial(build_tiny_efficientnet, image_size=SIDE))
 
 
 @pytest.fixture(scope="session")
 def other_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of a MobileNetV2, which pools by the mean, and a ConvNeXt, which normalises after pooling."""
+    root = made_once(tmp_path_factory, "families", _save_other_families)
+    return {folder.name: folder for folder in root.iterdir()}
+
+
+def _save_other_families(root: Path) -> None:
     import torch
     from transformers import (
         ConvNextConfig,
@@ -40,12 +47,10 @@ def other_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             ConvNextConfig(image_size=SIDE, depths=[1, 1], hidden_sizes=[8, 16], num_stages=2, num_labels=4)
         ),
     }
-    root = tmp_path_factory.mktemp("families")
     for name, model in models.items():
         model.save_pretrained(root / name)
         processor = ConvNextImageProcessor(size={"height": SIDE, "width": SIDE}, do_center_crop=False, crop_pct=1.0)
         processor.save_pretrained(root / name)
-    return {name: root / name for name in models}
 
 
 def settings_for(folder: Path) -> Settings:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from distracted_pipeline.evaluation.predict import predict_fold
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.train import train_variant
-from distracted_pipeline_tests.training.rooted import ingested, prepared
+from distracted_pipeline_tests.once import copy_once
+from distracted_pipeline_tests.training.rooted import prepare, settings_over
 from distracted_pipeline_tests.variants.tiny import efficientnet
 
-__all__ = ["efficientnet", "ingested", "prepared"]
+__all__ = ["efficientnet"]
 
 VARIANT = "masks_fused"
 
@@ -26,15 +28,17 @@ QUIET = RunOptions("cpu", log=quiet)
 
 
 @pytest.fixture(scope="session")
-def asked(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def asked(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path) -> Settings:
     """`masks_fused` trained twice on each of two folds, predicted; one frame of each driver and class is altered."""
-    root = tmp_path_factory.mktemp("asked") / "data"
-    shutil.copytree(prepared.data, root, ignore=shutil.ignore_patterns("models", "predictions", "mlartifacts"))
-    settings = replace(prepared, data=root, variants_file=root / "variants.yaml", why_frames=1)
+    root = copy_once(tmp_path_factory, "asked", partial(_train, efficientnet))
+    return replace(settings_over(root, efficientnet), why_frames=1)
+
+
+def _train(backbone: Path, root: Path) -> None:
+    settings = prepare(backbone, root)
     for fold in ("0", "1"):
         train_variant(settings, VARIANT, fold, QUIET)
         predict_fold(settings, VARIANT, fold, QUIET)
-    return settings
 
 
 @pytest.fixture
