@@ -1,10 +1,13 @@
 """Masks lie where the model saw what they show, whatever its processor did to the frame."""
 
+import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 from transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2 import MobileNetV2ImageProcessorPil
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
@@ -29,6 +32,12 @@ OTHER = {
         size={"shortest_edge": 64}, crop_size={"height": 96, "width": 80}
     ),
 }
+PROCESSORS = [
+    f"{family}ImageProcessorPil"
+    for family in (
+        "Beit", "DPT", "Eomt", "Mask2Former", "MaskFormer", "MobileNetV2", "MobileViT", "OneFormer", "Segformer",
+    )
+]  # fmt: skip
 SIZES = ((120, 160), (161, 97), (300, 301), (480, 640))
 
 
@@ -50,6 +59,60 @@ def test_a_model_s_input_is_laid_back_where_it_came_from(kind: str, size: tuple[
     gap = np.abs(seen - image[geometry.seen][:, :, 0])
     assert gap.mean() < 2
     assert np.quantile(gap, 0.99) < 8  # a shift by one pixel of a 64-pixel input would be 16
+
+
+def draw_options(rng: random.Random) -> dict[str, Any]:
+    """Return drawn options of a processor: a size in one of its forms, often a crop, padding, a divisor, no resize."""
+    edge = rng.choice((64, 96, 128))
+    sizes = (
+        {"height": edge, "width": 100},
+        {"shortest_edge": edge},
+        {"shortest_edge": edge, "longest_edge": edge + 40},
+    )
+    options: dict[str, Any] = {"size": rng.choice(sizes), "resample": rng.choice((0, 2, 3))}
+    further: tuple[dict[str, Any], ...] = (
+        {"do_center_crop": True, "crop_size": {"height": rng.choice((48, 200)), "width": rng.choice((56, 220))}},
+        {"do_pad": True},
+        {"pad_size": {"height": rng.choice((128, 200)), "width": rng.choice((160, 256))}},
+        {"size_divisor": rng.choice((14, 32))},
+        {"keep_aspect_ratio": True, "ensure_multiple_of": 14},
+        {"do_split_image": True},
+        {"do_resize": False},
+        {"do_rescale": False, "do_normalize": False},
+    )
+    for some in further:
+        options |= some if rng.random() < 0.25 else {}
+    return options
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_whatever_a_processor_is_told_maps_go_back_or_the_frame_is_refused(name: str) -> None:
+    rng, laid = random.Random(name), 0
+    for _ in range(30):
+        options, (height, width) = draw_options(rng), rng.choice(((48, 64), (160, 120), (97, 131), (240, 320)))
+        try:
+            processor = getattr(transformers, name)(**options)
+        except (TypeError, ValueError):
+            continue  # its own check
+        preprocess = Preprocessor(processor)
+        try:
+            geometry = preprocess.geometry(height, width)
+        except DistractedError:
+            continue
+        # Red tells the row, green the column (BGR for some): what is laid back must tell its own place.
+        rows, columns = np.mgrid[:height, :width]
+        shares = [(rows + 0.5) / height, (columns + 0.5) / width]
+        told = np.stack([255 * shares[0], 255 * shares[1], np.zeros(rows.shape)], -1).round().astype(np.uint8)
+        black, white = (preprocess(np.full_like(told, value)) for value in (0, 255))
+        read = torch.nan_to_num((preprocess(told) - black) / (white - black))
+        read = read.flip(0) if name.startswith("MobileViT") else read
+        seen = geometry.lay(read[:2]).numpy()
+        inner = tuple(slice(length // 8, length - length // 8) for length in geometry.seen_size)  # filters blur ends
+        for axis, length in enumerate((height, width)):
+            off = np.abs(seen[axis] - shares[axis][geometry.seen])[inner].max() * length
+            assert off <= max(2.2, 1.7 * length / read.shape[1 + axis]), (options, (height, width))
+        laid += 1
+    assert laid >= 10
 
 
 @pytest.mark.parametrize("size", SIZES)
