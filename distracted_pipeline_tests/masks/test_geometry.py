@@ -88,7 +88,7 @@ def draw_options(rng: random.Random) -> dict[str, Any]:
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_whatever_a_processor_is_told_maps_go_back_or_the_frame_is_refused(name: str) -> None:
     rng, laid = random.Random(name), 0
-    for _ in range(30):
+    for _ in range(16):
         options, (height, width) = draw_options(rng), rng.choice(((48, 64), (160, 120), (97, 131), (240, 320)))
         try:
             processor = getattr(transformers, name)(**options)
@@ -112,7 +112,7 @@ def test_whatever_a_processor_is_told_maps_go_back_or_the_frame_is_refused(name:
             off = np.abs(seen[axis] - shares[axis][geometry.seen])[inner].max() * length
             assert off <= max(2.2, 1.7 * length / read.shape[1 + axis]), (options, (height, width))
         laid += 1
-    assert laid >= 10
+    assert laid >= 4
 
 
 @pytest.mark.parametrize("size", SIZES)
