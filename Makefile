@@ -86,6 +86,7 @@ COMPILE := $(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --g
 lock: .venv-tools/.installed
 	$(COMPILE) setup.cfg -c constraints.txt -o requirements.lock
 	$(COMPILE) setup.cfg -c constraints.txt --extra dev -o requirements-dev.lock
+	$(COMPILE) setup.cfg -c constraints.txt --extra k8s --extra postgres -o requirements-image.lock
 	$(COMPILE) requirements-tools.in -o requirements-tools.lock
 
 # pip-audit comes last, for it alone asks a service (PyPI's advisories). --strict: what it cannot look up is a failure.

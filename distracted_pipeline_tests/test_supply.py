@@ -8,6 +8,13 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
+LOCKS = {
+    "requirements.lock": (),
+    "requirements-dev.lock": ("dev",),
+    "requirements-image.lock": ("k8s", "postgres"),
+}
+"""Lock -> the extras that are in it."""
+
 _PIN = re.compile(
     r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^ ;\\\n]+)(.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)*)",
     re.MULTILINE,
@@ -27,7 +34,7 @@ def requirements(*extras: str) -> list[Requirement]:
     return [Requirement(line) for section in sections for line in section.split("\n") if line]
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("requirements.lock", ()), ("requirements-dev.lock", ("dev",))])
+@pytest.mark.parametrize(("lock", "extras"), LOCKS.items())
 def test_every_requirement_is_locked_at_the_tested_version(lock: str, extras: tuple[str, ...]) -> None:
     locked, tested = pins(lock), pins("constraints.txt")
     for requirement in requirements(*extras):
@@ -38,7 +45,7 @@ def test_every_requirement_is_locked_at_the_tested_version(lock: str, extras: tu
         assert version == tested[name][0], f"{name}: {lock} and constraints.txt differ: type make lock"
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-tools.lock"])
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements-tools.lock"])
 def test_every_line_of_a_lock_has_a_hash(lock: str) -> None:
     locked = pins(lock)
     assert len(locked) > 20

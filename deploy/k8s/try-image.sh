@@ -11,11 +11,12 @@ builder=${BUILDER:-$(command -v docker || command -v podman || command -v builda
 [ -n "$builder" ] || { echo "no image builder here: install docker, podman or buildah (Debian has the last two)" >&2; exit 1; }
 image=${IMAGE:-distracted:dev}
 case $(basename "$builder") in
-    docker) ignore= ;; # finds it by its name
-    *) ignore="--ignorefile deploy/k8s/Dockerfile.dockerignore" ;;
+    docker) options= ;; # finds the list of what it may see by its name, and keeps layers
+    buildah) options="--layers --ignorefile deploy/k8s/Dockerfile.dockerignore" ;;
+    *) options="--ignorefile deploy/k8s/Dockerfile.dockerignore" ;;
 esac
 # shellcheck disable=SC2086  # options are several words
-"$builder" build $ignore ${BUILD_OPTIONS:-} -f deploy/k8s/Dockerfile -t "$image" .
+"$builder" build $options ${BUILD_OPTIONS:-} -f deploy/k8s/Dockerfile -t "$image" .
 [ "${1:-}" != --build-only ] || exit 0
 
 [ $# -gt 0 ] || set -- distracted demo --data /data/demo
