@@ -6,9 +6,6 @@ from difflib import get_close_matches
 RUN = "distracted run"
 """Makes everything that is missing or out of date."""
 
-READ_AGAIN = "distracted run --verify"
-"""The same, after reading and hashing every image anew, whatever its size and time say."""
-
 WHY = "distracted why"
 """Makes the evidence of the page "Why" where it is missing or out of date, and the report anew."""
 

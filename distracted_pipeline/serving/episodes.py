@@ -5,7 +5,6 @@ window are held.
 """
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -112,17 +111,3 @@ class EpisodeFinder:
             self.found[-1] = replace(last, end=end, confidence=confidence, frames=frames)
         elif end - run.start >= self._rules.min_length - _ROUNDING_S:
             self.found.append(run)
-
-
-def find_episodes(frames: Iterable[tuple[float, np.ndarray]], end: float, rules: Rules = Rules()) -> list[Episode]:
-    """Return the episodes of a clip.
-
-    Args:
-        frames: Time in seconds and probabilities `[class]` of each, in order.
-        end: Until when the last one is shown.
-        rules: What makes an episode.
-    """
-    finder = EpisodeFinder(rules)
-    for time, probabilities in frames:
-        finder.add(time, probabilities)
-    return finder.finish(end)

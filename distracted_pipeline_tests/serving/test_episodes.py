@@ -1,9 +1,11 @@
 """Frames into episodes: from when to when the driver did what."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
-from distracted_pipeline.serving.episodes import EpisodeFinder, Rules, find_episodes
+from distracted_pipeline.serving.episodes import Episode, EpisodeFinder, Rules
 
 EXACT = Rules(smooth=0, min_length=1.0)
 
@@ -12,6 +14,13 @@ def row(k: int, sure: float = 0.9) -> np.ndarray:
     values = np.full(3, (1 - sure) / 2)
     values[k] = sure
     return values
+
+
+def find_episodes(frames: Iterable[tuple[float, np.ndarray]], end: float, rules: Rules = Rules()) -> list[Episode]:
+    finder = EpisodeFinder(rules)
+    for time, probabilities in frames:
+        finder.add(time, probabilities)
+    return finder.finish(end)
 
 
 def spans(script: str, rules: Rules, fps: float = 10) -> list[tuple[int, float, float]]:

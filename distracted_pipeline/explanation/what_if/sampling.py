@@ -4,7 +4,6 @@ By hashes of their names, so that neither order nor results have a say.
 """
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,11 +44,3 @@ def shown_categories(areas: np.ndarray, least: float) -> np.ndarray:
     """Return which masks show which category, bool [mask, category], from pixels by id; tiny specks do not count."""
     shown: np.ndarray = areas[:, 1:] >= least * areas.sum(1, keepdims=True)
     return shown
-
-
-def each_driver(part: Part, rows: Sequence[int]) -> dict[str, list[int]]:
-    """Return rows by driver."""
-    found: dict[str, list[int]] = {}
-    for row in rows:
-        found.setdefault(str(part.subject[row]), []).append(row)
-    return found
