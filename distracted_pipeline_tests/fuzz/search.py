@@ -1,5 +1,6 @@
 """The search for cases that a reader does not hold, in a process of its own that may die of one."""
 
+import hashlib
 import multiprocessing
 import re
 import time
@@ -50,6 +51,14 @@ def known(reader: Reader) -> dict[str, bytes]:
     """Return the cases that were found or made, by what they are."""
     found = {path.name: path.read_bytes() for path in sorted((CORPUS / reader.name).glob("*"))}
     return {**found, **reader.made()}
+
+
+def keep(name: str, case: bytes) -> Path:
+    """Write a finding of a reader into the corpus; return where."""
+    path = CORPUS / name / hashlib.sha256(case).hexdigest()[:12]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(case)
+    return path
 
 
 def replay(cases: Sequence[tuple[Reader, bytes]], folder: Path) -> tuple[dict[str, bytes], int, int]:

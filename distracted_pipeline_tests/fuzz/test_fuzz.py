@@ -3,7 +3,6 @@
 What is found is written into `corpus`, as small as it gets, for `test_replay.py` to try from then on.
 """
 
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("memory is measured as Linux counts it", allow_module_level=True)
 
-from distracted_pipeline_tests.fuzz.search import CORPUS, READERS, replay, search
+from distracted_pipeline_tests.fuzz.search import READERS, keep, replay, search
 
 SECONDS = float(os.environ.get("DISTRACTED_TEST_FUZZ_SECONDS", "60"))
 
@@ -25,9 +24,7 @@ def test_no_case_is_found_that_a_reader_does_not_hold(name: str, tmp_path: Path)
     found, most, count = search(READERS[name], tmp_path, SECONDS)
     print(f"{name}: {count:,} cases, at most {most} of {READERS[name].memory_mib} MiB")
     for case in found.values():
-        path = CORPUS / name / hashlib.sha256(case).hexdigest()[:12]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(case)
+        keep(name, case)
     assert not found
 
 
