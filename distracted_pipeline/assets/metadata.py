@@ -240,7 +240,7 @@ def gradcam_metadata(settings: Settings, result: "GradcamResult") -> dict[str, A
 
 def lift_lines(rows: "Sequence[Lift]") -> str:
     """Return lifts of the mask categories beside those of permuted CAMs as a Markdown table; the ratio is evidence."""
-    lines = ["| category | lift | permuted | ratio | 95% over drivers | drivers | images |", "|" + " --- |" * 7]
+    lines = ["| category | lift | permuted | ratio | 95% | drivers | images |", "|" + " --- |" * 7]
     for row in rows:
         numbers = " | ".join("–" if x is None else f"{x:.2f}" for x in (row.lift, row.permuted, row.ratio))
         interval = "–" if row.ratio_low is None else f"{row.ratio_low:.2f} to {row.ratio_high:.2f}"

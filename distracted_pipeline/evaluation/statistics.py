@@ -64,14 +64,19 @@ def mean_interval(values: np.ndarray, level: float = 1 - ALPHA) -> tuple[np.ndar
     Returns:
         Mean [...]; low and high [..., 2], NaN with fewer than two drivers.
     """
-    from scipy import stats
-
     known = np.isfinite(values)
     drivers = known.sum(-1)
     mean = ratio(np.where(known, values, 0).sum(-1), drivers)
     squares = np.where(known, (values - mean[..., None]) ** 2, 0).sum(-1)
-    half = stats.t.ppf((1 + level) / 2, np.maximum(drivers - 1, 1)) * np.sqrt(ratio(squares, drivers * (drivers - 1)))
+    half = t_quantile(np.maximum(drivers - 1, 1), level) * np.sqrt(ratio(squares, drivers * (drivers - 1)))
     return mean, np.stack([mean - half, mean + half], -1)
+
+
+def t_quantile(df: np.ndarray | float, level: float = 1 - ALPHA) -> np.ndarray:
+    """Return how many standard errors a two-sided t interval reaches, by its degrees of freedom, [...]."""
+    from scipy import stats
+
+    return np.asarray(stats.t.ppf((1 + level) / 2, df))
 
 
 def swap_signs(drivers: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:

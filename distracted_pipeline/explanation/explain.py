@@ -51,7 +51,7 @@ CAMS_FILE = "cams.npz"
 
 LEFT_OUT_FILE = "left_out.json"
 
-CODE_VERSION = "10"
+CODE_VERSION = "11"
 """Raise it when the same predictions, networks and masks would give other files."""
 
 IMAGES_PER_CLASS = 4
@@ -152,7 +152,7 @@ def _explain(settings: Settings, variant: str, options: RunOptions, images_per_c
                 unmasked.add(str(part.img[row]))
             if row in averaged:
                 means = means or CamMeans(drivers, pair[1].shape, len(dataset.class_ids), dataset.category_names)
-                means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask)
+                means.add(str(part.subject[row]), int(part.true[row]), pair[1], mask, found.each, part.fold)
                 if found.contributions is not None:
                     spread.add(part.fold, found.contributions)
             if row in place:

@@ -34,12 +34,14 @@ class Explained:
         cams: Of the predicted and of the true class, float32 [2, h, w].
         contributions: Of image and masks to the logits, [2, class]; None for a network with one branch.
         mask_cams: As `cams`, of the mask branch; None likewise, and for images that are not shown.
+        each: Of the true class by each training, float32 [training, h, w].
     """
 
     row: int
     cams: np.ndarray
     contributions: np.ndarray | None
     mask_cams: np.ndarray | None
+    each: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,12 @@ def explain_rows(
         batch = {name: values.to(where) for name, values in read(part.img[now].tolist()).items()}
         targets = torch.from_numpy(np.stack([part.predicted[now], part.true[now]], 1).astype(np.int64)).to(where)
         wanted = [at for at, row in enumerate(now) if row in shown]
-        maps, both, few = _mean_pass(nets, batch, targets, wanted)
+        each, both, few = _pass(nets, batch, targets, wanted)
+        maps = each.mean(0)
         of_masks = {} if few is None else dict(zip(wanted, few, strict=True))
         return [
-            Explained(row, maps[at], None if both is None else both[at], of_masks.get(at)) for at, row in enumerate(now)
+            Explained(row, maps[at], None if both is None else both[at], of_masks.get(at), each[:, at, 1])
+            for at, row in enumerate(now)
         ]
 
     for some in pieces.over(len(rows), explain):
@@ -92,10 +96,10 @@ def explain_rows(
         progress.advance(len(some))
 
 
-def _mean_pass(
+def _pass(
     nets: "Sequence[VariantNet]", batch: "dict[str, Tensor]", targets: "Tensor", wanted: list[int]
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return the means over networks of a batch's CAMs, contributions, and mask CAMs of the images `wanted`."""
+    """Return a batch's CAMs by network; of its contributions and of the mask CAMs `wanted`, the means over networks."""
     import torch
 
     from distracted_pipeline.explanation.gradcam import contributions, explained, mask_cams
@@ -112,9 +116,8 @@ def _mean_pass(
         of_masks = mask_cams(net, chosen, targets[wanted]) if wanted else None
         if of_masks is not None:
             few.append(of_masks.float())
-    mean = torch.stack(maps).mean(0).cpu().numpy()
-    others = [torch.stack(each).mean(0).cpu().numpy() if each else None for each in (both, few)]
-    return mean, others[0], others[1]
+    others = [torch.stack(some).mean(0).cpu().numpy() if some else None for some in (both, few)]
+    return torch.stack(maps).cpu().numpy(), others[0], others[1]
 
 
 def _reader(settings: Settings, trained: "Trained", tap: str | None) -> Callable[[list[str]], "dict[str, Tensor]"]:

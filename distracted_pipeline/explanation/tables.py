@@ -53,9 +53,11 @@ class Lift:
         low: See `lift`.
         high: See `lift`.
         permuted: Lift of permuted CAMs: the mean CAM of other drivers' images of other classes, on the same masks.
-        ratio: Lift by permuted lift, mean over drivers of each one's own ratio, with its interval.
+        ratio: Lift by permuted lift, mean over drivers of each one's own ratio, with its interval: for other drivers,
+            and where `luck` is known for other trainings too.
         ratio_low: See `ratio`.
         ratio_high: See `ratio`.
+        luck: What training every fold once more moves in `ratio`, one standard deviation; None where that is not known.
         drivers: Drivers whose images show the category.
         images: Their images that show it.
     """
@@ -69,6 +71,7 @@ class Lift:
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
+    luck: float | None = None
     drivers: int = 0
     images: int = 0
 

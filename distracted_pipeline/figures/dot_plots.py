@@ -121,11 +121,23 @@ def track(
     return drawing(width, height, title, parts, "track")
 
 
-def ratio_track(value: float | None, low: float | None, high: float | None, *, axis: Axis, title: str) -> Markup:
-    """Return one dot-and-whisker on a `ratio_axis`, its dashed line at 1; a whisker clear of it points up or down."""
+def ratio_track(
+    value: float | None, low: float | None, high: float | None, *, axis: Axis, title: str, luck: float | None = None
+) -> Markup:
+    """Return one dot-and-whisker on a `ratio_axis`, its dashed line at 1; a whisker clear of it points up or down.
+
+    Args:
+        value: The ratio.
+        low: Where its interval begins.
+        high: Where it ends.
+        axis: The scale.
+        title: What the track shows.
+        luck: What luck alone moves in the ratio; the band shows what that is for the dot, on a logarithmic scale.
+    """
     known = [None if end is None or not formats.defined(end) else _octave(end) for end in (value, low, high)]
     kind: Kind = "up" if (known[1] or 0) > 0 else "down" if (known[2] or 0) < 0 else "even"
-    return track(*known, axis=axis, reference=0, kind=kind, title=title)
+    octaves = luck / (max(value, _LEAST_RATIO) * math.log(2)) if luck is not None and value is not None else None
+    return track(*known, axis=axis, reference=0, kind=kind, title=title, luck=octaves)
 
 
 def strip(

@@ -108,9 +108,7 @@ def test_gradcam_shows_lifts_and_a_picture() -> None:
     assert (
         metadata["cams"].value == 9 * 4 + 4 * 2
     )  # class 3 has no right ones, and two rows for each of its confused ones
-    assert metadata["lifts"].md_str.startswith(
-        "| category | lift | permuted | ratio | 95% over drivers | drivers | images |\n"
-    )
+    assert metadata["lifts"].md_str.startswith("| category | lift | permuted | ratio | 95% | drivers | images |\n")
     assert "\n| person | – | – | – | – | 0 | 0 |\n" in metadata["lifts"].md_str  # no image has a mask here
     assert metadata["picture"].md_str.startswith("![Grad-CAM of one image per class](data:image/png;base64,")
     assert not {"image_share", "mask_share", "picture_of_mask_branch"} & set(metadata)

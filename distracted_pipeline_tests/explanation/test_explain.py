@@ -291,6 +291,7 @@ def test_means_are_taken_by_driver_and_say_what_they_rest_on(root: Settings, mon
         "ratio": None,
         "ratio_low": None,
         "ratio_high": None,
+        "luck": None,
         "drivers": 0,
         "images": 0,
     }

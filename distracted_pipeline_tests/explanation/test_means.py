@@ -114,3 +114,53 @@ def test_one_driver_alone_has_lifts_and_nothing_to_compare_them_with() -> None:
     person = overall(found, "person")
     assert person.lift is not None
     assert (person.permuted, person.ratio, person.ratio_low) == (None, None, None)
+
+
+def trained(luck: float, trainings: int = 3, told: bool = True) -> CamMeans:
+    """CAMs of two folds in the middle and on the phone, each training more or less so; unless not told, by training."""
+    rng = np.random.default_rng(0)
+    found = CamMeans(DRIVERS, SHAPE, CLASSES, ("person", "phone"))
+    shares = rng.uniform(0, luck, (2, trainings))
+    for i, driver in enumerate(DRIVERS):
+        for true in range(CLASSES):
+            mask = scene(rng, true)
+            each = [centre() + (0.2 + share) * follows(mask, PHONE) for share in shares[i % 2]]
+            found.add(driver, true, np.mean(each, 0), mask, each if told else (), fold=str(i % 2))
+    return found
+
+
+def test_trainings_that_agree_have_no_luck() -> None:
+    assert overall(trained(0), "phone").luck == pytest.approx(0, abs=1e-9)
+
+
+def test_one_training_tells_nothing_of_another() -> None:
+    assert overall(trained(1, trainings=1), "phone").luck is None
+
+
+def test_trainings_that_differ_widen_the_interval_and_leave_the_ratio() -> None:
+    apart, untold = overall(trained(1), "phone"), overall(trained(1, told=False), "phone")
+    assert apart.luck is not None
+    assert apart.luck > 0.01
+    assert apart.ratio == untold.ratio
+    assert (apart.ratio_low or 0) < (untold.ratio_low or 0)
+    assert (apart.ratio_high or 0) > (untold.ratio_high or 0)
+
+
+def test_the_luck_of_trainings_is_the_spread_of_the_ratio_over_experiments() -> None:
+    """By simulation: the ratio of a whole experiment with one training a fold, again and again."""
+    rng = np.random.default_rng(1)
+    few = DRIVERS[:4]
+    masks = {(driver, true): scene(rng, true) for driver in few for true in range(2)}
+
+    def experiment(trainings: int) -> Lift:
+        found = CamMeans(few, SHAPE, 2, ("person", "phone"))
+        shares = rng.uniform(0.2, 0.6, (2, trainings))
+        for (driver, true), mask in masks.items():
+            fold = DRIVERS.index(driver) % 2
+            each = [centre() + share * follows(mask, PHONE) for share in shares[fold]]
+            found.add(driver, true, np.mean(each, 0), mask, each, fold=str(fold))
+        return overall(found, "phone")
+
+    seen = np.std([experiment(1).ratio for _ in range(60)], ddof=1)
+    told = [experiment(3).luck for _ in range(20)]
+    assert np.sqrt(np.mean(np.square(told))) == pytest.approx(seen, rel=0.3)

@@ -158,10 +158,12 @@ def _lifts(report: ReportData, name: str) -> dict[str, Any]:
             lift.ratio_high,
             axis=axis,
             title=f"{lift.category}: ratio {formats.decimal(lift.ratio)} to permuted Grad-CAMs",
+            luck=lift.luck,
         )
 
     return {
         "lifts": [(lift, figure(lift), _evidence(lift)) for lift in found],
+        "lift_luck": any(lift.luck is not None for lift in found),
         "ratio_scale": dot_plots.scale(axis),
     }
 
