@@ -124,7 +124,7 @@ def _write(
     name, dataset = variant["variant"], settings.dataset
     own = [run for run in runs if run.data.tags.get("variant") == name]
     there = next((run for run in own if run.data.tags.get(ROLE) == "variant"), None)
-    tags = {**tags_of(dataset, result, name), "distracted.root": str(settings.data)}
+    tags = tags_of(dataset, result, name) | ({"distracted.root": str(settings.data)} if settings.mlflow else {})
     if there is None:
         run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
         _log_datasets(settings, client, run_id, result)
@@ -151,11 +151,12 @@ def _log_datasets(settings: Settings, client: "MlflowClient", run_id: str, resul
     from mlflow.entities import Dataset as Logged
     from mlflow.entities import DatasetInput, InputTag
 
-    digest = images_fingerprint(settings)
+    digest, name = images_fingerprint(settings), settings.dataset.name
+    shown = f"Drawings in the layout of {name}" if settings.synthetic else name
     folds = SCOPES[main_scope(result.variants)].folds
     inputs = [
         DatasetInput(
-            Logged(f"{settings.dataset.name}, fold {fold}", digest, "local", "{}"),
+            Logged(f"{shown}, fold {fold}", digest, "local", "{}"),
             [InputTag("mlflow.data.context", "evaluation"), InputTag("fold", fold)],
         )
         for fold in folds

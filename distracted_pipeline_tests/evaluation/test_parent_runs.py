@@ -1,5 +1,6 @@
 """One MLflow run per variant: its verdicts and numbers, with the runs of its trainings below."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_variant_has_one_run_with_recalls_differences_and_verdicts_and_its_tra
     names = [entry.dataset.name for entry in run.inputs.dataset_inputs]
     assert len(names) == 5
     assert len({entry.dataset.digest for entry in run.inputs.dataset_inputs}) == 1
+    assert str(root.data) not in str(run.data.tags), "a store that moves with its data root names no folder"
+
+
+def test_drawings_are_not_called_by_the_name_of_the_photographs(root: Settings) -> None:
+    drawn = replace(root, synthetic=True)
+    ids = write_parent_runs(drawn, class_accuracy(drawn, log=silent), log=silent)
+    run = tracking.open_client(drawn)[0].get_run(ids["other"])
+    assert run.inputs.dataset_inputs[0].dataset.name == f"Drawings in the layout of {root.dataset.name}, fold 0"
 
 
 def test_new_tables_replace_the_numbers_and_add_no_run(root: Settings) -> None:
