@@ -4,6 +4,7 @@
 #   BUILDER        docker, podman or buildah; default the first that is there
 #   IMAGE          name of the image; default distracted:dev
 #   BUILD_OPTIONS  for the builder, e.g. "--network host -v /etc/pip.conf:/etc/pip.conf:ro" behind a package mirror
+#   RUN_OPTIONS    of docker or podman for the container; docs/cluster.md has some for a machine that starts none without
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -30,5 +31,7 @@ case $(basename "$builder") in
         buildah run --isolation chroot --user 65532:65532 -v "$data:/data" --env DISTRACTED_EXECUTOR=multiprocess \
             "$container" -- "$@"
         ;;
-    *) "$builder" run --rm -v "$data:/data" -e DISTRACTED_EXECUTOR=multiprocess "$image" "$@" ;;
+    *) # shellcheck disable=SC2086
+        "$builder" run --rm ${RUN_OPTIONS:-} -v "$data:/data" -e DISTRACTED_EXECUTOR=multiprocess "$image" "$@"
+        ;;
 esac
