@@ -107,8 +107,9 @@ def predict_clips(settings: Settings, clips: dict[str, Opener], variant: str, fo
     if wishes.episodes is not None and done:
         write_text(wishes.episodes, episodes_text(done, settings.dataset, wishes.episodes.suffix.lower()))
         aside(f"{sum(len(watched.episodes) for watched in done.values())} episodes in {wishes.episodes}")
+    if len(done) < len(clips) > 1:
+        aside(f"{len(done) or 'none'} of {len(clips)} clips could be predicted")
     if not done:
-        aside(f"none of {len(clips)} clips could be predicted")
         sys.exit(1)
 
 

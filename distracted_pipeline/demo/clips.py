@@ -16,6 +16,7 @@ from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.drivers import driver_look
 from distracted_pipeline.demo.poses import scene_of
 from distracted_pipeline.demo.scenes import paint
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.serving.annotate import encoder
 
 if TYPE_CHECKING:
@@ -70,4 +71,9 @@ def write_clip(path: Path, script: Script = SCRIPT, fps: float = 10, size: tuple
 
 
 if __name__ == "__main__":
-    write_clip(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("Name the file to draw, one that ends in .mp4, .mov or .mkv.")
+    try:
+        write_clip(Path(sys.argv[1]))
+    except DistractedError as error:
+        sys.exit(str(error))

@@ -107,7 +107,7 @@ def check_format(path: Path) -> None:
         DistractedError: It ends in something else than `FORMATS`.
     """
     if path.suffix.lower() not in FORMATS:
-        raise DistractedError(f"{path}: an annotated copy ends in {', '.join(FORMATS)}. Name it {path.stem}.mp4")
+        raise DistractedError(f"{path}: a clip that is written ends in {', '.join(FORMATS)}. Name it {path.stem}.mp4")
 
 
 def _fitting(text: str, size: float, width: float) -> Any:

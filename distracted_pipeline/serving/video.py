@@ -4,6 +4,7 @@ Belongs here: opening, decoding, what is wrong with a file. Frames come one afte
 says about them is `predict_video`.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -217,12 +218,15 @@ def open_clip(path: Path, name: str) -> Iterator[Clip]:
     """
     av = load_pyav()
     if not path.is_file():
-        raise DistractedError("it is no regular file, or a link to nowhere")
+        there = os.path.lexists(path)
+        raise DistractedError("it is no regular file, or a link to nowhere" if there else "it is not there")
+    if not path.stat().st_size:
+        raise DistractedError("the file is empty")
     try:
         # A stranger's playlist must not open anything else.
         container = av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        why = "the file is empty" if not path.stat().st_size else getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or error
         raise DistractedError(
             f"it cannot be opened as a video ({why}). Damaged, or cut off: an MP4 is often unreadable without its end"
         ) from error

@@ -180,9 +180,10 @@ def test_a_folder_of_clips_names_the_bad_ones_and_annotates_the_others(
     result = typed(folder, "--format", "csv", "--fps", 1, "--annotate", out, "--episodes", tmp_path / "e.csv")
     assert result.exit_code == 0, result.output
     assert {row["video"] for row in csv.DictReader(io.StringIO(result.stdout))} == {"part2.mp4"}
-    assert "not predicted: part1.mov: it cannot be opened as a video (the file is empty)" in result.stderr
+    assert "not predicted: part1.mov: the file is empty" in result.stderr
     assert "not predicted: part10.mp4: it cannot be opened as a video" in result.stderr
     assert "1 other files and folders" in result.stderr
+    assert "1 of 3 clips could be predicted" in result.stderr
     assert [path.name for path in out.iterdir()] == ["part2.mp4.mp4"]
     (folder / "part2.mp4").unlink()
     nothing = typed(folder, "--format", "json")

@@ -123,7 +123,7 @@ def test_damage_within_a_file_costs_only_the_damaged_frames(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "the file is empty"), (b"not a video" * 50, "cannot be opened as a video"), (None, "no regular file")],
+    [(b"", "the file is empty"), (b"not a video" * 50, "cannot be opened as a video"), (None, "it is not there")],
 )
 def test_what_is_no_video_is_said(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "clip.mp4"
