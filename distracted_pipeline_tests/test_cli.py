@@ -47,6 +47,13 @@ def test_a_name_that_is_nearly_right_is_asked_about(
     assert f"Did you mean {meant}?" in typed(*words).stderr
 
 
+@pytest.mark.parametrize("words", [("show", "img_1.jpg"), ("sheet",)])
+def test_a_picture_that_no_ending_names_is_refused_before_any_work(words: tuple[str, ...], tmp_path: Path) -> None:
+    said = typed("masks", *words, "--out", str(tmp_path / "overlay"))
+    assert said.exit_code == 2
+    assert "name it overlay.png" in " ".join(said.stderr.split())
+
+
 def test_a_full_disk_is_one_sentence_in_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "masks.png"))

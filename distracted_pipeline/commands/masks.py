@@ -7,6 +7,15 @@ import click
 from distracted_pipeline.commands.common import current_settings, data_option, indented
 
 
+def _picture(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """Return the path of a picture to write, or say at once that its ending is none of a picture's."""
+    from PIL import Image
+
+    if path is not None and Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise click.BadParameter(f"{path} does not end as a picture does; name it {path.with_suffix('.png').name}.")
+    return path
+
+
 @click.group()
 def masks() -> None:
     """Look at the mask cache, take it out, put other masks in, sweep old ones."""
@@ -14,7 +23,12 @@ def masks() -> None:
 
 @masks.command("show")
 @click.argument("img")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG to write; default IMG.overlay.png.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_picture,
+    help="PNG to write; default IMG.overlay.png.",
+)
 @data_option
 def masks_show(img: str, out: Path | None) -> None:
     """Write a frame with its mask drawn over it."""
@@ -26,7 +40,13 @@ def masks_show(img: str, out: Path | None) -> None:
 
 
 @masks.command("sheet")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("masks.png"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_picture,
+    default=Path("masks.png"),
+    show_default=True,
+)
 @data_option
 def masks_sheet(out: Path) -> None:
     """Write a contact sheet: one overlay of each driver."""

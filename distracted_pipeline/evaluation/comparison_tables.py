@@ -82,9 +82,9 @@ def read_compared(settings: Settings, a: str, b: str, scope: str | None = None) 
     for name in (a, b):
         if name not in known[scope]:
             raise DistractedError(
-                f"variant {name!r} has no {scope} predictions in {settings.evaluation / CONFUSION_FILE} "
-                f"(those with: {', '.join(known[scope]) or 'none'}).{did_you_mean(name, known[scope])} "
-                f"Type `{RUN}`, or choose another."
+                f"variant {name!r} has no predictions in {settings.evaluation / CONFUSION_FILE}, of "
+                f"{SCOPES[scope].words} (those with: {', '.join(known[scope]) or 'none'})."
+                f"{did_you_mean(name, known[scope])} Type `{RUN}`, or choose another."
             )
     trained_b, trained_a = (confusion.trainings(name, scope) for name in (b, a))
     change = difference(trained_b, trained_a, confusion.folds[scope], st.swap_signs(confusion.drivers))

@@ -49,7 +49,7 @@ def test_comparing_two_variants_takes_the_first_as_reference(root: Settings) -> 
     assert forth.loc[5, [*columns, "p"]].tolist() == [1, 0, -1, "undetermined", 1], "nothing varied, nothing is decided"
     assert forth["p"].tolist() == back["p"].tolist()
     assert forth.loc[3, "name"] == "texting - left"
-    with pytest.raises(DistractedError, match="variant 'nope' has no oof predictions.*base, other"):
+    with pytest.raises(DistractedError, match="variant 'nope' has no predictions.*base, other"):
         compare(root, "base", "nope")
 
 
@@ -181,7 +181,7 @@ def test_markdown_is_a_table_whatever_the_names(asked) -> None:
 def test_an_unknown_variant_is_refused_in_one_line(asked) -> None:
     result = CliRunner().invoke(main, ["compare", "base", "nope"])
     assert result.exit_code == 1
-    assert "variant 'nope' has no oof predictions" in result.output
+    assert "variant 'nope' has no predictions" in result.output
 
 
 def test_a_table_fits_the_terminal_and_no_difference_is_minus_nothing(root: Settings) -> None:

@@ -108,7 +108,7 @@ def test_data_formats_hold_every_digit(root: Settings, monkeypatch: pytest.Monke
 def test_an_unknown_variant_is_refused_with_the_choices(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     result = typed(root, monkeypatch, "nope")
     assert result.exit_code == 1
-    assert "variant 'nope' has no oof predictions" in result.output
+    assert "variant 'nope' has no predictions" in result.output
     assert "base, other" in result.output
 
 
