@@ -93,8 +93,10 @@ def listing(names: list[str]) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share of a whole: `57%` or `–`."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:.0%}"
+    """Return a share of a whole: `57%`, `< 1%` (never `0%` for what is there) or `–`."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return "< 1%" if 0 < value < 0.005 else f"{value:.0%}"
 
 
 def seconds(value: float | None) -> str:

@@ -32,6 +32,10 @@ def test_small_p_values_are_bounded_not_rounded_to_zero() -> None:
     assert formats.p_value(0.0124) == ".012"
 
 
+def test_a_small_share_is_not_rounded_to_none() -> None:
+    assert [formats.percent(share) for share in (0.0, 0.004, 0.006, 0.57, None)] == ["0%", "< 1%", "1%", "57%", "–"]
+
+
 def test_plain_names_stay_as_file_names() -> None:
     assert formats.slug("masks_fused") == "masks_fused"
     assert formats.slug("img_100.jpg") == "img_100.jpg"

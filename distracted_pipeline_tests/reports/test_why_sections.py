@@ -64,7 +64,7 @@ def test_decided_effects_stand_in_words_on_the_page_and_on_that_of_their_class(p
     assert "With the cell phone dropped in the masks, recall of c1 falls by 30 points" in said
     assert ".80 [.70, .90]" in said
     assert "loses 12 points less of c4 than" in said
-    assert "In a mirror c1 is c3, c2 is c4" in said
+    assert "In a mirror, c1 is c3, c2 is c4" in said
     assert line in text(page / "classes" / "c1.html")
     assert "what a technique is compared with" not in (page / "why.html").read_text()  # of another kind of control
     assert "Why did c2 change?" not in text(page / "classes" / "c2.html")
