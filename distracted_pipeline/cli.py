@@ -104,7 +104,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     click.echo("next:")
     for command, what in (
         ("distracted ui", "the asset graph, the runs, MLflow and the report, in a browser"),
-        (f"cd {short(root)} && mlflow ui", "the training runs alone"),
+        (f"cd {short(root)} && mlflow ui", "the training runs alone: choose “Model training” at the top left"),
         ("distracted fetch", "Kaggle's data into data/; says what to do where that needs an account"),
         (RUN, "the same on your own data: Kaggle's zip, or its unpacked tree, in data/"),
     ):
