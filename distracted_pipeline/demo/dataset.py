@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -139,7 +140,8 @@ def generate(
         log: Receives progress lines.
 
     Raises:
-        DistractedError: `root` holds other data, a demo drawn with other arguments, or a count is out of range.
+        DistractedError: `root` holds other data, a demo drawn with other arguments, or a count is out of range; or a
+            process that draws was killed.
     """
     if frames < 1 or test_frames < 0:
         raise DistractedError(
@@ -227,9 +229,15 @@ def _draw(plan: list[_Frame], seed: int, log: Log) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     chunks = [plan[k : k + _CHUNK] for k in range(0, len(plan), _CHUNK)]
     progress = Progress(len(plan), "frames", log)
-    with _mapper(len(plan)) as run:
-        for count in run(_draw_chunk, chunks, [seed] * len(chunks)):
-            progress.advance(count)
+    try:
+        with _mapper(len(plan)) as run:
+            for count in run(_draw_chunk, chunks, [seed] * len(chunks)):
+                progress.advance(count)
+    except BrokenProcessPool as error:
+        raise DistractedError(
+            f"a process that drew frames into {plan[0].label_map.parents[1]} was killed, as happens where memory runs "
+            "out. Type the same command again: it draws them from the start."
+        ) from error
 
 
 @contextmanager

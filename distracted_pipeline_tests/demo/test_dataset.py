@@ -1,6 +1,9 @@
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +121,16 @@ def test_a_killed_run_is_repeated_from_the_start(
     (root / "imgs" / "train" / "c0" / "img_999.jpg").write_bytes(b"half a frame")
     assert generate(root, **TINY, log=silent).drawn
     assert contents(root) == contents(demo.root)
+
+
+def test_a_killed_drawing_process_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Iterator[int]:
+        yield 1
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(dataset, "_mapper", lambda frames: nullcontext(broken))
+    with pytest.raises(DistractedError, match=rf"frames into {tmp_path / 'data'} was killed.*same command again"):
+        generate(tmp_path / "data", **TINY, log=silent)
 
 
 def test_images_that_are_not_the_demos_stay_untouched(kaggle_tree: Path) -> None:
