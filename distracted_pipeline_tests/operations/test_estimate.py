@@ -8,6 +8,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.folds import fold_rows
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import labelled, read_manifest
+from distracted_pipeline.masks.identity import segmenter_fingerprint
 from distracted_pipeline.operations.estimate import Estimate, estimate, in_words
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import Settings, load_settings
@@ -20,6 +21,7 @@ def test_every_missing_stage_is_measured_and_counted_and_nothing_is_written(
     monkeypatch.delenv("DISTRACTED_DATA")
     settings = load_settings(data=write_chain_root(tmp_path / "data"))
     ingest(settings, log=lambda line: None)
+    segmenter_fingerprint(settings)  # notes what the given maps hold; whoever asks anything does that
     before = sorted(path for path in settings.data.rglob("*") if path.is_file())
     found = {each.stage: each for each in estimate(settings, "cpu")}
     assert list(found) == ["masks", "features", "top_only", "masks_fused"]

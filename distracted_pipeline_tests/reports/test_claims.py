@@ -196,7 +196,7 @@ def test_only_a_ratio_to_permuted_cams_whose_interval_leaves_out_one_is_evidence
     page = site / "variants" / "fine_tune.html"
     said = text(page)
     assert "Only the ratio of the two (each driver's own, then the mean) is evidence" in said
-    assert "only where its 95% interval over drivers leaves out 1" in said
+    assert "only where its 95% interval leaves out 1" in said
     (table,) = re.findall(r"<table>\s*<caption>Lift:.*?</table>", page.read_text(encoding="utf-8"), re.DOTALL)
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
     assert [(row[0], row[1], row[-5], row[-4], row[-3]) for row in rows] == [

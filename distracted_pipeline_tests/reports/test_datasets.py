@@ -53,7 +53,7 @@ def test_no_page_knows_a_class_or_a_count_of_another_data_set(toy: ReportResult)
 
 
 def test_the_original_split_is_counted_not_assumed(toy: ReportResult) -> None:
-    assert "it trains on 4, chooses the epoch on 1 and keeps 2 for test" in text(toy.path)
+    assert "Drivers here: 4 to train on, 1 to choose the epoch on (dev), 2 for the test." in text(toy.path)
 
 
 def test_probabilities_have_a_column_for_each_class(toy: ReportResult) -> None:
