@@ -66,7 +66,7 @@ placebo:
   kind: top_only
   seed: 1
 adapter_serial: {<<: *baseline, epochs: 4}
-masks_only: {epochs: 4, replicates: 2}
+masks_only: {epochs: 6, replicates: 2}
 masks_fused: {epochs: 6, replicates: 2}
 embedding_only: {epochs: 6}
 adapter_parallel: null
