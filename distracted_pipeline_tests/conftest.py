@@ -1,7 +1,6 @@
 """Fixtures shared by every room: a tiny Kaggle tree, drawn, never photographed."""
 
 import csv
-import gc
 import io
 import os
 import shutil
@@ -53,11 +52,6 @@ The last two make what others use too: done early, nobody waits for it.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; `make test` hands out whole files in this order."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector the modules, which stay: each of its full rounds looked at two million objects."""
-    gc.freeze()
 
 
 DRIVERS = ("p002", "p012", "p014", "p015", "p026", "p041", "p047", "p081")
