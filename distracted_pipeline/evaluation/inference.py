@@ -166,7 +166,7 @@ def recall_interval(rates: Rates, folds: np.ndarray, level: float = LEVEL) -> np
     Returns:
         Low and high, [..., 2]; NaN where `contrast` would not be testable.
     """
-    from scipy import stats
+    from scipy import special
 
     share, (one,) = of_recall([rates], folds, macro=False)
     variance, df = total_variance(share.between(one.pulls**2 @ share.member), share, [one])
@@ -174,13 +174,13 @@ def recall_interval(rates: Rates, folds: np.ndarray, level: float = LEVEL) -> np
     p, perfect = one.estimate, (one.estimate < 1e-12) | (one.estimate > 1 - 1e-12)
     tail = (1 + level) / 2
     with np.errstate(invalid="ignore"):
-        correction = (stats.t.ppf(tail, np.maximum(n - 1, 1)) / stats.t.ppf(tail, df)) ** 2
+        correction = (special.stdtrit(np.maximum(n - 1, 1), tail) / special.stdtrit(df, tail)) ** 2
         # No spread at all between drivers that are not perfect: nothing speaks against the images' own number.
         effective = np.fmin(ratio(p * (1 - p), np.where(variance > _NO_VARIANCE, variance, 0)) * correction, n)
         effective = np.where(perfect, drivers, effective)
         right = p * effective
-        low = np.where(perfect & (p < 0.5), 0.0, stats.beta.ppf(1 - tail, right, effective - right + 1))
-        high = np.where(perfect & (p > 0.5), 1.0, stats.beta.ppf(tail, right + 1, effective - right))
+        low = np.where(perfect & (p < 0.5), 0.0, special.betaincinv(right, effective - right + 1, 1 - tail))
+        high = np.where(perfect & (p > 0.5), 1.0, special.betaincinv(right + 1, effective - right, tail))
     return np.where(np.isfinite(variance)[..., None], np.stack([low, high], -1), np.nan)
 
 
@@ -295,14 +295,14 @@ def _contrast(a: Rates, b: Rates, folds: np.ndarray, level: float, macro: bool) 
 
 
 def _assemble(delta: np.ndarray, share: Share, pulls: np.ndarray, trained: Sequence[Trained], level: float) -> Contrast:
-    from scipy import stats
+    from scipy import special
 
     driver = share.between(pulls**2 @ share.member)
     variance, df = total_variance(driver, share, trained)
     varies = variance > _NO_VARIANCE
     with np.errstate(invalid="ignore"):
-        p = np.where(varies, 2 * stats.t.sf(np.abs(delta) / np.sqrt(np.where(varies, variance, 1)), df), 1.0)
-        half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
+        p = np.where(varies, 2 * special.stdtr(df, -np.abs(delta) / np.sqrt(np.where(varies, variance, 1))), 1.0)
+        half = special.stdtrit(df, (1 + level) / 2) * np.sqrt(variance)
     counted = share.k > 0
     return Contrast(
         delta=delta,

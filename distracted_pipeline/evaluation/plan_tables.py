@@ -240,7 +240,7 @@ def drivers_to_decide(found: Study, k: int, change: float) -> str:
     """
     if not found.plans or not defined(found.plans[k].power) or abs(change) < LEAST:
         return NONE
-    drivers = needed(found.sources.of(k), "drivers", abs(change), found.questions, found.reach)
+    (drivers,) = needed(found.sources.of(k), "drivers", abs(change), found.questions, found.reach)
     return NEVER if drivers is None else f"{drivers:,}"
 
 
@@ -263,7 +263,8 @@ def smallest_by_drivers(found: Study, k: int, replicates: int | None = None) -> 
     one = found.sources.of(k)
     now = int(one.drivers[0])
     numbers = sorted({max(2, round(now * 2 ** (step / 2))) for step in range(-2, 9)})
-    return [(number, smallest_change(one, found.questions, found.reach, number, replicates)) for number in numbers]
+    changes = smallest_change(one, found.questions, found.reach, np.array(numbers), replicates)
+    return list(zip(numbers, changes, strict=True))
 
 
 def cells(found: Study, k: int) -> list[str]:

@@ -197,7 +197,7 @@ def worth(listed: Sequence[Listed], accuracy: float, icc: float | None = None) -
     Clopper-Pearson's interval for the effective number of frames (Kish, Survey Sampling, 1965), corrected for as few
     drivers as there are (Korn and Graubard, Survey Methodology 24, 1998).
     """
-    from scipy import stats
+    from scipy import special
 
     test = [one for one in listed if one.side == TEST and one.subject]
     sizes = np.array(list(Counter(one.subject for one in test).values()), float)
@@ -208,7 +208,7 @@ def worth(listed: Sequence[Listed], accuracy: float, icc: float | None = None) -
         icc = icc_of([bool(one.correct) for one in answered], [one.subject for one in answered])
     frames = sum(one.side == TEST for one in listed)
     effect = max(1.0, 1 + ((sizes**2).sum() / sizes.sum() - 1) * icc)
-    few = (stats.t.ppf(0.975, max(frames - 1, 1)) / stats.t.ppf(0.975, len(sizes) - 1)) ** 2
+    few = (special.stdtrit(max(frames - 1, 1), 0.975) / special.stdtrit(len(sizes) - 1, 0.975)) ** 2
     effective = frames / effect
     low, high = _interval(accuracy, effective * float(few))
     return Worth(accuracy, icc, effect, effective, low, high, *_interval(accuracy, frames))
@@ -233,11 +233,11 @@ def icc_of(correct: Sequence[bool], subjects: Sequence[str]) -> float:
 
 
 def _interval(share: float, n: float) -> tuple[float, float]:
-    from scipy import stats
+    from scipy import special
 
     right = share * n
-    low = float(stats.beta.ppf(0.025, right, n - right + 1)) if share > 0 else 0.0
-    high = float(stats.beta.ppf(0.975, right + 1, n - right)) if share < 1 else 1.0
+    low = float(special.betaincinv(right, n - right + 1, 0.025)) if share > 0 else 0.0
+    high = float(special.betaincinv(right + 1, n - right, 0.975)) if share < 1 else 1.0
     return low, high
 
 

@@ -66,7 +66,7 @@ def test_the_headlines_variant_is_planned_against_its_reference_with_the_reports
     for k, one in enumerate(found.plans):
         sources = found.sources.of(k)
         assert one.power == pytest.approx(power(sources, 0.05, 10)[0])
-        assert one.drivers == needed(sources, "drivers", 0.05, 10)
+        assert [one.drivers] == needed(sources, "drivers", 0.05, 10)
     luck = np.sqrt((found.sources.training**2).mean())
     assert luck == pytest.approx(0.08, rel=0.4), "as it was drawn"
 
