@@ -34,7 +34,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
             if lacking:
                 raise pa.ArrowInvalid(f"it lacks the columns {', '.join(sorted(lacking))}")
             _check_size(file.metadata, columns)
-            table = file.read(columns=None if columns is None else list(columns))
+            table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError):

@@ -176,7 +176,7 @@ def power(
 
 
 def _critical(df: np.ndarray, level: float) -> np.ndarray:
-    """Return the two-sided critical values of t, within 1e-4 of themselves: thousands of exact ones take most of a plan."""
+    """Return the two-sided critical values of t, within .0002 of each: thousands of exact ones take most of a plan."""
     logs, values = _critical_table(level)
     return np.exp(np.interp(np.log(df), logs, values))
 
@@ -203,8 +203,9 @@ def _chi_square(term: int, df: float) -> np.ndarray:
 def _quantiles() -> np.ndarray:
     """Return probabilities that fill the cube of the five variances evenly, [variance, draw].
 
-    Korobov's lattice of 512 points; among generators of small discrepancy 325 comes nearest to the power by 32,768 draws
-    (.0009 at most, Sobol's .0023, and `scipy.stats`, which has Sobol's, takes longer to import than all planning does).
+    Korobov's lattice of 512 points; among generators of small discrepancy 325 comes nearest to the power by 32,768
+    draws (off by .0009 at most, Sobol's points by .0023; and `scipy.stats`, which has those, takes longer to import
+    than all planning does).
     """
     steps = np.array([pow(325, k, 512) for k in range(5)])
     return (np.outer(steps, np.arange(512)) % 512 + 0.5) / 512

@@ -4,7 +4,6 @@ Belongs here: finding and loading. Does not belong here: where one can cut into 
 trained on top (`networks`), and caching (`features`).
 """
 
-import copy
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from distracted_pipeline.huggingface import quiet_transformers
 from distracted_pipeline.images.resize import resized
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
+from distracted_pipeline.variants.network_copies import Original
 from distracted_pipeline.variants.trunks import EfficientNetTrunk, Trunk
 
 _HASHED = ("config.json", "preprocessor_config.json", "processor_config.json")
@@ -99,13 +99,13 @@ def load_backbone(settings: Settings, name: str | None = None) -> Backbone:
     """
     source = _source(settings, name)
     fingerprint = backbone_fingerprint(settings, name)
-    # Reading the files takes longer than a small training: the pristine trunk is kept, callers get copies.
-    trunk = copy.deepcopy(_pristine_trunk(source, fingerprint))
+    # Reading the files takes longer than a small training.
+    trunk = _original_trunk(source, fingerprint).copy()
     return Backbone(source, fingerprint, trunk, load_preprocessing(settings, name))
 
 
 @lru_cache(maxsize=2)
-def _pristine_trunk(source: str, fingerprint: str) -> Trunk:
+def _original_trunk(source: str, fingerprint: str) -> Original[Trunk]:
     from transformers import AutoModelForImageClassification
 
     try:
@@ -127,7 +127,7 @@ def _pristine_trunk(source: str, fingerprint: str) -> Trunk:
     # Channels last halves the time of depthwise convolutions on a CPU.
     trunk = trunk.requires_grad_(False).to(memory_format=torch.channels_last)
     _try(trunk, _preprocessing(source), source)
-    return trunk
+    return Original(trunk)
 
 
 def _try(trunk: Trunk, preprocessing: Preprocessing, source: str) -> None:
