@@ -23,7 +23,7 @@ __all__ = ["rows"]
 
 QUIET = RunOptions("cpu", log=lambda line: None)
 CPU = torch.device("cpu")
-NOISY = {"dropout": 0.3, "class_weights": "balanced", "label_smoothing": 0.1, "batch_size": 14, "epochs": 3}
+NOISY = {"dropout": 0.3, "class_weights": "balanced", "label_smoothing": 0.1, "batch_size": 14, "epochs": 2}
 HEADS = {
     "masks_only": variant("masks_only", optimizer="adamw", top_lr=0.01, scheduler="cosine", **NOISY),
     "masks_fused": variant("masks_fused", optimizer="adadelta", top_lr=1.0, gamma=0.7, **NOISY),
@@ -50,16 +50,25 @@ def train(config: VariantConfig, efficientnet: Path, given: Rows, replicates: Se
     return fit(nets, given, given, config, seeds, QUIET)
 
 
+@pytest.fixture(scope="module", params=list(HEADS))
+def alone(request: pytest.FixtureRequest, efficientnet: Path, rows: dict[str, Rows]) -> tuple[str, list[Fit]]:
+    """The name of a kind, and three replicates of it, each trained by itself."""
+    config, given = HEADS[request.param], read_by(HEADS[request.param], rows)
+    return request.param, [train(config, efficientnet, given, [replicate])[0] for replicate in range(3)]
+
+
 @pytest.mark.parametrize("batched", [False, True], ids=["one after another", "batched"])
-@pytest.mark.parametrize("kind", HEADS)
 def test_side_by_side_each_replicate_ends_as_it_would_alone(
-    efficientnet: Path, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch, kind: str, batched: bool
+    alone: tuple[str, list[Fit]],
+    efficientnet: Path,
+    rows: dict[str, Rows],
+    monkeypatch: pytest.MonkeyPatch,
+    batched: bool,
 ) -> None:
-    config, given = HEADS[kind], read_by(HEADS[kind], rows)
-    alone = [train(config, efficientnet, given, [replicate])[0] for replicate in range(3)]
+    kind, apart = alone
     monkeypatch.setattr(Team, "_batches", lambda self: batched)  # as on a GPU
-    together = train(config, efficientnet, given, [0, 1, 2])
-    for one, other in zip(alone, together, strict=True):
+    together = train(HEADS[kind], efficientnet, read_by(HEADS[kind], rows), [0, 1, 2])
+    for one, other in zip(apart, together, strict=True):
         assert one.best is not None
         assert other.best is not None
         assert [a.train_loss for a in one.history] == pytest.approx([b.train_loss for b in other.history], abs=2e-4)
@@ -93,7 +102,7 @@ def test_embeddings_standardised_beforehand_give_the_same_logits(
 def test_a_replicate_that_stops_early_is_left_behind_by_the_others(
     rows: dict[str, Rows], efficientnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = HEADS["masks_only"].model_copy(update={"epochs": 6, "early_stopping": 2})
+    config = HEADS["linear_probe"].model_copy(update={"epochs": 8, "early_stopping": 2})
     given = read_by(config, rows)
     alone = [train(config, efficientnet, given, [replicate])[0] for replicate in range(4)]
     together = train(config, efficientnet, given, range(4))
