@@ -25,6 +25,8 @@ os.environ["DISTRACTED_DATA"] = _NO_DATA.name
 
 import numpy as np
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from PIL import Image
 
 from distracted_pipeline.dataset import STATE_FARM
@@ -128,6 +130,23 @@ def _fresh_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     tracking.follow_move = copied
     yield
     tracking.follow_move = follow_move
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Keep what Dagster's databases are migrated by: each new one reads sixty modules, and so does each run's."""
+    kept: dict[str | None, ScriptDirectory] = {}
+    read = ScriptDirectory.from_config
+
+    def once(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in kept:
+            kept[place] = read(config)
+        return kept[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", once)
+        yield
 
 
 @pytest.fixture
