@@ -39,17 +39,12 @@ def overlay(image: np.ndarray, mask: np.ndarray, categories: Sequence[Category])
         mask: uint8 `[H, W]` of category ids, 0 for none.
         categories: The data set's.
     """
-    import torch
-    from torchvision.transforms.functional import to_pil_image
-    from torchvision.utils import draw_segmentation_masks
+    from PIL import Image
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    ids = torch.arange(1, len(categories) + 1, dtype=torch.uint8)
-    areas = torch.from_numpy(np.array(mask))[None] == ids[:, None, None]
-    picture: Image = to_pil_image(
-        draw_segmentation_masks(pixels, areas, alpha=OPACITY, colors=[category.colour for category in categories])
-    )
-    return picture
+    picture, flat = Image.fromarray(image), Image.fromarray(mask)
+    flat.putpalette([0, 0, 0, *(value for category in categories for value in category.colour)])
+    tinted = Image.blend(picture, flat.convert("RGB"), OPACITY)
+    return Image.composite(tinted, picture, Image.fromarray((mask > 0) & (mask <= len(categories))))
 
 
 def show(settings: Settings, img: str) -> "Image":
