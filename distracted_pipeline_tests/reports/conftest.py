@@ -1,8 +1,11 @@
 """A data root that has been evaluated: small frames, given masks, drawn-up predictions and Grad-CAMs."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -30,7 +33,7 @@ from distracted_pipeline.scopes import FOLDS, ORIGINAL_FOLD
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import load_catalogue
 from distracted_pipeline_tests.conftest import DRIVERS, write_kaggle_tree
-from distracted_pipeline_tests.once import made_once
+from distracted_pipeline_tests.once import copy_once, made_once
 
 SHORT = ("top_only", "fine_tune", "masks_only", "masks_fused")
 """The baseline, fine-tuning, and the two with masks."""
@@ -186,29 +189,59 @@ def prepared(root: Path, keep: Sequence[str] = (), **settings: object) -> Settin
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """All variants of a short catalogue but the last, with masks and Grad-CAMs; synthetic. Not to be changed."""
-    root = write_kaggle_tree(tmp_path_factory.mktemp("evaluated") / "data", DRIVERS, frames=1)
-    settings = prepared(
-        root,
-        SHORT,
-        synthetic=True,
-        notes=("a note with <angle> brackets & an ampersand",),
-    )
-    evaluate(settings, list(load_catalogue(settings))[:-1])
-    return settings
+    return _over_evaluated(copy_once(tmp_path_factory, "evaluated", _prepare_evaluated))
 
 
 @pytest.fixture(scope="session")
 def built(evaluated: Settings) -> ReportResult:
     """The report on `evaluated`."""
-    return build_report(evaluated, log=quiet)
+    made: ReportResult = pickle.loads((evaluated.data / BUILT).read_bytes())
+    path = evaluated.reports / made.report_id / made.path.name
+    return replace(made, path=path, summary=path.with_name(made.summary.name))
+
+
+BUILT = "built.pickle"
+
+
+def _over_evaluated(root: Path) -> Settings:
+    note = "a note with <angle> brackets & an ampersand"
+    return settings_over(root, variants_file=root / "variants.yaml", synthetic=True, notes=(note,))
+
+
+def _prepare_evaluated(root: Path) -> None:
+    prepared(write_kaggle_tree(root, DRIVERS, frames=1), SHORT)
+    settings = _over_evaluated(root)
+    evaluate(settings, list(load_catalogue(settings))[:-1])
+    (root / BUILT).write_bytes(pickle.dumps(build_report(settings, log=quiet)))
 
 
 @pytest.fixture
 def small(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Settings:
     """Six drivers, masks given, nothing predicted; free to be changed."""
-    root = shutil.copytree(made_once(tmp_path_factory, "small", _prepare_small), tmp_path / "data")
+    return _own(made_once(tmp_path_factory, "small", _prepare_small), tmp_path)
+
+
+@pytest.fixture
+def alone(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Settings:
+    """`small` with the baseline evaluated, without Grad-CAMs; free to be changed."""
+    return _own(made_once(tmp_path_factory, "alone", partial(_prepare_small, variants=["top_only"])), tmp_path)
+
+
+@pytest.fixture
+def pair(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Settings:
+    """`small` with the baseline and another variant evaluated, without Grad-CAMs; free to be changed."""
+    return _own(made_once(tmp_path_factory, "pair", partial(_prepare_small, variants=PAIR)), tmp_path)
+
+
+PAIR = ("top_only", "fine_tune")
+
+
+def _own(made: Path, folder: Path) -> Settings:
+    root = shutil.copytree(made, folder / "data")
     return settings_over(root, variants_file=root / "variants.yaml")
 
 
-def _prepare_small(root: Path) -> None:
-    prepared(write_kaggle_tree(root, DRIVERS[:6], frames=1, test_frames=0))
+def _prepare_small(root: Path, variants: Sequence[str] = ()) -> None:
+    settings = prepared(write_kaggle_tree(root, DRIVERS[:6], frames=1, test_frames=0))
+    if variants:
+        evaluate(settings, variants, cams=False)

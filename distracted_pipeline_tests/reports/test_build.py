@@ -95,11 +95,10 @@ def test_the_front_page_says_what_was_found_and_on_what(built: ReportResult, eva
     assert evaluated.notes[0] in said
 
 
-def test_synthetic_data_is_never_put_beside_the_original_projects_numbers(built: ReportResult, small: Settings) -> None:
+def test_synthetic_data_is_never_put_beside_the_original_projects_numbers(built: ReportResult, pair: Settings) -> None:
     assert "(quoted)" not in text(built.path)
     assert "cannot be compared with synthetic frames" in text(built.path)
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    photographed = text(build_report(small, log=quiet).path)
+    photographed = text(build_report(pair, log=quiet).path)
     assert photographed.count("(quoted)") == 4
     assert "SYNTHETIC" not in photographed
 
@@ -111,11 +110,10 @@ def test_a_variant_without_results_is_named_and_counted_as_absent(built: ReportR
     assert f"{last}: no predictions yet" in text(built.path)
 
 
-def test_missing_folds_and_missing_cams_are_said_in_words(small: Settings) -> None:
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    (small.predictions / "fine_tune" / "3.parquet").unlink()
-    class_accuracy(small, log=quiet)
-    result = build_report(small, log=quiet)
+def test_missing_folds_and_missing_cams_are_said_in_words(pair: Settings) -> None:
+    (pair.predictions / "fine_tune" / "3.parquet").unlink()
+    class_accuracy(pair, log=quiet)
+    result = build_report(pair, log=quiet)
     assert "without fold 3" in text(result.path)
     assert "no Grad-CAMs of Top only and Fine-tuning" in result.missing
     assert "There are no Grad-CAMs of this variant yet" in text(result.path.parent / "variants" / "fine_tune.html")
@@ -128,12 +126,11 @@ def test_a_baseline_that_is_missing_leaves_a_report_that_says_so(small: Settings
     assert result.verdict.startswith("Nothing can be compared yet")
 
 
-def test_only_the_original_split_gives_a_report_on_its_test_drivers(small: Settings) -> None:
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    for path in small.predictions.glob("*/[0-4].parquet"):
+def test_only_the_original_split_gives_a_report_on_its_test_drivers(pair: Settings) -> None:
+    for path in pair.predictions.glob("*/[0-4].parquet"):
         path.unlink()
-    class_accuracy(small, log=quiet)
-    said = text(build_report(small, log=quiet).path)
+    class_accuracy(pair, log=quiet)
+    said = text(build_report(pair, log=quiet).path)
     assert "the original split's test drivers" in said
     assert "not testable: fewer than 9 drivers" in said  # what one variant's ten classes take
     assert "So few test drivers can decide no class, whatever they show" in said
@@ -221,52 +218,48 @@ def test_a_site_of_all_images_and_ten_variants_stays_within_its_budget(tmp_path:
 
 
 def test_a_site_beyond_its_budget_is_refused_and_the_last_one_stays(
-    small: Settings, monkeypatch: pytest.MonkeyPatch
+    pair: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    before = build_report(small, log=quiet)
+    before = build_report(pair, log=quiet)
     monkeypatch.setattr(build, "SITE_BUDGET", 1000)
     with pytest.raises(DistractedError, match="too large"):
-        build_report(small, log=quiet)
+        build_report(pair, log=quiet)
     assert before.path.is_file()
-    assert sorted(p.name for p in small.reports.iterdir()) == sorted([".lock", before.report_id, "latest"])
+    assert sorted(p.name for p in pair.reports.iterdir()) == sorted([".lock", before.report_id, "latest"])
 
 
-def test_latest_leads_to_the_newest_report(small: Settings) -> None:
-    evaluate(small, ["top_only"], cams=False)
-    first = build_report(small, log=quiet)
-    again = build_report(small, log=quiet)
+def test_latest_leads_to_the_newest_report(alone: Settings) -> None:
+    first = build_report(alone, log=quiet)
+    again = build_report(alone, log=quiet)
     assert again.report_id == first.report_id  # same results, same day: replaced, not piled up
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    second = build_report(small, log=quiet)
+    evaluate(alone, ["top_only", "fine_tune"], cams=False)
+    second = build_report(alone, log=quiet)
     assert second.report_id != first.report_id
-    assert (small.reports / "latest" / "index.html").read_bytes() == second.path.read_bytes()
+    assert (alone.reports / "latest" / "index.html").read_bytes() == second.path.read_bytes()
     assert first.path.is_file()
 
 
-def test_without_links_latest_is_a_page_that_forwards(small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_links_latest_is_a_page_that_forwards(alone: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no links on this file system")
 
-    evaluate(small, ["top_only"], cams=False)
-    first = build_report(small, log=quiet)
+    first = build_report(alone, log=quiet)
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
+    evaluate(alone, ["top_only", "fine_tune"], cams=False)
     for _ in range(2):  # over a link, then over a folder
-        second = build_report(small, log=quiet)
-        page = small.reports / "latest" / "index.html"
+        second = build_report(alone, log=quiet)
+        page = alone.reports / "latest" / "index.html"
         assert f'href="../{second.report_id}/index.html"' in page.read_text()
         assert (page.parent / f"../{second.report_id}/index.html").is_file()
     assert "http-equiv" in first.path.read_text()  # the older report was not written through the link
     assert f"../{second.report_id}" not in first.path.read_text()
 
 
-def test_a_killed_build_leaves_nothing_that_the_next_one_keeps(small: Settings) -> None:
-    evaluate(small, ["top_only"], cams=False)
-    stale = small.reports / ".2020-01-01-abc.1.part"
+def test_a_killed_build_leaves_nothing_that_the_next_one_keeps(alone: Settings) -> None:
+    stale = alone.reports / ".2020-01-01-abc.1.part"
     stale.mkdir(parents=True)
     (stale / "index.html").write_text("half")
-    build_report(small, log=quiet)
+    build_report(alone, log=quiet)
     assert not stale.exists()
 
 
@@ -275,9 +268,8 @@ def test_nothing_evaluated_names_the_next_command(small: Settings) -> None:
         build_report(small, log=quiet)
 
 
-def test_a_report_without_masks_says_why(small: Settings) -> None:
-    evaluate(small, ["top_only"], cams=False)
-    settings = Settings(data=small.data, segmenter="folder:nowhere")
+def test_a_report_without_masks_says_why(alone: Settings) -> None:
+    settings = Settings(data=alone.data, segmenter="folder:nowhere")
     result = build_report(settings, log=quiet)
     assert any("no cached masks" in line and "nowhere" in line for line in result.missing)
     data = unpacked(result.path.parent / "images.html")
@@ -297,9 +289,8 @@ def test_the_variant_page_leads_to_its_runs_and_says_when_that_works(built: Repo
     assert "The links work while distracted ui runs on this machine" in text(page)
 
 
-def test_old_reports_make_room_and_what_is_not_a_report_stays(small: Settings) -> None:
-    evaluate(small, ["top_only"], cams=False)
-    first = build_report(small, log=quiet).path.parent
+def test_old_reports_make_room_and_what_is_not_a_report_stays(alone: Settings) -> None:
+    first = build_report(alone, log=quiet).path.parent
     old = [first.with_name(f"2020-01-{day:02d}-{'a' * 8}") for day in range(1, 8)]
     for age, folder in enumerate(reversed(old)):
         shutil.copytree(first, folder)
@@ -310,7 +301,7 @@ def test_old_reports_make_room_and_what_is_not_a_report_stays(small: Settings) -
     empty.mkdir()
     (empty / "notes.txt").write_text("mine")
     said: list[str] = []
-    newest = build_report(dataclasses.replace(small, synthetic=True), log=said.append).path.parent
+    newest = build_report(dataclasses.replace(alone, synthetic=True), log=said.append).path.parent
     assert newest != first
     present = {path.name for path in first.parent.iterdir() if path.is_dir() and not path.is_symlink()}
     assert present == {path.name for path in (newest, first, *old[-3:], renamed, empty)}

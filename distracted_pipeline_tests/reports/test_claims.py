@@ -22,7 +22,7 @@ from distracted_pipeline.reports.report_data import ReportData
 from distracted_pipeline.reports.verdict import leaderboard
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.damage import write_unsealed
-from distracted_pipeline_tests.reports.conftest import evaluate, quiet
+from distracted_pipeline_tests.reports.conftest import quiet
 from distracted_pipeline_tests.reports.pages import text
 
 LIFTS = [
@@ -242,14 +242,13 @@ def test_no_template_says_what_the_numbers_do_not(site: Path) -> None:
         )
 
 
-def test_tables_of_an_earlier_version_are_said_to_be_corrected_for_less(small: Settings) -> None:
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    path = small.evaluation / "class_accuracy.parquet"
+def test_tables_of_an_earlier_version_are_said_to_be_corrected_for_less(pair: Settings) -> None:
+    path = pair.evaluation / "class_accuracy.parquet"
     table = pq.read_table(path)
     p = pc.if_else(pc.equal(table["variant"], "fine_tune"), 0.5, pa.scalar(None, pa.float64()))
     table = table.drop_columns(["p_own", "p_holm"]).append_column("p_holm", p)
     write_unsealed(path, table)
-    result = build_report(small, log=quiet)
+    result = build_report(pair, log=quiet)
     assert any("corrected over each variant's own classes only: type dagster" in line for line in result.missing)
     said = text(result.path.parent / "variants" / "fine_tune.html")
     assert "Holm over" not in said.replace("corrected by Holm over the questions asked", "")

@@ -152,23 +152,21 @@ def test_one_image_of_each_class_has_the_cams_of_every_variant(built: ReportResu
     assert all(2 * place in cams["rows"] for cams in data["cams"])
 
 
-def test_an_interval_that_does_not_exist_is_a_dash(small: Settings) -> None:
-    evaluate(small, ["top_only"], cams=False)
-    for path in (small.predictions / "top_only").glob("*.parquet"):
+def test_an_interval_that_does_not_exist_is_a_dash(alone: Settings) -> None:
+    for path in (alone.predictions / "top_only").glob("*.parquet"):
         first = pq.read_table(path)
         first = first.slice(0, first.num_rows // 2).drop_columns(["replicate"])
         alike = pa.concat_tables([first.append_column("replicate", pa.array([r] * first.num_rows)) for r in (0, 1)])
         for name in ("top_only", "fine_tune"):
-            write_predictions(small, name, path.stem, alike)
-    class_accuracy(small, log=quiet)
-    page = build_report(small, log=quiet).path.parent / "variants" / "fine_tune.html"
+            write_predictions(alone, name, path.stem, alike)
+    class_accuracy(alone, log=quiet)
+    page = build_report(alone, log=quiet).path.parent / "variants" / "fine_tune.html"
     assert page.read_text(encoding="utf-8").count('class="interval">–<') == 3 * 10
     assert 'class="interval"><' not in page.read_text(encoding="utf-8")
 
 
-def test_an_image_that_the_variants_agree_against_is_perhaps_mislabelled(small: Settings) -> None:
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    report = read_report_data(small)
+def test_an_image_that_the_variants_agree_against_is_perhaps_mislabelled(pair: Settings) -> None:
+    report = read_report_data(pair)
     images = list(report.images.values())
     p = report.predictions.probabilities
     p[:] = 0.02
@@ -227,11 +225,10 @@ _NEWER = {
 }
 
 
-def test_trainings_that_an_earlier_version_wrote_for_the_original_fold_are_shown(small: Settings) -> None:
-    evaluate(small, ["top_only", "fine_tune"], cams=False)
-    folder = small.models / "fine_tune"
+def test_trainings_that_an_earlier_version_wrote_for_the_original_fold_are_shown(pair: Settings) -> None:
+    folder = pair.models / "fine_tune"
     (folder / "original").rename(folder / "seed")  # what the fold was called
-    assert list(read_report_data(small).runs["fine_tune"]) == ["original", "0", "1", "2", "3", "4"]
+    assert list(read_report_data(pair).runs["fine_tune"]) == ["original", "0", "1", "2", "3", "4"]
 
 
 def test_hostile_drivers_and_image_names_are_text_everywhere(tmp_path: Path) -> None:
