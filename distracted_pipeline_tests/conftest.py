@@ -1,6 +1,7 @@
 """Fixtures shared by every room: a tiny Kaggle tree, drawn, never photographed."""
 
 import csv
+import gc
 import io
 import os
 import shutil
@@ -54,6 +55,11 @@ The last two make what others use too: done early, nobody waits for it.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; `make test` hands out whole files in this order."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_sessionfinish() -> None:
+    """Spare pytest its five last looks for garbage through all that torch, transformers and Dagster have loaded."""
+    gc.freeze()
 
 
 DRIVERS = ("p002", "p012", "p014", "p015", "p026", "p041", "p047", "p081")

@@ -116,7 +116,7 @@ def test_label_maps_lie_exactly_on_the_picture() -> None:
 
 
 def test_a_phone_shows_in_every_frame_of_its_classes_and_in_no_other() -> None:
-    for number in drivers(14):
+    for number in drivers(14)[::2]:
         for classname in (*PHONE_CLASSES, "c8"):
             shown = int((paint(scene_of(driver_look(number), classname, number % 8))[1] == PHONE).sum())
             assert (shown > 90) == (classname in PHONE_CLASSES), (number, classname, shown)

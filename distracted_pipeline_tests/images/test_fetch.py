@@ -23,6 +23,8 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "kaggle"))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
+    # It looks for its callers in every loaded module, with those of torch and transformers for a second each time.
+    monkeypatch.setattr("kagglehub.clients.get_user_agent", lambda: "tests")
     return Settings(data=tmp_path / "data")
 
 
