@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from distracted_pipeline.demo.prepare import prepare_demo
 from distracted_pipeline.demo.shipped import FILES, shipped
 from distracted_pipeline.masks.identity import segmenter_fingerprint
@@ -12,9 +14,15 @@ def quiet(line: str) -> None:
     """Log nothing."""
 
 
-def test_both_models_lie_in_the_root_and_a_second_call_changes_nothing(tmp_path: Path) -> None:
-    root = tmp_path / "data"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo of 30 frames."""
+    root = tmp_path_factory.mktemp("demo") / "data"
     prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)
+    return root
+
+
+def test_both_models_lie_in_the_root_and_a_second_call_changes_nothing(root: Path) -> None:
     settings = load_settings({}, data=root)
     for folder, model in ((settings.segmenter, "segmenter"), (settings.backbone, "backbone")):
         for name in FILES:
@@ -26,9 +34,7 @@ def test_both_models_lie_in_the_root_and_a_second_call_changes_nothing(tmp_path:
     assert segmenter_fingerprint(settings) == before
 
 
-def test_a_damaged_copy_is_replaced(tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)
+def test_a_damaged_copy_is_replaced(root: Path) -> None:
     copy = Path(load_settings({}, data=root).segmenter) / "model.safetensors"
     copy.write_bytes(b"half")
     prepare_demo(root, drivers=3, frames=1, seed=0, log=quiet)

@@ -152,7 +152,7 @@ def test_what_is_held_does_not_grow_with_the_clip(engine: Engine) -> None:
                 yield Frame(number, number / 10, image)
 
     most = []
-    for length in (60, 240):
+    for length in (40, 120):
         counted: list[int] = []
         watch(engine, Endless(length), lambda seen, c=counted: c.append(len(alive)), log=quiet)  # type: ignore[arg-type]
         most.append(max(counted))
