@@ -1,5 +1,6 @@
 """Fixtures shared by every room: a tiny Kaggle tree, drawn, never photographed."""
 
+import atexit
 import csv
 import gc
 import io
@@ -60,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionfinish() -> None:
     """Spare pytest its five last looks for garbage through all that torch, transformers and Dagster have loaded."""
     gc.freeze()
+    atexit.register(gc.unfreeze)  # some libraries complain of what is left when the process ends
 
 
 DRIVERS = ("p002", "p012", "p014", "p015", "p026", "p041", "p047", "p081")
