@@ -30,11 +30,9 @@ from distracted_pipeline.demo.poses import scene_of
 from distracted_pipeline.demo.scenes import paint
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked, read_json, write_json, write_text
+from distracted_pipeline.images.source import DEMO_STAMP
 from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, has_data
-
-STAMP = "demo.json"
-"""Says what the generator draws or has drawn in a data root; complete only when everything is there."""
 
 DRIVERS, FRAMES = 18, 5
 """Of the usual demo: drivers count, as tests swap whole ones; frames of one are near-duplicates."""
@@ -124,6 +122,7 @@ def generate(
     test_frames: int = 40,
     seed: int = 0,
     log: Log = print,
+    equip: Callable[[Path], None] = lambda root: None,
 ) -> DemoDataset:
     """Draw a data set in Kaggle's layout, unless it is there already.
 
@@ -138,6 +137,7 @@ def generate(
         test_frames: Unlabelled frames, of drivers that are not among the labelled ones.
         seed: Another seed draws other people and other frames.
         log: Receives progress lines.
+        equip: Puts the models that `settings.env` names into the data root.
 
     Raises:
         DistractedError: `root` holds other data, a demo drawn with other arguments, or a count is out of range; or a
@@ -151,18 +151,19 @@ def generate(
     names = demo_drivers(drivers)
     wanted = {"version": _VERSION, "drivers": drivers, "frames": frames, "test_frames": test_frames, "seed": seed}
     root = Path(root)
-    with locked(root / f".{STAMP}.lock", what=f"the demo data set in {root}"):
+    with locked(root / f".{DEMO_STAMP}.lock", what=f"the demo data set in {root}"):
         drawn = not _is_complete(root, wanted)
         started = time.monotonic()
         if drawn:
             _clear(root)
-            write_json(root / STAMP, {**wanted, "complete": False})
+            write_json(root / DEMO_STAMP, {**wanted, "complete": False})
+            equip(root)
+            write_text(root / DATA_SETTINGS_FILE, _SETTINGS)
+            write_text(root / VARIANTS_FILE, VARIANTS)
             rows, plan = _plan(root, names, frames, test_frames, seed)
             _draw(plan, seed, log)
             write_text(root / RAW_CSV, _csv(rows))
-            write_text(root / DATA_SETTINGS_FILE, _SETTINGS)
-            write_text(root / VARIANTS_FILE, VARIANTS)
-            write_json(root / STAMP, {**wanted, "complete": True})
+            write_json(root / DEMO_STAMP, {**wanted, "complete": True})
         seconds = time.monotonic() - started if drawn else 0.0
     labelled = len(names) * len(STATE_FARM.class_ids) * frames
     done = f"drew it in {duration(seconds)}" if drawn else "already there"
@@ -172,7 +173,7 @@ def generate(
 
 def _is_complete(root: Path, wanted: dict[str, Any]) -> bool:
     """Tell whether exactly this data set is there; refuse to touch any other."""
-    stamp = root / STAMP
+    stamp = root / DEMO_STAMP
     if not stamp.is_file():
         if has_data(root):
             raise DistractedError(

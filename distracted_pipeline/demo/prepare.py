@@ -25,7 +25,11 @@ def prepare_demo(root: Path, *, drivers: int, frames: int, seed: int, log: Log) 
     Raises:
         DistractedError: `root` holds other data, or a shipped model is damaged.
     """
-    generate(root, drivers=drivers, frames=frames, seed=seed, log=log)
+    generate(root, drivers=drivers, frames=frames, seed=seed, log=log, equip=_copy_models)
+    _copy_models(root)  # a finished demo may have lost one, or have one of an earlier version
+
+
+def _copy_models(root: Path) -> None:
     _copy_model(shipped("segmenter"), root / SEGMENTER_FOLDER)
     _copy_model(shipped("backbone"), root / BACKBONE_FOLDER)
 

@@ -19,6 +19,7 @@ from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.mask_quality import BARS, MEAN_BAR, cached_iou, mean_iou, reaches_bars
 from distracted_pipeline.demo.poses import PLANTED
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.source import require_finished
 from distracted_pipeline.settings import DEMO_DATA, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def main(data: Path, why: bool) -> None:
     """Say whether masks and report show what was drawn; exit with 1 where they do not."""
     settings = load_settings(data=data.resolve())
     try:
+        require_finished(settings.data)
         found = [*findings(settings), mask_finding(settings), *(why_findings(settings) if why else [])]
     except DistractedError as error:
         raise click.ClickException(str(error)) from error

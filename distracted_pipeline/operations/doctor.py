@@ -17,6 +17,7 @@ from distracted_pipeline.advice import DOCTOR, RUN, install
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.feeder import cores
+from distracted_pipeline.images.source import finish_demo
 from distracted_pipeline.operations.models import is_here
 from distracted_pipeline.scopes import FOLDS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings, has_data
@@ -189,6 +190,8 @@ def _data(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "", f"{unlabelled:,} unlabelled test frames")
         if bad:
             yield Finding("note", "", f"{bad} unusable; {settings.data / 'images_problems.json'} says which and why")
+    elif command := finish_demo(settings.data):
+        yield Finding("missing", "images", f"the demo in {settings.data} was not finished", command)
     elif has_data(settings.data):
         yield Finding("to do", "images", f"raw data is there, not yet read in ({expected})", RUN)
     else:

@@ -18,6 +18,7 @@ import dagster as dg
 from distracted_pipeline.assets.compute import OpConfig
 from distracted_pipeline.assets.lease import visible_gpus
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.images.source import require_finished
 from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline.operations.missing import (
     MASKS,
@@ -94,10 +95,11 @@ def run_missing(
         log: Receives a line per step.
 
     Raises:
-        DistractedError: The images cannot be read, a model is not to be had or cannot be used, or a variant, a fold or
-            the baseline is unknown.
+        DistractedError: The data root is a demo that was not finished, the images cannot be read, a model is not to be
+            had or cannot be used, or a variant, a fold or the baseline is unknown.
     """
     start = time.monotonic()
+    require_finished(settings.data)
     entries, wanted_folds = chosen_variants(settings, variants), chosen_folds(folds)
     if has_data(settings.data):  # else that is what has to be said
         require_models(settings, entries)
