@@ -15,7 +15,7 @@ import click
 from distracted_pipeline import __version__
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.audit import audit
-from distracted_pipeline.commands.common import FOLD, current_settings, data_option, demo_option, indented, short
+from distracted_pipeline.commands.common import FOLD, PORTS, current_settings, data_option, demo_option, indented, short
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.plan import plan
 from distracted_pipeline.commands.predict import export, predict, sync
@@ -27,7 +27,7 @@ from distracted_pipeline.commands.why import why
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import disk_refusal
 from distracted_pipeline.operations import stopping
-from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, Settings, load_settings
+from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, PER_GPU, Settings, count_of, load_settings, variable
 
 if TYPE_CHECKING:
     from distracted_pipeline.operations.run import RunSummary
@@ -80,8 +80,10 @@ def main() -> None:
 
 @main.command()
 @click.option("--drivers", default=18, show_default=True, type=click.IntRange(12, 26), help="Drawn drivers.")
-@click.option("--frames", default=5, show_default=True, type=click.IntRange(2), help="Frames per driver and class.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the drawing.")
+@click.option(
+    "--frames", default=5, show_default=True, type=click.IntRange(2, 10_000), help="Frames per driver and class."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the drawing.")
 @demo_option
 @click.pass_context
 def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
@@ -118,7 +120,7 @@ def fetch() -> None:
     from distracted_pipeline.images.fetch import fetch as download
 
     # Never the demo that bare commands fall back to while data/ is empty.
-    settings = load_settings(data=os.environ.get("DISTRACTED_DATA") or DEFAULT_DATA)
+    settings = load_settings(data=variable("DISTRACTED_DATA") or DEFAULT_DATA)
     if not download(settings, log=click.echo):
         click.echo(f"{short(settings.data)} holds data already")
     click.echo(f"next: {RUN}")
@@ -137,10 +139,19 @@ def fetch() -> None:
     default=0,
     help="Processes that run steps; default: one for each GPU, else one.",
 )
-@click.option("--per-gpu", type=click.IntRange(1), default=1, help="Processes that share a GPU; small trainings gain.")
+@click.option(
+    "--per-gpu",
+    type=click.IntRange(1),
+    help=f"Processes that share a GPU; small trainings gain.  [default: {PER_GPU}, else 1]",
+)
 @data_option
 def run(
-    variants: tuple[str, ...], folds: tuple[str, ...], config: Path | None, verify: bool, workers: int, per_gpu: int
+    variants: tuple[str, ...],
+    folds: tuple[str, ...],
+    config: Path | None,
+    verify: bool,
+    workers: int,
+    per_gpu: int | None,
 ) -> None:
     """Make everything that is missing or out of date; stop it and run it again as you like."""
     settings = current_settings()
@@ -154,7 +165,7 @@ def _run(
     config: Path | None = None,
     verify: bool = False,
     workers: int = 0,
-    per_gpu: int = 1,
+    per_gpu: int | None = None,
 ) -> "RunSummary":
     from distracted_pipeline.assets.compute import read_op_config
     from distracted_pipeline.operations.run import run_missing
@@ -167,7 +178,7 @@ def _run(
         config=read_op_config(config) if config else None,
         verify=verify,
         workers=workers,
-        per_gpu=per_gpu,
+        per_gpu=per_gpu or count_of(PER_GPU) or 1,
         log=click.echo,
     )
     click.echo()
@@ -220,7 +231,11 @@ def doctor(hours: bool) -> None:
 
 @main.command()
 @click.option(
-    "--port", default=3000, show_default=True, help="Dagster's port; MLflow and the report take the next two."
+    "--port",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, PORTS - 2),
+    help="Dagster's port; MLflow and the report take the next two.",
 )
 @data_option
 def ui(port: int) -> None:

@@ -43,12 +43,15 @@ RAW_CSV = "driver_imgs_list.csv"
 
 PREFIX: Final = "DISTRACTED_"
 
+PER_GPU: Final = "DISTRACTED_PER_GPU"
+"""How many processes may use the same GPU at once."""
+
 OF_A_PROCESS: Final = (
     "DISTRACTED_BACKFILL",
     "DISTRACTED_DATA",
     "DISTRACTED_EXECUTOR",
     "DISTRACTED_GPU_LEASES",
-    "DISTRACTED_PER_GPU",
+    PER_GPU,
     "DISTRACTED_STORE",
 )
 """Variables that say where and how a process works; a data root's own file says nothing about them."""
@@ -211,6 +214,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
     own = read_env_file(root / DATA_SETTINGS_FILE)
     _check_names(own, str(root / DATA_SETTINGS_FILE), OF_A_DATA_ROOT)
     env = {**own, **env}
+    _count(PER_GPU, env)  # read only once a GPU is claimed, long after work has begun
     variants = env.get("DISTRACTED_VARIANTS", "").strip()
     return Settings(
         data=root,
@@ -232,6 +236,15 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
 def variable(name: str) -> str:
     """Return one of `OF_A_PROCESS`, from the environment, else `.env`; empty where it is not set."""
     return (os.environ.get(name) or read_env_file(Path(ENV_FILE)).get(name, "")).strip()
+
+
+def count_of(name: str) -> int | None:
+    """Return the number that one of `OF_A_PROCESS` is, None where it is not set.
+
+    Raises:
+        DistractedError: It is no whole number from 1 to a million.
+    """
+    return _count(name, {name: variable(name)})
 
 
 def _environment(environ: Mapping[str, str] | None) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """What a person types, as far as no room answers it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.cli import _WORKFLOW, main
+from distracted_pipeline.commands.common import Number
 from distracted_pipeline.commands.report import _coloured
 from distracted_pipeline.operations import doctor
 from distracted_pipeline.settings import Settings
@@ -63,6 +66,52 @@ def test_a_full_disk_is_one_sentence_in_every_command(tmp_path: Path, monkeypatc
     said = typed("masks", "sheet")
     assert said.exit_code == 1
     assert f"Error: cannot write {tmp_path / 'masks.png'}: No space left on device. Free some space" in said.stderr
+
+
+def numbers() -> Iterator[tuple[str, str, click.ParamType]]:
+    """Yield command, option and type of everything numeric that can be typed."""
+    groups = [("", main)]
+    while groups:
+        path, group = groups.pop()
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                groups.append((f"{path} {name}", command))
+            for option in command.params:
+                if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType):
+                    yield f"{path} {name}".strip(), option.opts[0], option.type
+
+
+def test_every_number_that_can_be_typed_has_limits() -> None:
+    found = list(numbers())
+    assert len(found) > 20
+    for command, option, kind in found:
+        assert isinstance(kind, click.IntRange | Number), f"{command} {option}"
+        if option not in ("--adapter-weight",):  # a weight may be negative
+            assert kind.min is not None, f"{command} {option}"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("plan", "--power", "nan"), "nan is no finite number"),
+        (("predict", "clip.mp4", "--fps", "inf"), "inf is no finite number"),
+        (("train", "--body-lr", "-3"), "-3.0 is not in the range x>=0"),
+        (("demo", "--seed", "-1"), "-1 is not in the range x>=0"),
+        (("ui", "--port", "65535"), "65535 is not in the range 1<=x<=65533"),
+    ],
+)
+def test_a_number_out_of_its_limits_is_named(words: tuple[str, ...], why: str) -> None:
+    said = typed(*words)
+    assert said.exit_code == 2
+    assert f"Invalid value for '{words[-2]}': {why}" in said.stderr
+
+
+def test_fetch_goes_where_env_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISTRACTED_DATA")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("DISTRACTED_DATA=elsewhere\n")
+    (tmp_path / "elsewhere" / "imgs").mkdir(parents=True)
+    assert "elsewhere holds data already" in typed("fetch").stdout
 
 
 def test_help_shows_every_command_once_in_the_order_of_the_work() -> None:

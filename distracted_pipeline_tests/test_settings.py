@@ -87,6 +87,8 @@ def test_subjects_are_those_ingest_wrote_else_kaggles_26(tmp_path: Path) -> None
         ("REPLICATES", "9" * 5000, "from 1 to 100"),
         ("SEGMENTER_SIZE", "99999999", "from 1 to 8,192"),
         ("MLFLOW", "localhost:5000", "such as http://localhost:5000"),
+        ("PER_GPU", "abc", "set it to a whole number above 0"),
+        ("PER_GPU", "-1", "set it to a whole number above 0"),
         ("DATA", "~nobody_of_this_name/data", "write the whole path"),
         ("BACKBONE", "~nobody_of_this_name/b3", "write the whole path"),
     ],

@@ -18,13 +18,10 @@ from filelock import FileLock, Timeout
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.progress import INTERVAL_S, Log
-from distracted_pipeline.settings import variable
+from distracted_pipeline.settings import PER_GPU, count_of, variable
 
 FOLDER_VARIABLE = "DISTRACTED_GPU_LEASES"
 """Folder of the lock files; name one that all users share where several people use the machine's GPUs."""
-
-PER_GPU = "DISTRACTED_PER_GPU"
-"""How many processes may hold a lease of the same GPU; `distracted run --per-gpu` sets it for those it starts."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL_S = 0.5
@@ -129,7 +126,7 @@ def _wait_for_one(gpus: list[str], log: Log) -> str:
 
 def _try(folder: Path, gpu: str) -> bool:
     name = f"gpu-{gpu.replace('/', '-')}"  # a MIG device is named MIG-GPU-<uuid>/1/0
-    for share in range(int(os.environ.get(PER_GPU) or 1)):
+    for share in range(count_of(PER_GPU) or 1):
         lock = FileLock(folder / (f"{name}.{share}.lock" if share else f"{name}.lock"), timeout=0, thread_local=False)
         try:
             lock.acquire()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from distracted_pipeline.commands.common import data_option, indented, short, wrapped
+from distracted_pipeline.commands.common import Number, data_option, indented, short, wrapped
 from distracted_pipeline.settings import load_settings
 
 LEAK: int = 3
@@ -18,9 +18,9 @@ LEAK: int = 3
 @click.option(
     "--drivers", type=click.Path(path_type=Path), help="List of drivers by frame.  [default: the data root's, if any]"
 )
-@click.option("--accuracy", type=click.FloatRange(0, 1), help="A published accuracy on the test side.")
+@click.option("--accuracy", type=Number(0, 1), help="A published accuracy on the test side.")
 @click.option("--threshold", type=click.IntRange(0, 256), help="Bits up to which frames are near-duplicates.")
-@click.option("--icc", type=click.FloatRange(0, 1), help="How alike answers about one driver are.")
+@click.option("--icc", type=Number(0, 1), help="How alike answers about one driver are.")
 @click.option("--page", type=click.Path(path_type=Path), default=Path("audit.html"), show_default=True)
 @data_option
 def audit(

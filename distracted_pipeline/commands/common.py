@@ -3,6 +3,7 @@
 Does not belong here: commands themselves.
 """
 
+import math
 import os
 import shutil
 import textwrap
@@ -32,6 +33,21 @@ class _Fold(click.Choice[str]):
 
 FOLD = _Fold(FOLDS)
 """Type of every `--fold` option."""
+
+
+class Number(click.FloatRange):
+    """A number within limits; `nan` is within any, and `inf` within those of one side, so neither is one here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number that was typed, or end the command."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return found
+
+
+PORTS = 2**16 - 1
+"""The last port there is."""
 
 
 def _use_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:

@@ -3,6 +3,7 @@
 import click
 
 from distracted_pipeline.commands.common import (
+    Number,
     current_settings,
     data_option,
     format_option,
@@ -20,7 +21,7 @@ from distracted_pipeline.commands.common import (
     "--delta",
     default=0.05,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     help="The change of recall to be seen.",
 )
 @click.option(
@@ -28,7 +29,7 @@ from distracted_pipeline.commands.common import (
     "reach",
     default=0.8,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     help="How likely it shall be seen.",
 )
 @click.option(

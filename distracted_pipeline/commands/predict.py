@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distracted_pipeline.commands.common import FOLD, current_settings, data_option
+from distracted_pipeline.commands.common import FOLD, Number, current_settings, data_option
 from distracted_pipeline.commands.predict_video import Wishes, aside, predict_clips, sources
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.images.names import printable
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @click.option("--fold", type=FOLD, help="Whose weights; by default those of the original split.")
 @click.option("--format", "style", default="table", show_default=True, type=click.Choice(["table", "csv", "json"]))
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="Classes that a table shows.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Video: frames of each second; default all.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Video: stop there.")
+@click.option("--fps", type=Number(0, min_open=True), help="Video: frames of each second; default all.")
+@click.option("--seconds", type=Number(0, min_open=True), help="Video: stop there.")
 @click.option("--episodes", type=click.Path(path_type=Path, dir_okay=False), help="Video: .csv or .json to write.")
-@click.option("--smooth", default=1.0, show_default=True, type=click.FloatRange(0), help="Seconds averaged over.")
-@click.option("--min-length", default=1.0, show_default=True, type=click.FloatRange(0), help="Seconds of an episode.")
+@click.option("--smooth", default=1.0, show_default=True, type=Number(0), help="Seconds averaged over.")
+@click.option("--min-length", default=1.0, show_default=True, type=Number(0), help="Seconds of an episode.")
 @click.option("--annotate", type=click.Path(path_type=Path), help="Video: copy with the answers in it (.mp4, .mkv).")
 @data_option
 def predict(

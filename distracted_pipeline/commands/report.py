@@ -9,6 +9,7 @@ import click
 from distracted_pipeline.addresses import ports_of
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.common import (
+    PORTS,
     current_settings,
     data_option,
     format_option,
@@ -72,7 +73,7 @@ def report_open() -> None:
 
 
 @report.command("serve")
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, PORTS))
 @click.option("--beside-ui", is_flag=True, hidden=True)
 @data_option
 def report_serve(port: int, beside_ui: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from distracted_pipeline.commands.common import FOLD, current_settings, data_option, indented, short
+from distracted_pipeline.commands.common import FOLD, Number, current_settings, data_option, indented, short
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.scopes import ORIGINAL_FOLD
 
@@ -17,13 +17,25 @@ from distracted_pipeline.scopes import ORIGINAL_FOLD
 @click.option(
     "--adapters", default="[3]", show_default=True, help="Base blocks that get an adapter, e.g. [3] or [2,5]."
 )
-@click.option("--top-lr", default=2.0, show_default=True)
-@click.option("--top-decay", default=0.0, show_default=True)
-@click.option("--body-lr", default=0.0, show_default=True)
-@click.option("--body-decay", default=0.0, show_default=True)
-@click.option("--gamma", default=1.0, show_default=True, help="Factor of the learning rates after each epoch.")
+@click.option("--top-lr", default=2.0, show_default=True, type=Number(0))
+@click.option("--top-decay", default=0.0, show_default=True, type=Number(0))
+@click.option("--body-lr", default=0.0, show_default=True, type=Number(0))
+@click.option("--body-decay", default=0.0, show_default=True, type=Number(0))
+@click.option(
+    "--gamma",
+    default=1.0,
+    show_default=True,
+    type=Number(0, min_open=True),
+    help="Factor of the learning rates after each epoch.",
+)
 @click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
-@click.option("--adapter-weight", default=0.0, show_default=True, help="0: serial adapter, else the parallel one's.")
+@click.option(
+    "--adapter-weight",
+    default=0.0,
+    show_default=True,
+    type=Number(),
+    help="0: serial adapter, else the parallel one's.",
+)
 @click.option("--checkpoint", default=None, help="Start from this trained variant, or from a model folder.")
 @click.option("--name", default="custom", show_default=True, help="Folder and MLflow name of the result.")
 @click.option("--fold", default=ORIGINAL_FOLD, show_default=True, type=FOLD)

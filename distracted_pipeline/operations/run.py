@@ -38,7 +38,7 @@ from distracted_pipeline.operations.models import require_models
 from distracted_pipeline.operations.step_runner import StepRunner, run_images
 from distracted_pipeline.operations.stopping import ending_with_children
 from distracted_pipeline.operations.timeline import close_killed_runs, show_in_timeline
-from distracted_pipeline.operations.workers import Workers, default_workers
+from distracted_pipeline.operations.workers import Workers, worker_count
 from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings, has_data
 
@@ -125,7 +125,7 @@ def run_missing(
         if not variants:
             summary.skipped = unsupported(settings, entries)
             entries = {name: entry for name, entry in entries.items() if name not in summary.skipped}
-        count = workers or default_workers(per_gpu)
+        count = worker_count(workers, per_gpu, log)
         lacking = any(feature_steps(settings))
         with _crews(instance, steps, ops, count, per_gpu, log, at_once=lacking) as (crew, alone):
             if lacking:

@@ -18,9 +18,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from distracted_pipeline.assets import lease
+from distracted_pipeline.images.feeder import cores
 from distracted_pipeline.interrupts import held, let_go
 from distracted_pipeline.operations.missing import Item, Outcome
 from distracted_pipeline.progress import Log
+from distracted_pipeline.settings import PER_GPU
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -48,6 +50,24 @@ _HEARD_S = 0.4
 def default_workers(per_gpu: int = 1) -> int:
     """Return how many processes `distracted run` uses by itself: one for each share of a visible GPU, at least one."""
     return max(1, len(lease.visible_gpus()) * per_gpu)
+
+
+def worker_count(asked: int, per_gpu: int, log: Log) -> int:
+    """Return how many processes run the steps: as many as were asked for, as long as each finds something to do.
+
+    Every one costs a gigabyte of memory. Where they wait for the disk, twice the cores still gain.
+
+    Args:
+        asked: The number of `--workers`; 0 leaves it to `default_workers`.
+        per_gpu: How many processes share a GPU.
+        log: Hears of a number that was cut down.
+    """
+    by_itself = default_workers(per_gpu)
+    most = max(2 * cores(), by_itself)
+    if asked > most:
+        gpus = len(lease.visible_gpus())
+        log(f"--workers {asked}: {most} processes are all that {cores()} cores and {gpus} GPUs are good for")
+    return min(asked, most) or by_itself
 
 
 @dataclass
@@ -174,7 +194,7 @@ class Workers:
 
     def _variables(self) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self._count)
-        return {THREADS: str(threads), lease.PER_GPU: str(self._per_gpu), **os.environ}
+        return {THREADS: str(threads), **os.environ, PER_GPU: str(self._per_gpu)}
 
     def _replace(self, worker: _Worker) -> list[Outcome]:
         """Put a new process in the place of one that ended, and have it begin the step again that this one was at.
@@ -203,12 +223,7 @@ class Workers:
 def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variables: dict[str, str]) -> None:
     """Run steps as they come, until there will be no more: what a worker process does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.clear()  # if forked: that of an earlier start
-    os.environ.update(variables)  # before anything loads torch
-    if "torch" in sys.modules and variables[THREADS].isdecimal():
-        import torch
-
-        torch.set_num_threads(int(variables[THREADS]))
+    _adopt(variables)
     from distracted_pipeline.operations.instance import open_instance
     from distracted_pipeline.operations.step_runner import StepRunner
     from distracted_pipeline.operations.stopping import listening
@@ -227,16 +242,27 @@ def serve_steps(pipe: "Connection[object, object]", config: "OpConfig", variable
         return
 
 
+def _adopt(variables: Mapping[str, str]) -> None:
+    """Take over an environment: a forked process has that in which its server was started, perhaps long ago."""
+    os.environ.clear()
+    os.environ.update(variables)  # before anything loads torch
+    if "torch" in sys.modules and variables[THREADS].isdecimal() and int(variables[THREADS]):
+        import torch
+
+        torch.set_num_threads(int(variables[THREADS]))
+
+
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables for what is started in the block."""
-    added = [name for name in variables if name not in os.environ]
+    before = dict(os.environ)
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name in added:
-            del os.environ[name]
+        for name in variables:
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def _end_with_parent() -> None:

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from distracted_pipeline.assets import lease
 from distracted_pipeline.operations.missing import Step
-from distracted_pipeline.operations.workers import THREADS, Workers, default_workers
+from distracted_pipeline.operations.workers import THREADS, Workers, _adopt, default_workers, worker_count
+from distracted_pipeline.settings import PER_GPU
 
 
 def serve_notes(pipe, config: Mapping[str, str], variables: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
@@ -61,7 +64,7 @@ def test_two_processes_share_the_steps_and_one_that_fails_costs_no_other(tmp_pat
     assert len(told) == 6
     assert len({text.split()[0] for text in told}) == 2
     assert notes(tmp_path, "e")[0].split()[0] == notes(tmp_path, "f")[0].split()[0]  # an item stays together
-    assert all(f"'{lease.PER_GPU}': '3'" in text for text in told)
+    assert all(f"'{PER_GPU}': '3'" in text for text in told)
     assert all(THREADS in text for text in told)
 
 
@@ -99,6 +102,32 @@ def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path: Path) -> None:
             raise KeyboardInterrupt
     with pytest.raises(ProcessLookupError):
         os.kill(int(notes(tmp_path, "b")[0].split()[0]), 0)
+
+
+def test_a_forked_process_takes_over_its_crew_s_environment_whatever_the_server_s_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", {"DISTRACTED_DATA": "/first", "OF_THE_FIRST": "1", THREADS: "7"})
+    threads: list[int] = []
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=threads.append))
+    crew = {"DISTRACTED_DATA": "/second", THREADS: "2"}
+    _adopt(crew)
+    assert os.environ == crew
+    for odd in ("0", "4,2", "abc"):  # OpenMP's to judge; torch would refuse it
+        _adopt({THREADS: odd})
+    assert threads == [2]
+
+
+def test_no_more_processes_start_than_the_machine_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(lease.VISIBLE, "")
+    monkeypatch.setattr("distracted_pipeline.operations.workers.cores", lambda: 2)
+    said: list[str] = []
+    assert [worker_count(asked, 1, said.append) for asked in (0, 1, 4)] == [1, 1, 4]
+    assert said == []
+    assert worker_count(1000, 1, said.append) == 4
+    assert said == ["--workers 1000: 4 processes are all that 2 cores and 0 GPUs are good for"]
+    monkeypatch.setenv(lease.VISIBLE, "0,1")
+    assert worker_count(1000, 3, said.append) == 6
 
 
 def test_there_is_a_process_for_each_share_of_a_gpu_and_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
