@@ -37,7 +37,6 @@ def ports_of(data: Path) -> Ports:
 
 def remember_ports(data: Path, ports: Ports) -> None:
     """Keep the ports for the links that are written from now on."""
-    data.mkdir(parents=True, exist_ok=True)
     write_json(data / FILE, asdict(ports))
 
 

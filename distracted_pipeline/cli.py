@@ -28,6 +28,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import disk_refusal
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.settings import DEFAULT_DATA, DEMO_DATA, PER_GPU, Settings, count_of, load_settings, variable
+from distracted_pipeline.standing import gone
 
 if TYPE_CHECKING:
     from distracted_pipeline.operations.run import RunSummary
@@ -51,10 +52,10 @@ class _Group(click.Group):
         with stopping.listening():
             try:
                 return super().invoke(ctx)
-            except DistractedError as error:
-                raise click.ClickException(str(error)) from error
-            except OSError as error:
-                words = disk_refusal(error)
+            except (click.ClickException, click.exceptions.Exit):
+                raise
+            except Exception as error:
+                words = _in_words(error)
                 if words is None:
                     raise
                 raise click.ClickException(words) from error
@@ -66,6 +67,15 @@ class _Group(click.Group):
         for title, names in _WORKFLOW.items():
             with formatter.section(title):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(200)) for name in names])
+
+
+def _in_words(error: Exception) -> str | None:
+    """Return what a person can mend of an error; None where it is a bug."""
+    if found := gone():
+        return str(found)
+    if isinstance(error, DistractedError):
+        return str(error)
+    return disk_refusal(error) if isinstance(error, OSError) else None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from distracted_pipeline.checksums import CHECKSUM, UNSEALED, is_whole, seal
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.standing import require_standing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         DistractedError: The disk is full or read-only; the temporary file is removed.
     """
-    _create_folder(path.parent)
+    create_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         yield temporary
@@ -186,7 +187,7 @@ def locked(path: Path, *, what: str, timeout: float = -1) -> Iterator[None]:
     Raises:
         DistractedError: Another process still holds it after `timeout` seconds, or the folder is not writable.
     """
-    _create_folder(path.parent)
+    create_folder(path.parent)
     lock = FileLock(path, timeout=timeout)
     try:
         lock.acquire()
@@ -202,7 +203,13 @@ def locked(path: Path, *, what: str, timeout: float = -1) -> Iterator[None]:
         lock.release()
 
 
-def _create_folder(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it lies in a data root that has gone meanwhile.
+
+    Raises:
+        DistractedError: The data root has gone, or the folder cannot be made.
+    """
+    require_standing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

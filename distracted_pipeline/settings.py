@@ -24,6 +24,7 @@ from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.dataset import DATASET_FILE, STATE_FARM, Dataset
 from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.standing import remember
 from distracted_pipeline.yaml_text import read_text
 
 DEFAULT_DATA = "data"
@@ -211,6 +212,7 @@ def load_settings(environ: Mapping[str, str] | None = None, data: str | Path | N
     """
     env = _environment(environ)
     root, notes = _data_root(env, data)
+    remember(root)
     own = read_env_file(root / DATA_SETTINGS_FILE)
     _check_names(own, str(root / DATA_SETTINGS_FILE), OF_A_DATA_ROOT)
     env = {**own, **env}

@@ -18,6 +18,7 @@ from distracted_pipeline.assets.store import mirrored
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.interrupts import interruptible
 from distracted_pipeline.settings import Settings, load_settings
+from distracted_pipeline.standing import gone
 
 Events = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 """What an asset yields: for one partition its result, for several the checks alone (`each_partition`)."""
@@ -69,6 +70,8 @@ def each_partition(context: dg.AssetExecutionContext, make: Callable[[Settings, 
             with asset_step(context, key) as settings:
                 result = make(settings, key)
         except dg.Failure as failure:
+            if gone():
+                raise
             failed[key] = failure.description or "failed without a reason"
             context.log.error(f"{key}: {failure.description}")
         else:
@@ -118,13 +121,19 @@ def joint(checks: Sequence[tuple[str, dg.AssetCheckResult]]) -> Iterator[dg.Asse
 def user_errors_as_failures() -> Iterator[None]:
     """Turn `DistractedError` into `dg.Failure`: retrying bad input only hides it. Bugs keep their traceback.
 
+    Where the data root has gone, that is the error, whatever else came of it.
+
     Raises:
         dagster.Failure: Carries the error's message as its description.
     """
     try:
         yield
     except DistractedError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(description=str(gone() or error), allow_retries=False) from error
+    except Exception as error:
+        if found := gone():
+            raise dg.Failure(description=str(found), allow_retries=False) from error
+        raise
 
 
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:

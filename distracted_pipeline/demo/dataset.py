@@ -29,7 +29,7 @@ from distracted_pipeline.demo.drivers import demo_drivers, driver_look
 from distracted_pipeline.demo.poses import scene_of
 from distracted_pipeline.demo.scenes import paint
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import locked, read_json, write_json, write_text
+from distracted_pipeline.files import create_folder, locked, read_json, write_json, write_text
 from distracted_pipeline.images.source import DEMO_STAMP
 from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV, has_data
@@ -227,7 +227,7 @@ def _plan(
 
 def _draw(plan: list[_Frame], seed: int, log: Log) -> None:
     for folder in {path.parent for frame in plan for path in (frame.picture, frame.label_map)}:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
     chunks = [plan[k : k + _CHUNK] for k in range(0, len(plan), _CHUNK)]
     progress = Progress(len(plan), "frames", log)
     try:

@@ -19,6 +19,7 @@ from distracted_pipeline.figures.svg import standalone
 from distracted_pipeline.progress import Log
 from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.standing import require_standing
 from distracted_pipeline.training import tracking
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def write_parent_runs(settings: Settings, result: ClassAccuracy, *, log: Log = p
         for variant in rows_of(result.variants, main_scope(result.variants)):
             found[variant["variant"]] = _write(settings, client, experiment, result, variant, runs)
     except Exception as error:  # a server, its proxy, a database and a disk fail in ways of their own
+        require_standing(settings.data)
         known = isinstance(error, tracking.StoreDownError)
         log(f"{error if known else tracking.down(settings, error)} The tables are written all the same.")
         return {}

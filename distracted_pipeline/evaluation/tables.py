@@ -44,7 +44,7 @@ from distracted_pipeline.evaluation.predictions import (
 from distracted_pipeline.evaluation.ranking import rank
 from distracted_pipeline.evaluation.table_schemas import Bin, ClassScore, DriverScore, Move, VariantScore
 from distracted_pipeline.evaluation.tables_io import check_listed, listed, listed_are_whole, to_table, write_table
-from distracted_pipeline.files import sweep_dead
+from distracted_pipeline.files import create_folder, sweep_dead
 from distracted_pipeline.fingerprints import INPUTS, file_digest, fingerprint, is_current
 from distracted_pipeline.parquet import read_table
 from distracted_pipeline.progress import Log
@@ -111,7 +111,7 @@ def class_accuracy(settings: Settings, *, log: Log = print) -> ClassAccuracy:
         raise DistractedError(f"no usable predictions in {settings.predictions}; run `{RUN}`.{reasons}")
     confusion = build_confusion(predictions)
     missing = _missing(settings, predictions)
-    settings.evaluation.mkdir(parents=True, exist_ok=True)
+    create_folder(settings.evaluation)
     sweep_dead(settings.evaluation)
     write_confusion(settings.evaluation / CONFUSION_FILE, confusion)
     notes = {"missing": json.dumps(missing), "rejected": json.dumps(predictions.rejected), INPUTS: inputs}

@@ -33,6 +33,7 @@ from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Log, Progress, duration
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.standing import require_standing
 
 SHARD_IMAGES = 256
 SHARD_SECONDS = 120.0
@@ -149,6 +150,7 @@ def fill_missing(
         try:
             results[subject] = _fill(source, subject, rows, images)
         except DistractedError as error:
+            require_standing(settings.data)
             results[subject] = FillResult(0, 0, {}, time.monotonic() - started, error=str(error))
             log(f"{subject}: {error}")
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in (
@@ -227,6 +229,7 @@ def _complete(source: Source, subject: str, rows: pa.Table, images: int, started
             with closing(masks):
                 for result in masks:
                     if isinstance(result, Failure):
+                        require_standing(data)
                         failed[result.img] = result.reason
                         if result.changed:
                             changed.append(paths[result.img])

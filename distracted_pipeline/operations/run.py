@@ -41,6 +41,7 @@ from distracted_pipeline.operations.timeline import close_killed_runs, show_in_t
 from distracted_pipeline.operations.workers import Workers, worker_count
 from distracted_pipeline.progress import Log, duration
 from distracted_pipeline.settings import Settings, has_data
+from distracted_pipeline.standing import GoneError, gone
 
 REPORT_EVERY_S = 600.0
 """While variants train, the report is made anew this often, as soon as two of them can be compared."""
@@ -181,6 +182,8 @@ def _naming_failures(summary: RunSummary) -> Iterator[None]:
     """
     try:
         yield
+    except GoneError:
+        raise
     except DistractedError as error:
         failed = [f"{label}: {reason}" for label, reason in summary.failed.items()]
         raise DistractedError("\n".join([*failed, str(error)])) from error
@@ -213,6 +216,8 @@ class Runner:
         finished: list[Step] = []
         for step, reason in crew(self._items(steps, finished, meanwhile)):
             finished.append(step)
+            if found := gone():
+                raise found  # nothing that follows could go well
             if reason:
                 self.summary.failed[step.label] = reason
             else:

@@ -13,7 +13,7 @@ from typing import Final
 
 from distracted_pipeline.checksums import file_digest
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import read_json, write_json, write_text
+from distracted_pipeline.files import create_folder, read_json, write_json, write_text
 from distracted_pipeline.progress import Log
 
 LATEST: Final = "latest"
@@ -37,7 +37,7 @@ def temporary_site(reports: Path, report_id: str) -> Iterator[Path]:
         shutil.rmtree(stale, ignore_errors=True)
     folder = reports / f".{report_id}.{os.getpid()}{_PART}"
     try:
-        folder.mkdir(parents=True)
+        create_folder(folder)
         yield folder
     except OSError as error:
         raise DistractedError(

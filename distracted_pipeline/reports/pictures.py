@@ -23,6 +23,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.explanation.overlays import heat
 from distracted_pipeline.explanation.tables import CamRow
 from distracted_pipeline.figures.formats import slug
+from distracted_pipeline.files import create_folder
 from distracted_pipeline.images.decode import ImageReader
 from distracted_pipeline.masks.cache import MaskCache, open_cache
 from distracted_pipeline.progress import Log, Progress
@@ -100,7 +101,7 @@ def draw_pictures(
                 continue
             cams.setdefault(row.img, []).append(_Cam(variant, row, values, masks))
     for folder in ("pictures", *(f"pictures/{slug(variant)}" for variant in report.cams)):
-        (site / folder).mkdir(parents=True, exist_ok=True)
+        create_folder(site / folder)
     progress = Progress(len(images), "pictures", log)
     average = _Average()
     with ImageReader(report.settings.data) as reader, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

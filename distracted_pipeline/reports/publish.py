@@ -11,6 +11,7 @@ from distracted_pipeline.evaluation.parent_runs import find_parents
 from distracted_pipeline.progress import Log
 from distracted_pipeline.reports.build import ReportResult
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.standing import require_standing
 from distracted_pipeline.training import tracking
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def log_summary(settings: Settings, result: ReportResult, *, log: Log = print) -
         client.set_terminated(run_id)
         _log_sheets(settings, client, experiment, result.sheets)
     except Exception as error:  # a server, its proxy, a database and a disk fail in ways of their own
+        require_standing(settings.data)
         known = isinstance(error, tracking.StoreDownError)
         log(f"{error if known else tracking.down(settings, error)} The report is written; only its copy is missing.")
         return None

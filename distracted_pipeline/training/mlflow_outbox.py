@@ -16,6 +16,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path, locked, read_json, write_json
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.standing import require_standing
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, find_meta
 from distracted_pipeline.training.provenance import process_tags
@@ -171,6 +172,7 @@ def _try_to_send(settings: Settings, folder: Path, log: Log) -> None:
     try:
         _send(settings, folder, log)
     except Exception as error:  # whatever the store does: the record is on disk, and the checkpoint is what counts
+        require_standing(settings.data)
         if not isinstance(error, tracking.StoreDownError):
             tracking.pause(settings)
         why = tracking.reason(settings, error.__cause__ or error)

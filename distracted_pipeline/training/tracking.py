@@ -24,6 +24,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import locked
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
+from distracted_pipeline.standing import GoneError, require_standing
 from distracted_pipeline.training.provenance import code_tags, is_gone, process_tags
 from distracted_pipeline.training.relocation import EXPERIMENT, follow_move
 
@@ -82,8 +83,10 @@ def open_client(settings: Settings) -> tuple["MlflowClient", str]:
     migration. One that was moved follows its data root.
 
     Raises:
+        GoneError: The data root has gone.
         StoreDownError: The store does not answer, did not within the last `PAUSE_S`, or its URI is no store's.
     """
+    require_standing(settings.data)  # MLflow would make its folders anew
     uri = settings.mlflow_uri
     if time.monotonic() < _paused.get(uri, 0):
         raise StoreDownError(f"MLflow at {shown(settings.mlflow_uri)} did not answer a moment ago. {_hint(settings)}")
@@ -105,6 +108,7 @@ def open_client(settings: Settings) -> tuple["MlflowClient", str]:
                 client = MlflowClient(tracking_uri=uri)
                 return client, _experiment(settings, client)
         except Exception as error:  # servers, proxies, databases and disks all fail in their own ways
+            require_standing(settings.data)
             pause(settings)
             raise down(settings, error) from error
 
@@ -165,6 +169,7 @@ def reopen_or_start(
     try:
         return _reopened_or_started(settings, run)
     except Exception as error:  # whatever the store does, no training ends because of it
+        require_standing(settings.data)
         if not isinstance(error, StoreDownError):
             pause(settings)
         log(f"{error if isinstance(error, StoreDownError) else down(settings, error)} The training goes on.")
@@ -180,6 +185,8 @@ def fail_run(settings: Settings, run: OpenRun, why: str, *, log: Log = print) ->
         client.set_tag(run.id, "failure", why[:500])
         client.set_terminated(run.id, status="FAILED")
     except Exception as error:  # whatever the store does: the training's own error is what the user must see
+        if isinstance(error, GoneError):
+            return
         log(f"MLflow at {shown(settings.mlflow_uri)} could not be told that the run failed ({type(error).__name__})")
 
 

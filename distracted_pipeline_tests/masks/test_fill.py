@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from distracted_pipeline import standing
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import of_subject, read_manifest
@@ -224,6 +225,22 @@ def test_a_subject_that_fails_does_not_stop_the_others(frames: Settings) -> None
     assert "not even one image at a time fits" in errors["p002"]
     assert filled == [subject for subject in results if subject != "p002"]
     assert "p002" not in bright_cache(frames).subjects_done()
+
+
+def test_a_data_root_that_goes_away_ends_the_masks_of_all_subjects(frames: Settings, tmp_path: Path) -> None:
+    said: list[str] = []
+    standing.remember(frames.data)
+
+    class Unplugged(Bright):
+        def segment(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+            if frames.data.exists():
+                frames.data.rename(tmp_path / "elsewhere")
+            return super().segment(images, names)
+
+    with pytest.raises(standing.GoneError):
+        fill_missing(frames, options=RunOptions(log=said.append), segmenter=Unplugged())
+    assert not frames.data.exists()
+    assert not [line for line in said if "no mask for" in line]
 
 
 def test_second_writer_waits_says_so_and_makes_nothing_twice(frames: Settings) -> None:

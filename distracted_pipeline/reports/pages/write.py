@@ -19,6 +19,7 @@ from distracted_pipeline.evaluation.statistics import DRAWS
 from distracted_pipeline.evaluation.table_schemas import ClassScore
 from distracted_pipeline.figures import dot_plots, formats, matrices
 from distracted_pipeline.figures.svg import STYLE
+from distracted_pipeline.files import create_folder
 from distracted_pipeline.reports.changes import change_axis, change_figure
 from distracted_pipeline.reports.data_card import masks_from
 from distracted_pipeline.reports.glossary import explain_words
@@ -90,7 +91,7 @@ def write_pages(site: Site) -> list[str]:
     places = []
     for page in list_pages(site):
         path = site.folder / page.place
-        path.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(path.parent)
         script = _script(page)
         html = environment.get_template(page.template).render(
             root="../" * page.place.count("/"),

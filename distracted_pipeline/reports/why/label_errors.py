@@ -12,6 +12,7 @@ from distracted_pipeline.evaluation.label_errors import (
     read_label_errors,
 )
 from distracted_pipeline.figures.formats import slug
+from distracted_pipeline.files import create_folder
 from distracted_pipeline.fingerprints import is_current
 from distracted_pipeline.images.decode import ImageReader, decode_image
 from distracted_pipeline.reports.data_card import reviewed
@@ -37,7 +38,7 @@ def _say(site: "Site", names: Sequence[str]) -> dict[str, Any]:
     settings = site.report.settings
     found = read_label_errors(settings)
     counts = by_class(found, len(settings.dataset.class_ids))
-    (site.folder / "pictures" / "doubted").mkdir(parents=True, exist_ok=True)
+    create_folder(site.folder / "pictures" / "doubted")
     with ImageReader(settings.data) as reader:
         cases = [(row, _draw(site, reader, row)) for row in found.slice(0, SHOWN).to_pylist()]
     return {
