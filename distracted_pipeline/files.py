@@ -47,7 +47,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         in_the_way = isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError))
         what = "Move away what is in its place" if in_the_way else "Free some space or make the folder writable"
         raise DistractedError(
-            f"cannot write {path}: {_why(error)}. {what}, then run the command again; what was finished is kept."
+            f"cannot write {path}: {_why(error)}{_room(temporary, error)}. {what}, then run the command again; "
+            "what was finished is kept."
         ) from error
     finally:
         with suppress(OSError):  # a read-only disk refuses this too, and would hide why nothing was written
@@ -58,6 +59,16 @@ def _why(error: OSError) -> str:
     """Return the system's words where a library has wrapped them in its own, else what was said."""
     said, plain = error.strerror or str(error), os.strerror(error.errno) if error.errno else ""
     return plain if plain and plain in said and not said.startswith(plain) else said
+
+
+def _room(temporary: Path, error: OSError) -> str:
+    """Return how much room there was for a file that did not fit, unless the error says so; quotas show none."""
+    if error.errno != errno.ENOSPC or "available" in str(error):
+        return ""
+    with suppress(OSError):
+        written = temporary.stat().st_size if temporary.exists() else 0
+        return f" ({shutil.disk_usage(temporary.parent).free + written:,} bytes available)"
+    return ""
 
 
 def disk_refusal(error: OSError) -> str | None:

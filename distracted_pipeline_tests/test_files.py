@@ -101,6 +101,15 @@ def test_a_full_disk_is_said_with_path_needed_and_free_bytes(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_did_not_fit_is_said_with_the_room_there_was(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DistractedError, match=r"a\.json: No space left on device \([\d,]+ bytes available\)"),
+        atomic_path(tmp_path / "a.json") as temporary,
+    ):
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+
 def test_a_read_only_disk_is_one_sentence_though_it_refuses_the_removal_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +124,7 @@ def test_a_read_only_disk_is_one_sentence_though_it_refuses_the_removal_too(
 
 def test_a_librarys_words_around_the_systems_are_left_out(tmp_path: Path) -> None:
     with (
-        pytest.raises(DistractedError, match=r"a\.parquet: No space left on device\. Free some space"),
+        pytest.raises(DistractedError, match=r"a\.parquet: No space left on device \([\d,]+ bytes available\)\. Free some space"),
         atomic_path(tmp_path / "a.parquet"),
     ):
         raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device")

@@ -178,9 +178,14 @@ def _document(settings: Settings, path: Path) -> Iterator[tuple[Callable[[Any], 
     """Yield what appends to the images and to the annotations of a JSON, neither of which is held in memory."""
     from tempfile import TemporaryFile
 
-    with TemporaryFile("w+", encoding="utf-8") as images, TemporaryFile("w+", encoding="utf-8") as annotations:
+    with (
+        atomic_path(path) as temporary,
+        # Beside the file, not in /tmp: where there is room for one there is for the other, or that disk is named.
+        TemporaryFile("w+", encoding="utf-8", dir=path.parent) as images,
+        TemporaryFile("w+", encoding="utf-8", dir=path.parent) as annotations,
+    ):
         yield _appender(images), _appender(annotations)
-        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        with temporary.open("w", encoding="utf-8") as handle:
             info = {"description": f"Masks of {settings.dataset.name}"}
             categories = json.dumps(categories_json(settings.dataset.categories))
             handle.write(f'{{"info": {json.dumps(info)},\n"categories": {categories}')

@@ -63,7 +63,7 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield findings as they are known, the quick ones first."""
-    for part in (_tools, _disk, _data, _weights, _torch, _services, _extras, _progress):
+    for part in (_tools, _disk, _data, _weights, _torch, _services, _tracking, _extras, _progress):
         try:
             yield from part(settings)
         except DistractedError as error:  # the rest can be looked at all the same
@@ -166,6 +166,14 @@ def _services(_settings: Settings) -> Iterator[Finding]:
             yield Finding("ok", "service", f"{words}, answers")
     except DistractedError as error:
         yield Finding("missing", "service", str(error), f"mend what is named above, then type: {DOCTOR}")
+
+
+def _tracking(settings: Settings) -> Iterator[Finding]:
+    """Look at MLflow's database in the data root, which another version of MLflow may have made; else silent."""
+    from distracted_pipeline.training.tracking import other_schema, upgrade
+
+    if words := other_schema(settings):
+        yield Finding("note", "MLflow", f"{words}: results wait for it", f"copy it, then type: {upgrade(settings)}")
 
 
 def _data(settings: Settings) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.evaluation.predictions import Predictions, read_predictions
-from distracted_pipeline.files import atomic_path, write_text
+from distracted_pipeline.files import atomic_path, create_folder, write_text
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.images.archive import SEPARATOR
 from distracted_pipeline.images.decode import ImageReader
@@ -91,7 +91,7 @@ def export_fiftyone(settings: Settings, folder: Path, log: Log = print) -> int:
 
 def _link(settings: Settings, paths: Sequence[str], targets: Sequence[Path], log: Log) -> None:
     progress = Progress(len(paths), "frames", log)
-    targets[0].parent.mkdir(parents=True, exist_ok=True)
+    create_folder(targets[0].parent)
     with ImageReader(settings.data) as reader:
         for path, target in zip(paths, targets, strict=True):
             if not target.is_file():

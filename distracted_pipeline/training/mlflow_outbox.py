@@ -105,9 +105,9 @@ def sync(settings: Settings, *, every: bool = False, log: Log = print) -> int:
         DistractedError: The store does not answer.
     """
     tracking.ask_again(settings)
-    tracking.close_orphans(settings, log=log)
-    if every:
-        _write_lost(settings)
+    closed = tracking.close_orphans(settings, log=log)
+    if every or closed:
+        _write_lost(settings, None if every else closed)
     sent = 0
     for folder in unsent_folders(settings):
         try:
@@ -122,23 +122,29 @@ def sync(settings: Settings, *, every: bool = False, log: Log = print) -> int:
     return sent
 
 
-def _write_lost(settings: Settings) -> None:
+def _write_lost(settings: Settings, only: set[str] | None) -> None:
     """Write a record of each checkpoint whose run the store does not have, from what the checkpoint says of itself.
 
+    So it is where the store was lost, and where no record could be written: the disk was full, or the process killed.
     Figures, and numbers on the held-out drivers, are not in it: those are in the report and in the predictions.
+
+    Args:
+        settings: Gives the store.
+        only: Looks at the checkpoints of these runs alone; None is all.
     """
     client, _ = tracking.open_client(settings)
     for path in sorted(settings.models.glob(f"*/*/*/{CONFIG}")):
         folder, meta = path.parent, find_meta(path.parent)
         if meta is None or (folder / FOLDER / RECORD).is_file():
             continue
-        if meta["mlflow_run_id"] is not None and tracking.exists(client, meta["mlflow_run_id"]):
+        run_id = meta["mlflow_run_id"]
+        if (only is not None and run_id not in only) or (run_id is not None and tracking.is_finished(client, run_id)):
             continue
         steps = [[key, value, line["epoch"]] for line in meta["history"] for key, value in line.items()]
         ended = int(path.stat().st_mtime * 1000)
         tagged = ("variant", "fold", "replicate", "dagster_run_id")
         record = {
-            "run_id": None,
+            "run_id": run_id if run_id is not None and tracking.exists(client, run_id) else None,
             "name": f"{meta['variant']} fold {meta['fold']} training {meta['replicate'] + 1}",
             "params": {key: str(value) for key, value in {**meta["config"], "fold": meta["fold"]}.items()},
             "tags": {

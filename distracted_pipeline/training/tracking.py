@@ -131,6 +131,28 @@ def _set_damaged_aside(settings: Settings) -> None:
     )
 
 
+def other_schema(settings: Settings) -> str:
+    """Return in words that the data root's own database is of another MLflow's schema; empty where it is not."""
+    path = settings.mlflow_database
+    if settings.mlflow or not path.is_file():
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as store:
+            found = store.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.Error:  # damaged, or being made: whoever opens it says so
+        return ""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    if found is None or found[0] == (wanted := _get_latest_schema_revision()):
+        return ""
+    return f"MLflow's database {path} is of another version of MLflow (schema {found[0]} instead of {wanted})"
+
+
+def upgrade(settings: Settings) -> str:
+    """Return the command that brings a database of an earlier MLflow up to date."""
+    return f"mlflow db upgrade {settings.mlflow_uri}"
+
+
 def pause(settings: Settings) -> None:
     """Leave the store alone for `PAUSE_S`."""
     _paused[settings.mlflow_uri] = time.monotonic() + PAUSE_S
@@ -190,8 +212,8 @@ def fail_run(settings: Settings, run: OpenRun, why: str, *, log: Log = print) ->
         log(f"MLflow at {shown(settings.mlflow_uri)} could not be told that the run failed ({type(error).__name__})")
 
 
-def close_orphans(settings: Settings, *, log: Log = print) -> int:
-    """Close runs of this data root whose process on this host was killed; return how many.
+def close_orphans(settings: Settings, *, log: Log = print) -> set[str]:
+    """Close runs of this data root whose process on this host was killed; return their ids.
 
     Raises:
         StoreDownError: The store does not answer.
@@ -201,7 +223,7 @@ def close_orphans(settings: Settings, *, log: Log = print) -> int:
     for run in orphans:
         _close_killed(client, run)
         log(f"MLflow: {run.info.run_name} was killed while it trained; its run is closed")
-    return len(orphans)
+    return {run.info.run_id for run in orphans}
 
 
 def exists(client: "MlflowClient", run_id: str) -> bool:
@@ -214,6 +236,11 @@ def exists(client: "MlflowClient", run_id: str) -> bool:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
+
+
+def is_finished(client: "MlflowClient", run_id: str) -> bool:
+    """Tell whether the store has a run with its results."""
+    return exists(client, run_id) and client.get_run(run_id).info.status == "FINISHED"
 
 
 def create(client: "MlflowClient", experiment: str, run: OpenRun) -> str:
@@ -280,6 +307,9 @@ def _reopened_or_started(settings: Settings, run: OpenRun) -> OpenRun:
 
 def down(settings: Settings, error: Exception) -> StoreDownError:
     """Return the error that says the store does not answer, why, and how to log what is kept meanwhile."""
+    if words := other_schema(settings):
+        remedy = f"Copy it, then type: {upgrade(settings)}, and: distracted sync"
+        return StoreDownError(f"{words}. {remedy}. Results are kept in {settings.models}.")
     return StoreDownError(
         f"MLflow at {shown(settings.mlflow_uri)} does not answer ({reason(settings, error)}). {_hint(settings)}"
     )

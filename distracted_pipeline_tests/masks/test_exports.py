@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from distracted_pipeline.checksums import file_digest
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks import exports
 from distracted_pipeline.masks.export_folders import RECORD, begin
@@ -97,6 +99,24 @@ def test_what_is_there_is_kept_and_what_is_not_is_made(
     assert export(root, tmp_path) == 23
     assert path.stat().st_ino == kept
     assert other.is_file()
+
+
+def test_a_listing_waits_on_the_disk_it_is_for_and_names_it_where_that_is_full(
+    root: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def full(*args: object, **kwargs: object) -> None:
+        asked.append(kwargs["dir"])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(
+        DistractedError, match=r"cannot write .*instances\.json: No space left on device \([\d,]+ bytes"
+    ):
+        exports.export_instances(root, tmp_path / "instances.json", log=quiet)
+    assert asked == [tmp_path]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_an_export_of_other_masks_are_never_taken_for_finished(tmp_path: Path) -> None:

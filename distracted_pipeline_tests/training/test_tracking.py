@@ -3,15 +3,19 @@
 import dataclasses
 import json
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from mlflow import MlflowClient
 
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.predict import predict_fold
+from distracted_pipeline.operations import doctor
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
-from distracted_pipeline.training import tracking
+from distracted_pipeline.training import mlflow_outbox, tracking
 from distracted_pipeline.training.checkpoint import CONFIG, is_trained, model_folder, read_meta
 from distracted_pipeline.training.mlflow_outbox import FOLDER, settle, sync, unsent_folders
 from distracted_pipeline.training.tracking import OpenRun, StoreDownError, open_client, reopen_or_start
@@ -147,6 +151,25 @@ def test_a_training_killed_before_its_result_was_sent_is_sent_by_the_next_run(
     assert client.get_run(json.loads((folder / CONFIG).read_text())["mlflow_run_id"]).info.status == "FINISHED"
 
 
+def test_a_result_that_could_not_be_kept_for_want_of_room_is_sent_by_the_next_run(
+    own_root: Settings, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise DistractedError("cannot write run.json: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_outbox, "write_json", full)
+        with pytest.raises(DistractedError, match="No space left"):
+            train_variant(own_root, "masks_only", "2", QUIET)
+    folder = model_folder(own_root, "masks_only", "2")
+    run_id = read_meta(folder)["mlflow_run_id"]
+    client.set_tag(run_id, "distracted.process_started", "12345")  # the process has ended
+    settle(own_root, log=quiet)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["accuracy/validation"] == pytest.approx(read_meta(folder)["validation_accuracy"])
+
+
 def test_a_silent_server_is_asked_once_and_then_left_alone(own_root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 1
     backoff = 2 ** (tries - 1) * int(tracking.PATIENCE["MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"])
@@ -188,6 +211,20 @@ def test_a_damaged_store_is_set_aside_and_another_one_begins(
     said = capsys.readouterr().out
     assert aside.name in said
     assert "distracted sync" in said
+
+
+def test_a_database_of_another_mlflow_is_named_with_the_command_that_upgrades_it(
+    own_root: Settings, client: MlflowClient
+) -> None:
+    open_client(own_root)
+    assert list(doctor._tracking(own_root)) == []
+    with closing(sqlite3.connect(own_root.mlflow_database)) as store, store:
+        store.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    told = str(tracking.down(own_root, RuntimeError("Detected out-of-date database schema")))
+    assert "mlflow.db is of another version of MLflow (schema 451aebb31d03 instead of" in told
+    assert f"mlflow db upgrade {own_root.mlflow_uri}, and: distracted sync" in told
+    (found,) = doctor._tracking(own_root)
+    assert (found.state, found.remedy) == ("note", f"copy it, then type: mlflow db upgrade {own_root.mlflow_uri}")
 
 
 def test_a_link_to_a_run_opens_among_trainings_and_not_among_language_models(own_root: Settings) -> None:
