@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -112,6 +113,21 @@ def test_fetch_goes_where_env_says(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / ".env").write_text("DISTRACTED_DATA=elsewhere\n")
     (tmp_path / "elsewhere" / "imgs").mkdir(parents=True)
     assert "elsewhere holds data already" in typed("fetch").stdout
+
+
+@pytest.mark.parametrize(("failed", "summed_up"), [(1, False), (2, True)])
+def test_one_file_that_cannot_be_predicted_is_told_by_its_reason_alone(
+    failed: int, summed_up: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = {f"{number}.jpg": "it is no JPEG" for number in range(failed)}
+    found = SimpleNamespace(notes=[], failed=reasons, imgs=[], probabilities=[])
+    monkeypatch.setenv("DISTRACTED_DATA", str(tmp_path))
+    monkeypatch.setattr("distracted_pipeline.serving.predict_files.predict_files", lambda *_, **__: found)
+    (tmp_path / "0.jpg").write_bytes(b"")
+    said = typed("predict", str(tmp_path / "0.jpg"))
+    assert said.exit_code == 1
+    assert "not predicted: 0.jpg: it is no JPEG" in said.stderr
+    assert (f"none of {failed} files" in said.stderr) == summed_up
 
 
 def test_help_shows_every_command_once_in_the_order_of_the_work() -> None:

@@ -124,7 +124,7 @@ def test_a_read_only_disk_is_one_sentence_though_it_refuses_the_removal_too(
 
 def test_a_librarys_words_around_the_systems_are_left_out(tmp_path: Path) -> None:
     with (
-        pytest.raises(DistractedError, match=r"a\.parquet: No space left on device \([\d,]+ bytes available\)\. Free some space"),
+        pytest.raises(DistractedError, match=r"a\.parquet: No space left on device \([\d,]+ bytes available\)\. Free"),
         atomic_path(tmp_path / "a.parquet"),
     ):
         raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device")

@@ -80,7 +80,8 @@ def _predict_images(settings: Settings, path: Path, variant: str, fold: str | No
         aside(f"not predicted: {printable(name)}: {reason}")
     click.echo({"table": _table, "csv": _csv, "json": _json}[style](result, settings.dataset, top), nl=False)
     if not result.imgs:
-        aside(f"none of {len(result.failed)} files could be predicted")
+        if len(result.failed) > 1:
+            aside(f"none of {len(result.failed)} files could be predicted")
         sys.exit(1)
 
 

@@ -154,7 +154,7 @@ def variant_row(
 
 
 def calibration_rows(predictions: Predictions, scope: str, variant: str) -> Iterator[Bin]:
-    """Yield a row of each bin of confidence; an empty bin has n = 0 and no confidence."""
+    """Yield a row of each bin of confidence; an empty bin, and no other, has n = 0 and no confidence."""
     n, confidence, accuracy = st.reliability(*_of_scope(predictions, variant, scope))
     for i in range(st.BINS):
         columns = {
@@ -163,7 +163,7 @@ def calibration_rows(predictions: Predictions, scope: str, variant: str) -> Iter
             "bin": i,
             "low": i / st.BINS,
             "high": (i + 1) / st.BINS,
-            "n": round(n[i]),
+            "n": max(round(n[i]), int(n[i] > 0)),  # one training of three said it once
             "confidence": confidence[i],
             "accuracy": accuracy[i],
         }

@@ -160,7 +160,7 @@ class VariantScore:
 class Bin:
     """Predictions of about one confidence: how sure the variant was, and how often it was right.
 
-    `n` is the mean over trainings, rounded.
+    `n` is the mean over trainings, rounded; 0 only where none of them says anything of that confidence.
     """
 
     scope: str

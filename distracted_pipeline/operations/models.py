@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.files import read_others_json
+from distracted_pipeline.huggingface import lacking_weights
 from distracted_pipeline.masks.identity import WEIGHT_PATTERNS
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 from distracted_pipeline.variants.config import VariantConfig
@@ -68,13 +68,7 @@ def is_whole(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     folder = Path(str(try_to_load_from_cache(name, "config.json"))).parent
-    files = [path.name for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern) if path.is_file()]
-    try:
-        indexes = [read_others_json(path)["weight_map"] for path in folder.glob("*.index.json")]
-        parts = {part for index in indexes for part in index.values()}
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
-    return bool(files) and ("model.safetensors" in files or parts <= set(files))
+    return not lacking_weights(folder, WEIGHT_PATTERNS)
 
 
 def _masks_are_missing(settings: Settings) -> bool:

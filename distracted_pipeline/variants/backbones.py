@@ -21,7 +21,7 @@ from torch import Tensor
 from distracted_pipeline.advice import DOCTOR
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import read_others_json
-from distracted_pipeline.huggingface import quiet_transformers
+from distracted_pipeline.huggingface import lacking_weights, quiet_transformers
 from distracted_pipeline.images.resize import resized
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.config import VariantConfig
@@ -208,7 +208,7 @@ def fetched_folder(source: str) -> Path:
         DistractedError: A local folder without weights, or a model that the hub does not give.
     """
     folder = local_folder(source)
-    lacking = _lacking(folder) if folder is not None else ""
+    lacking = lacking_weights(folder, _WEIGHTS) if folder is not None else ""
     if folder is not None and not lacking:
         return folder
     if Path(source).is_dir():
@@ -220,18 +220,6 @@ def fetched_folder(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=[*_HASHED, _INDEX, *_WEIGHTS]))
     except (OSError, ValueError, HFValidationError) as error:
         raise _missing(source, error) from error
-
-
-def _lacking(folder: Path) -> str:
-    """Return the first file of weights that a folder should have and has not, empty where it has all of them."""
-    index = folder / _INDEX
-    if index.is_file() and not (folder / "model.safetensors").is_file():
-        try:
-            parts = sorted(set(map(str, dict(read_others_json(index)["weight_map"]).values())))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            return f"{_INDEX} is damaged ({type(error).__name__}: {error})"
-        return next((part for part in parts if not (folder / part).is_file()), "")
-    return "" if _weights(folder) else "model.safetensors"
 
 
 def _weights(folder: Path) -> list[Path]:

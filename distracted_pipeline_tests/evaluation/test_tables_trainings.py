@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distracted_pipeline.evaluation import statistics as st
+from distracted_pipeline.evaluation import table_rows
 from distracted_pipeline.evaluation.predictions import write_predictions
 from distracted_pipeline.evaluation.tables import (
     class_accuracy,
@@ -75,6 +76,14 @@ def test_folds_that_were_trained_more_or_less_often_are_averaged_by_fold(root: S
     assert (found.n, found.accuracy) == (360, pytest.approx(1 - 3 / 360))
     bins = table_of(root, "calibration.parquet").query("scope == 'oof' and variant == 'other'")
     assert bins["n"].sum() == 360
+    assert ((bins["n"] > 0) == bins["confidence"].notna()).all()
+
+
+def test_what_one_of_three_trainings_says_once_counts_in_its_bin(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = np.array([[0.65, 0.35], [0.95, 0.05], [0.95, 0.05]])
+    monkeypatch.setattr(table_rows, "_of_scope", lambda *_: (said, np.zeros(3, int), np.full(3, 1 / 3)))
+    bins = table_rows.calibration_rows(None, "oof", "v")  # type: ignore[arg-type]
+    assert [(one.n, one.accuracy) for one in bins if one.n or one.accuracy is not None] == [(1, 1.0), (1, 1.0)]
 
 
 def simulated(root: Settings, variant: str, rng: np.random.Generator, luck: float) -> None:
