@@ -3,6 +3,7 @@
 Which layout is read how belongs to `kaggle` and `listed`; what is in the files to `decode`.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -80,6 +81,26 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     with os.scandir(folder) as found:
         return sorted((entry for entry in found if not is_litter(entry.name)), key=lambda entry: entry.name)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether something is a folder, or a link to one; a link that leads in a circle is no folder and no file."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether something is a regular file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def stamp(stat: os.stat_result) -> str:

@@ -16,7 +16,7 @@ from distracted_pipeline.advice import RUN
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.archive import SEPARATOR, Archive
-from distracted_pipeline.images.frames import Frame, Source, entries, is_litter, stamp, unsafe
+from distracted_pipeline.images.frames import Frame, Source, entries, is_file, is_folder, is_litter, stamp, unsafe
 from distracted_pipeline.images.labels import read_labels
 from distracted_pipeline.images.misplaced import where_else
 from distracted_pipeline.images.names import composed, is_plain_file_name
@@ -79,7 +79,7 @@ def _tree(root: Path, problems: list[Problem]) -> Iterator[Frame]:
     """Yield the frames under `imgs/`, links followed, folders and files in name order."""
     train = root / IMAGES / "train"
     for entry in entries(train):
-        if entry.is_dir():
+        if is_folder(entry):
             if is_plain_file_name(entry.name):
                 yield from _folder(train / entry.name, root, entry.name, problems)
             else:
@@ -92,12 +92,12 @@ def _folder(path: Path, root: Path, folder: str | None, problems: list[Problem])
     shown = path.relative_to(root).as_posix()
     for entry in entries(path):
         where = f"{shown}/{entry.name}"
-        if entry.is_dir():
+        if is_folder(entry):
             if folder != "":
                 problems.append(_nested(where))
         elif not is_plain_file_name(entry.name):
             problems.append(unsafe(where))
-        elif entry.is_file():
+        elif is_file(entry):
             stat = entry.stat()
             yield Frame(composed(entry.name), where, stat.st_size, stamp(stat), folder, folder is not None)
         else:
@@ -144,8 +144,11 @@ def _find_csv(root: Path, zips: list[Path], source: Source) -> tuple[str, bytes]
         with closing(Archive(other, other.name)) as archive:
             if inside := _csv_member(archive):
                 return f"{other.name}{SEPARATOR}{inside}", archive.read(inside)
+    state = "is missing"
+    if path.is_symlink() or path.is_dir():
+        state = "is a folder" if path.is_dir() else "is a link to nowhere"
     raise DistractedError(
-        f"{path} is missing, so nobody knows which driver and class an image shows. Copy it there from Kaggle's zip, "
+        f"{path} {state}, so nobody knows which driver and class an image shows. Copy it there from Kaggle's zip, "
         f"then: {RUN}"
     )
 

@@ -265,6 +265,9 @@ def _split(line: list[str], separator: str) -> list[str]:
         return line
 
 
+_OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
 def _columns(header: list[str], where: str, source: LabelSource) -> dict[str, int]:
     """Return the position of every column that is there, by what it says."""
     found = [cell.strip().lower() for cell in header]
@@ -272,7 +275,8 @@ def _columns(header: list[str], where: str, source: LabelSource) -> dict[str, in
     optional = _OPTIONAL if source is KAGGLE else ()
     missing = [name for role, name in names.items() if name.strip().lower() not in found and role not in optional]
     if missing:
-        hint = " The cells seem to be separated by semicolons." if ";" in "".join(header) else ""
+        between = next((word for mark, word in _OTHER_MARKS.items() if mark in "".join(header)), "")
+        hint = f" The cells seem to be separated by {between}." if between else ""
         must = ",".join(names[role] for role in ("driver", "label", "path") if role in names)
         remedy = (
             f"The first line must read {must}, as in Kaggle's file; put that there"

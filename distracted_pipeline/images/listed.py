@@ -14,7 +14,7 @@ from pathlib import Path
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.dataset import DATASET_FILE, Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.images.frames import Frame, Source, entries, stamp, unsafe
+from distracted_pipeline.images.frames import Frame, Source, entries, is_file, is_folder, stamp, unsafe
 from distracted_pipeline.images.labels import Label, Line, label_lines, read_labels
 from distracted_pipeline.images.names import image_name, is_plain_file_name
 from distracted_pipeline.images.problems import OK, Problem
@@ -75,11 +75,11 @@ def _walk(folder: Path, below: str, root: Path, dataset: Dataset, problems: list
         path = f"{dataset.labels.root}/{where}"
         if not is_plain_file_name(image_name(where)):
             problems.append(unsafe(path))
-        elif entry.is_dir():
+        elif is_folder(entry):
             yield from _walk(folder / entry.name, f"{where}/", root, dataset, problems)
         elif path in dataset.labels.files:
             continue
-        elif entry.is_file():
+        elif is_file(entry):
             found = entry.stat()
             yield Frame(image_name(where), path, found.st_size, stamp(found))
         else:

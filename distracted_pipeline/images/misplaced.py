@@ -13,6 +13,7 @@ from distracted_pipeline.images.archive import Archive
 from distracted_pipeline.settings import DATA_SETTINGS_FILE, RAW_CSV
 
 _DEPTH: Final = 4
+_PACKED: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 _UNFINISHED: Final = (".crdownload", ".part", ".partial", ".download", ".opdownload", ".tmp")
 
 
@@ -27,6 +28,8 @@ def where_else(root: Path, classes: Collection[str], zips: Sequence[Path]) -> st
         try:
             for name in archive.members:
                 parts = PurePosixPath(name).parts
+                if name.lower().endswith(".zip"):
+                    return f"{path.name} holds another zip, {name}: take that out of it into {root}, then: {RUN}"
                 place = next((i for i, part in enumerate(parts[:-1]) if part in classes), None)
                 if place is not None and parts[0] != "__MACOSX":
                     inside = "/".join(parts[:place]) or "the top"
@@ -39,6 +42,9 @@ def where_else(root: Path, classes: Collection[str], zips: Sequence[Path]) -> st
     unfinished = sorted(file.name for file in root.iterdir() if file.name.lower().endswith(_UNFINISHED))
     if unfinished:
         return f"{unfinished[0]} there is a download that has not finished: wait for it, or fetch it again; then: {RUN}"
+    packed = sorted(file.name for file in root.iterdir() if file.name.lower().endswith(_PACKED))
+    if packed:
+        return f"{packed[0]} there is no zip: unpack it so that the class folders lie in {right}, then: {RUN}"
     return ""
 
 

@@ -6,6 +6,7 @@ Pure functions over lists; reading files is `ingest`'s part.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Final
 
 import pyarrow as pa
@@ -79,6 +80,7 @@ def join(labels: list[Label], frames: list[Frame], listed_in: str) -> tuple[list
     for frame in frames:
         if frame.labelled:
             files[frame.img].append(frame)
+    stems = {_stem(img): img for img in files}
     for label in labels:
         row = Row(label.img, label.subject, label.classname, label.status, label_row=label.row)
         row.camera, row.session = label.camera, label.session
@@ -88,7 +90,9 @@ def join(labels: list[Label], frames: list[Frame], listed_in: str) -> tuple[list
             row.frame = next((frame for frame in candidates if frame.folder == label.classname), candidates[0])
             candidates.remove(row.frame)
         if label.status == OK and row.frame is None:
-            spoil(row, "no file", label.file, f"{label.path} does not exist")
+            like = stems.get(_stem(label.img), "")
+            near = f"; {like} is there" if files.get(like) else ""
+            spoil(row, "no file", label.file, f"{label.path} does not exist{near}")
         elif label.status == OK and row.frame is not None and row.frame.folder not in (None, label.classname):
             place = row.frame.path.rpartition("/")[0]
             spoil(row, "folder disagrees", label.file, f"{label.img} is {label.classname} here, but lies in {place}")
@@ -104,6 +108,11 @@ def join(labels: list[Label], frames: list[Frame], listed_in: str) -> tuple[list
         if (other := labelled.get(frame.img)) is not None:
             spoil(row, "name used twice", frame.path, f"a labelled image has this name too ({other.path or listed_in})")
     return rows, problems
+
+
+def _stem(img: str) -> str:
+    """Return a name without its ending, whatever its case: what is nearly the same."""
+    return PurePosixPath(img).stem.lower()
 
 
 def judge_content(rows: Iterable[Row]) -> list[Problem]:

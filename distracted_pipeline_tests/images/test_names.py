@@ -1,5 +1,6 @@
 """Names and places as other systems write them: understood, or told with what to do."""
 
+import os
 import shutil
 import unicodedata
 import zipfile
@@ -124,6 +125,60 @@ def test_a_zip_with_its_class_folders_elsewhere_is_told(kaggle_tree: Path, tmp_p
     packed(kaggle_tree / "imgs", tmp_path / "zipped" / "a.zip")
     with pytest.raises(DistractedError, match=r"In a\.zip the class folders lie in train; they belong in imgs/train"):
         quiet(tmp_path / "zipped")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("imgs.tar.gz", r"imgs\.tar\.gz there is no zip: unpack it so that the class folders lie in"),
+        ("all.zip", r"all\.zip holds another zip, imgs\.zip: take that out of it into"),
+    ],
+)
+def test_an_archive_of_another_kind_is_told(name: str, said: str, tmp_path: Path) -> None:
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("imgs.zip", b"PK")
+    else:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DistractedError, match=said):
+        quiet(tmp_path)
+
+
+@pytest.mark.parametrize("on_disk", ["img_1.JPG", "IMG_1.jpg", "img_1.jpeg"])
+def test_a_name_that_is_nearly_right_is_told(on_disk: str, kaggle_tree: Path) -> None:
+    rename_first(kaggle_tree, on_disk, "img_1.jpg")
+    (found,) = [each for each in quiet(kaggle_tree).problems if each.status == "no file"]
+    assert f"imgs/train/c0/img_1.jpg does not exist; {on_disk} is there" in str(found)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links")
+def test_a_link_that_leads_in_a_circle_costs_only_its_image(kaggle_tree: Path) -> None:
+    path = kaggle_tree / "imgs" / "train" / "c0" / "img_1.jpg"
+    path.unlink()
+    path.symlink_to(path)
+    result = quiet(kaggle_tree)
+    assert result.counts["bad"] == 1
+    assert "it is no regular file, or a link to nowhere" in str(result.problems[0])
+
+
+@pytest.mark.parametrize("mark", ["\t", "|", ";"])
+def test_a_csv_with_another_separator_is_told(mark: str, kaggle_tree: Path) -> None:
+    csv = kaggle_tree / "driver_imgs_list.csv"
+    csv.write_text(csv.read_text().replace(",", mark))
+    with pytest.raises(DistractedError, match="The cells seem to be separated by (tabs|bars|semicolons)"):
+        quiet(kaggle_tree)
+
+
+def test_a_csv_that_is_a_folder_or_a_link_to_nowhere_is_called_so(kaggle_tree: Path) -> None:
+    csv = kaggle_tree / "driver_imgs_list.csv"
+    csv.unlink()
+    csv.mkdir()
+    with pytest.raises(DistractedError, match=r"driver_imgs_list\.csv is a folder, so nobody knows"):
+        quiet(kaggle_tree)
+    csv.rmdir()
+    csv.symlink_to("none")
+    with pytest.raises(DistractedError, match=r"driver_imgs_list\.csv is a link to nowhere, so nobody knows"):
+        quiet(kaggle_tree)
 
 
 def test_a_download_that_has_not_finished_is_told(tmp_path: Path) -> None:
