@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from distracted_pipeline.serving.episodes import Episode, EpisodeFinder, Rules
 from distracted_pipeline.serving.video import Clip, Frame
 
 _AT_ONCE = 2**28
-"""Bytes of frames that wait for one another at most, unless a single frame has more."""
+"""Bytes of frames that wait for one another: from there on, no further frame joins them."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,7 @@ def predict_clip(engine: Engine, clip: Clip, fps: float | None = None, seconds: 
     Raises:
         DistractedError: No frame can be decoded, or the segmenter cannot take the frames.
     """
-    frames = clip.frames(fps, seconds)
-    size = 1 if clip.live else max(1, min(engine.pieces.size, _AT_ONCE // clip.frame_bytes))
-    while batch := list(islice(frames, size)):
+    for batch in _batches(clip.frames(fps, seconds), 1 if clip.live else engine.pieces.size):
         prepared = [engine.prepare(frame.image, _name(clip, frame)) for frame in batch]
         for frame, ready, row in zip(batch, prepared, engine.predict(prepared), strict=True):
             yield Seen(clip.name, frame.number, frame.time, row, frame.image, ready.mask)
@@ -140,6 +137,20 @@ def watch(
     watched.episodes = finder.finish(clip.end)
     watched.notes = [*clip.notes, *engine.unlike(sample.frames)]
     return watched
+
+
+def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    """Yield so many frames at once, or fewer large ones: their size may change on the way."""
+    batch: list[Frame] = []
+    held = 0
+    for frame in frames:
+        batch.append(frame)
+        held += frame.image.nbytes
+        if len(batch) >= size or held >= _AT_ONCE:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def _name(clip: Clip, frame: Frame) -> str:

@@ -31,6 +31,9 @@ SUFFIXES: Final = frozenset(
 _IMAGES: Final = frozenset((".jpg", ".jpeg"))
 _USUAL_RATE: Final = 25.0
 _ROUNDING_S: Final = 1e-6
+_MOST: Final = f"{MAX_PIXELS // 10**6} megapixels"
+_JUMP_S: Final = 0.5
+"""Timestamps that fall back further begin anew, as in files that were joined end to end; less is noise."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,8 @@ class Clip:
     end: float = 0.0
     aspect: Fraction = Fraction(1)
 
-    @property
-    def frame_bytes(self) -> int:
-        """How many bytes a frame takes in memory."""
-        return max(1, 3 * int(self.stream.codec_context.width) * int(self.stream.codec_context.height))
-
     def frames(self, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
-        """Yield the frames in the order of their times; damaged ones are left out, and counted in `notes`.
+        """Yield the frames in the order of their times; damaged and huge ones are left out, and counted in `notes`.
 
         Args:
             fps: At most so many of each second, by their times; None yields every frame.
@@ -106,7 +104,10 @@ class Clip:
         else:
             self._judge_end(clock.period)
         if damaged:
-            self.notes.append(f"{damaged} damaged frames are left out")
+            self.notes.append(f"frames left out, damaged or of more than {_MOST}: {damaged}")
+        if clock.jumps:
+            again = "once" if clock.jumps == 1 else f"{clock.jumps} times"
+            self.notes.append(f"has timestamps that begin anew {again}: times go on from the frame before")
         if clock.counted:
             self.notes.append(f"has no timestamps: times are counted at {self.rate:g} frames a second")
         if not self.decoded:
@@ -159,11 +160,13 @@ class _Clock:
     Attributes:
         period: Seconds between the last two frames, or what the rate says.
         counted: Whether a frame had no timestamp.
+        jumps: How often timestamps began anew.
     """
 
     def __init__(self, clip: Clip) -> None:
         self.period = 1 / clip.rate
         self.counted = False
+        self.jumps = 0
         self._origin = clip.container.start_time
         self._start: float | None = None if self._origin is None else self._origin / 1e6
         self._last: float | None = None
@@ -176,6 +179,9 @@ class _Clock:
             self._start = frame.time if self._start is None else self._start
             if self._last is None:
                 self._start = min(self._start, frame.time)
+            elif frame.time - self._start < self._last - _JUMP_S:
+                self.jumps += 1
+                self._start = frame.time - self._last - self.period
             time = max(frame.time - self._start, self._last or 0.0)
             if self._last is not None and time > self._last:
                 self.period = time - self._last
@@ -306,7 +312,8 @@ def _clip(container: Any, name: str, length: float | None) -> Clip:
     stream = streams[0]
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
-        raise DistractedError(f"{width}x{height} pixels are more than {MAX_PIXELS // 10**6} megapixels")
+        raise DistractedError(f"{width}x{height} pixels are more than {_MOST}")
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change on the way
     stream.thread_type = "AUTO"
     rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
     return Clip(name, container, stream, rate, length, aspect=stream.sample_aspect_ratio or Fraction(1))

@@ -23,7 +23,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.serving import engine as room
-from distracted_pipeline.serving import video
+from distracted_pipeline.serving import predict_video, video
 from distracted_pipeline.serving.engine import Engine, Model
 from distracted_pipeline.serving.predict_video import Seen, watch
 from distracted_pipeline.serving.video import Frame, open_clip
@@ -141,7 +141,6 @@ def test_what_is_held_does_not_grow_with_the_clip(engine: Engine) -> None:
         name: str = "endless"
         rate: float = 10.0
         live: bool = False
-        frame_bytes: int = 3 * 24 * 32
         end: float = 0.0
         notes: tuple[str, ...] = ()
 
@@ -159,6 +158,15 @@ def test_what_is_held_does_not_grow_with_the_clip(engine: Engine) -> None:
         gc.collect()
     assert most[0] == most[1]
     assert most[1] < 40, "two batches of four, and the sample that is compared with the training's frames"
+
+
+def test_frames_that_grow_on_the_way_wait_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict_video, "_AT_ONCE", 3000)
+    frames = [
+        Frame(number, number / 10, np.zeros((10, width, 3), np.uint8))
+        for number, width in enumerate([4] * 5 + [60] * 4)
+    ]
+    assert [len(batch) for batch in predict_video._batches(iter(frames), 4)] == [4, 3, 2]
 
 
 class _Pixels(np.ndarray):
@@ -241,6 +249,7 @@ def test_a_camera_ends_with_ctrl_c_and_its_episodes_are_written(
     [
         ((), "Name an image, a video or a folder"),
         (("clip.mp4", "--camera", "0"), "Name an image, a video or a folder"),
+        (("https://example.org/clip.mp4",), "is an address. Download it"),
         (("clip.mp4", "--episodes", "e.txt"), "ends neither in .csv nor in .json"),
         (("frame.jpg", "--fps", "2"), "are for videos; frame.jpg is none"),
         (("clip.mp4", "--annotate", "copy.gif"), r"ends in .mp4, .mov, .mkv. Name it copy.mp4"),

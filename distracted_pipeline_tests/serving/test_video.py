@@ -162,6 +162,26 @@ def test_a_file_without_timestamps_is_counted_and_that_is_said(tmp_path: Path) -
     assert any("no timestamps" in note for note in clip.notes)
 
 
+def test_files_that_were_joined_end_to_end_are_one_clip_whose_times_go_on(tmp_path: Path) -> None:
+    part = write(tmp_path / "part.ts", EVEN)
+    wider = write(tmp_path / "wider.ts", EVEN, lambda stream: setattr(stream, "width", 2 * SIZE[1]))
+    (tmp_path / "joined.ts").write_bytes(part.read_bytes() + wider.read_bytes() + part.read_bytes())
+    frames, clip = read(tmp_path / "joined.ts")
+    assert [frame.time for frame in frames] == pytest.approx([number / 10 for number in range(60)], abs=0.002)
+    assert [frame.image.shape[1] for frame in frames] == [64] * 20 + [128] * 20 + [64] * 20
+    assert clip.notes == ["has timestamps that begin anew 2 times: times go on from the frame before"]
+
+
+def test_a_frame_that_is_too_large_all_at_once_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_PIXELS", SIZE[0] * SIZE[1])
+    part = write(tmp_path / "part.ts", EVEN)
+    wider = write(tmp_path / "wider.ts", EVEN[:3], lambda stream: setattr(stream, "width", 4 * SIZE[1]))
+    (tmp_path / "joined.ts").write_bytes(part.read_bytes() + wider.read_bytes())
+    frames, clip = read(tmp_path / "joined.ts")
+    assert len(frames) == 20
+    assert [note.rstrip("123") for note in clip.notes] == ["frames left out, damaged or of more than 50 megapixels: "]
+
+
 def test_which_files_are_clips(tmp_path: Path) -> None:
     for name in ("b.MP4", "a.mkv", "notes.txt", ".hidden.mp4"):
         (tmp_path / name).touch()
