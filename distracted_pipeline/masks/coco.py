@@ -162,10 +162,15 @@ def read_panoptic_png(path: Path, ids: Mapping[int, int]) -> np.ndarray:
     rows = max(1, _AT_ONCE // max(1, mask.shape[1]))
     for top in range(0, len(mask), rows):
         part = pixels[top : top + rows].astype(np.uint32)
-        values, places = np.unique(part[..., 0] | part[..., 1] << 8 | part[..., 2] << 16, return_inverse=True)
+        found = (part[..., 0] | part[..., 1] << 8 | part[..., 2] << 16).ravel()
+        starts = np.flatnonzero(
+            np.diff(found, prepend=~found[:1])
+        )  # runs, for sorting every pixel takes ten times as long
+        values, places = np.unique(found[starts], return_inverse=True)
         unknown = [value for value in values.tolist() if value and value not in ids]
         if unknown:
             raise DistractedError(f"{path} holds the segment {unknown[0]}, which its JSON does not list")
         known = np.array([ids.get(value, 0) for value in values.tolist()], np.uint8)
-        mask[top : top + rows] = known[places].reshape(mask[top : top + rows].shape)
+        lengths = np.diff(starts, append=found.size)
+        mask[top : top + rows] = np.repeat(known[places], lengths).reshape(mask[top : top + rows].shape)
     return mask
