@@ -10,6 +10,9 @@ from typing import Any
 from distracted_pipeline.demo.shipped import FILES
 from distracted_pipeline.fingerprints import file_digest
 
+_HEAD = "---\nlicense: mit\n---\n\n"
+"""Where Hugging Face, and the cards of what is built on these weights, look for a licence."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -35,7 +38,7 @@ def segmenter_card(folder: Path, run: Run, measured: dict[str, Any]) -> str:
 
     iou = _table(("category", "IoU"), [(name, f"{value:.3f}") for name, value in measured["iou"].items()])
     found = _table(("class", "frames"), [(name, f"{share:.0%}") for name, share in measured["phone_found"].items()])
-    return f"""# Tiny Mask2Former for drawn cabins
+    return f"""{_HEAD}# Tiny Mask2Former for drawn cabins
 
 Segments the demo's drawn frames. Hugging Face's Mask2Former: a Swin of four stages, a deformable pixel
 decoder, a masked-attention decoder of three layers, {len(LABELS)} queries. Input {SIZE[1]} x {SIZE[0]}, masks at a
@@ -88,7 +91,7 @@ def backbone_card(folder: Path, run: Run, measured: dict[str, Any]) -> str:
         (question, len(QUESTIONS[question]), f"{1 / len(QUESTIONS[question]):.2f}", f"{share:.3f}")
         for question, share in measured["accuracy"].items()
     ]
-    return f"""# Tiny EfficientNet for drawn pictures
+    return f"""{_HEAD}# Tiny EfficientNet for drawn pictures
 
 General features for drawn pictures: ImageNet in miniature. Hugging Face's EfficientNet with width 0.2, six
 blocks and 256 features; input 96 x 96, bilinear.

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from distracted_pipeline.demo.dataset import BACKBONE_FOLDER, SEGMENTER_FOLDER, generate
-from distracted_pipeline.demo.shipped import FILES, shipped
+from distracted_pipeline.demo.shipped import CARD, FILES, shipped
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.progress import Log
 
@@ -36,7 +36,7 @@ def _copy_models(root: Path) -> None:
 
 def _copy_model(source: Path, target: Path) -> None:
     """Copy a model's files; unchanged ones are left alone, so that nothing downstream looks stale."""
-    for name in FILES:
+    for name in (*FILES, CARD):
         if not (target / name).is_file() or (target / name).read_bytes() != (source / name).read_bytes():
             with atomic_path(target / name) as temporary:
                 shutil.copyfile(source / name, temporary)

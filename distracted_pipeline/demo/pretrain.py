@@ -14,13 +14,12 @@ from typing import Any, cast
 import click
 
 from distracted_pipeline.demo.cards import Run, backbone_card, segmenter_card
-from distracted_pipeline.demo.shipped import CHECKSUMS, Model, write_checksums
+from distracted_pipeline.demo.shipped import CARD, CHECKSUMS, Model, write_checksums
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 
-CARD = "MODEL_CARD.md"
 MEASURED_FRAMES = 2
 """Frames per class of each of the demo's drivers that a segmenter is measured on."""
 

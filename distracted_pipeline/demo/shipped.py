@@ -13,6 +13,7 @@ from distracted_pipeline.fingerprints import file_digest
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 FILES: Final = ("config.json", "model.safetensors", "preprocessor_config.json")
+CARD: Final = "MODEL_CARD.md"
 CHECKSUMS: Final = "SHA256SUMS"
 """As `sha256sum` writes and checks it; written last, so a folder without it is unfinished."""
 

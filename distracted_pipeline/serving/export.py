@@ -24,6 +24,12 @@ from distracted_pipeline.variants.networks import VariantNet
 
 TESTED_BATCHES = (1, 2, 7)
 
+OUTPUT = "probabilities"
+"""What files for other runtimes call it."""
+
+OPSET = 18
+"""Of ONNX: the first whose Resize knows antialiasing."""
+
 _TOLERANCE = 1e-4
 
 

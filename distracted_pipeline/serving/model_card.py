@@ -18,7 +18,7 @@ from distracted_pipeline.images.manifest import labelled, read_manifest
 from distracted_pipeline.masks.fractions import GRID
 from distracted_pipeline.masks.identity import masks_are_given
 from distracted_pipeline.scopes import SCOPES
-from distracted_pipeline.serving.export import Classifier
+from distracted_pipeline.serving.export import OPSET, OUTPUT, Classifier
 from distracted_pipeline.settings import FOLDER_PREFIX, Settings
 from distracted_pipeline.training.checkpoint import Trained
 
@@ -128,6 +128,10 @@ def _use(settings: Settings, about: Subject) -> str:
         "fractions": f"masks: the share of {listing(list(settings.dataset.mask_names))} in each cell of a grid of "
         f"{GRID[1]} x {GRID[0]} over the frame ({ids} maps)",
     }
+    goes_in = {
+        "pixels": "Frames go in as uint8 RGB `[B, 3, H, W]`, of any size; resizing and normalising are inside.",
+        "fractions": "Masks go in as uint8 `[B, H, W]`, the id of the category at each pixel.",
+    }
     return (
         "## Use\n\n"
         f"Reads {' and '.join(reads[name] for name in about.inputs)}. In three ways:\n\n"
@@ -135,8 +139,9 @@ def _use(settings: Settings, about: Subject) -> str:
         f"{about.variant}`: files in, a table out; it makes the masks that are needed.\n"
         '- `mlflow.pytorch.load_model("models:/distracted_driver@champion")`, for the variant that is registered. '
         "Loading a pt2 archive unpickles parts of it: load it only from a store that you trust.\n"
-        "- `distracted export`: ONNX, for any runtime. Whole frames of any size go in, as uint8 RGB `[B, 3, H, W]`; "
-        "resizing and normalising are inside. Masks go in as uint8 `[B, H, W]`, one category a pixel."
+        f"- `distracted export`: ONNX (opset {OPSET}), without Python. "
+        + " ".join(goes_in[name] for name in about.inputs)
+        + f" `{OUTPUT}` come out as float32 `[B, {len(settings.dataset.class_ids)}]`, in the order above."
     )
 
 
@@ -170,11 +175,17 @@ def _measured(settings: Settings, about: Subject) -> str:
         f"{_number(row.precision)} | {row.verdict if row.baseline else '-'} |"
         for row in classes
     ]
+    among = SCOPES[score.scope].folds
+    ours = (
+        "of which this model is one"
+        if about.fold in among
+        else f"of the same recipe; this model, of fold `{about.fold}`, is none of them"
+    )
     against = next((row.baseline for row in classes if row.baseline), "")
     lines = [
         f"On {SCOPES[score.scope].words}: {score.drivers} drivers, {score.n:,} frames, none of whom the weights that "
         f"judged them had seen. Macro recall {_number(score.macro_recall)}, mean of {score.trainings} "
-        f"training{'s' * (score.trainings != 1)} a fold, of which this model is one. Intervals (95%) are for other "
+        f"training{'s' * (score.trainings != 1)} a fold, {ours}. Intervals (95%) are for other "
         "drivers and another training.",
         "| class | frames | recall | interval | precision | against "
         + (f"`{against}`" if against else "its control")
@@ -201,7 +212,7 @@ def _best_scope(settings: Settings, variant: str) -> tuple[VariantScore, list[Cl
 
 def _limits(settings: Settings, about: Subject) -> str:
     lines = [
-        "- It judges single frames, of one camera's place in the car, and knows nothing of time.",
+        "- It judges single frames, taken from where the camera sat in its data, and knows nothing of time.",
         "- It is as sure of frames that are unlike its own as of others. `distracted predict` warns, ONNX does not.",
         "- Recall differs between drivers more than an average shows: measure it on your own before you rely on it.",
         "- It is made for research: not to judge a person, and no part of a safety system.",

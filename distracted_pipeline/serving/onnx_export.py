@@ -22,16 +22,11 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features.frozen_pass import PIXELS
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.masks.fractions import GRID
-from distracted_pipeline.serving.export import TESTED_BATCHES, Classifier
+from distracted_pipeline.serving.export import OPSET, OUTPUT, TESTED_BATCHES, Classifier
 from distracted_pipeline.variants.kinds import FRACTIONS
 
 INPUTS = {PIXELS: "frames", FRACTIONS: "masks"}
 """What the file calls its inputs, by what the network reads."""
-
-OUTPUT = "probabilities"
-
-_OPSET = 18
-"""The first whose Resize knows antialiasing."""
 
 _FREE_AXES = {"frames": {0: "batch", 2: "height", 3: "width"}, "masks": {0: "batch", 1: "rows", 2: "columns"}}
 _HALF = 0.5 + 2**-11
@@ -122,7 +117,7 @@ def save_onnx(classifier: Classifier, path: Path) -> None:
             module.example(3, 120, 160),  # neither one frame nor a size that any other axis has
             dynamo=True,
             verbose=False,
-            opset_version=_OPSET,
+            opset_version=OPSET,
             input_names=module.inputs,
             output_names=[OUTPUT],
             dynamic_shapes=tuple(_FREE_AXES[name] for name in module.inputs),

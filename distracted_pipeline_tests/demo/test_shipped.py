@@ -12,6 +12,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.fingerprints import file_digest
 from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.models import ModelSegmenter
+from distracted_pipeline.serving.model_card import weights_licence
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.variants.backbones import load_backbone
 
@@ -31,6 +32,7 @@ def test_a_model_is_whole_small_and_described(model: Model, most: int) -> None:
     assert sum((folder / name).stat().st_size for name in FILES) <= most
     card = (folder / "MODEL_CARD.md").read_text()
     assert all(file_digest(folder / name) in card for name in FILES)
+    assert weights_licence(str(folder)) == "mit, by the card in its folder"
 
 
 def test_a_changed_byte_is_noticed_and_the_remedy_named(copied: Path) -> None:

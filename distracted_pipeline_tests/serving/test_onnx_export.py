@@ -18,6 +18,7 @@ from distracted_pipeline.serving.onnx_export import FrameClassifier, save_onnx
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training.checkpoint import Trained
 from distracted_pipeline.variants.backbones import load_backbone
+from distracted_pipeline.variants.kinds import KINDS
 from distracted_pipeline.variants.networks import build_network
 from distracted_pipeline_tests.variants.tiny import settings_for, variant
 
@@ -34,7 +35,7 @@ def untrained(kind: str, settings: Settings) -> Classifier:
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["masks_only", "masks_fused"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_file_says_of_frames_of_any_size_what_pytorch_says(kind: str, efficientnet: Path, tmp_path: Path) -> None:
     import onnxruntime
 

@@ -1,6 +1,7 @@
 """`distracted export`: an ONNX file and a card that says what was measured, beside the champion in MLflow too."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,19 @@ def test_a_card_tells_drivers_recalls_limits_and_licences(crowned: Settings) -> 
             assert f" {row.recall:.3f} " in card
     for words in ("## Limits", "## Licences", "uint8 `[B, H, W]`", "Loading a pt2 archive unpickles"):
         assert words in card
+    assert "Frames go in" in card
+    assert "a fold, of which this model is one." in card
     assert str(crowned.data) not in card
     assert "None" not in card
+
+
+def test_a_card_names_only_what_goes_in_and_whose_trainings_were_measured(crowned: Settings) -> None:
+    trained = load_trained(crowned, "masks_fused", "original", "cpu")
+    about = subject_of(crowned, trained, "original", classifier_of(crowned, trained))
+    card = model_card(crowned, replace(about, inputs=("fractions",), fold="3"))
+    assert "Frames go in" not in card
+    assert "Masks go in" in card
+    assert "a fold, of the same recipe; this model, of fold `3`, is none of them." in card
 
 
 def test_a_card_without_tables_says_that_nothing_was_measured(
