@@ -1,4 +1,4 @@
-"""What taking masks out costs: time and peak memory of every export at State Farm's size, and at a tenth of it.
+"""What taking masks out and in costs: time and peak memory of every way at State Farm's size, and at a tenth of it.
 
     python -m distracted_pipeline_tests.benchmarks.bench_exports
 
@@ -19,9 +19,11 @@ from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.benchmarks.bench_mask_cache import build
 
-KINDS = {"npz": "out", "png": "out", "panoptic": "out", "instances": "out/instances.json", "fiftyone": "out"}
+TARGETS = {"npz": "out", "png": "out", "panoptic": "out", "instances": "out/instances.json", "fiftyone": "out"}
+IMPORTED = ("npz", "panoptic")
+KINDS = (*TARGETS, *(f"import-{kind}" for kind in IMPORTED))
 MOST_KIB = 8.0
-"""Bar: by how much the peak may grow with each further image; a mask is 300 KiB, encoded in memory 9."""
+"""Bar: by how much the peak may grow with each further image; a mask is 300 KiB (by 4: 19), encoded in memory 9."""
 
 RUN = """
 import re, sys
@@ -33,10 +35,10 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).g
 """An export that says its own peak: what the kernel tells a parent counts what the parent held when it forked."""
 
 
-def measure(root: Path, kind: str, target: Path) -> tuple[float, float, float]:
-    """Return seconds, CPU seconds and peak memory in MiB of one export in a process of its own."""
+def measure(root: Path, verb: str, kind: str, target: Path) -> tuple[float, float, float]:
+    """Return seconds, CPU seconds and peak memory in MiB of one export or import in a process of its own."""
     started, before = time.perf_counter(), os.times()
-    words = ["masks", "export", f"--{kind}", str(target), "--data", str(root)]
+    words = ["masks", verb, f"--{kind}", str(target), "--data", str(root)]
     said = subprocess.run([sys.executable, "-c", RUN, *words], cwd=root, capture_output=True, text=True, check=True)
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
@@ -45,25 +47,29 @@ def measure(root: Path, kind: str, target: Path) -> tuple[float, float, float]:
 
 @click.command()
 @click.option("--images", default=STATE_FARM.frames, show_default=True)
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only these.")
+@click.option("--shrink", default=1, show_default=True, help="What the sides of masks, 640x480, are divided by.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; imports export first.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder for the data; default a temporary one.")
-def main(images: int, kinds: tuple[str, ...], work: Path | None) -> None:
-    """Export drawn masks at two sizes and print what it took."""
+def main(images: int, shrink: int, kinds: tuple[str, ...], work: Path | None) -> None:
+    """Export drawn masks at two sizes, take them in again, and print what it took."""
     grew = []
     with TemporaryDirectory(dir=work) as folder:
         roots = {count: Path(folder) / str(count) for count in (images // 10, images)}
         for count, root in roots.items():
             root.mkdir()
-            build(Settings(data=root, segmenter=f"folder:{root / 'maps'}"), count)
+            build(Settings(data=root, segmenter=f"folder:{root / 'maps'}"), count, shrink)
             (root / "settings.env").write_text("DISTRACTED_SEGMENTER=folder:maps\n")
-        click.echo(f"{'':10} {'masks':>7} {'seconds':>8} {'CPU s':>7} {'peak MiB':>9}")
+        click.echo(f"{'':15} {'masks':>7} {'seconds':>8} {'CPU s':>7} {'peak MiB':>9}")
         for kind in kinds or KINDS:
             peaks = []
             for count, root in roots.items():
-                target = Path(folder) / f"{kind}-{count}" / KINDS[kind]
-                seconds, cpu, peak = measure(root, kind, target)
+                form = kind.removeprefix("import-")
+                target = Path(folder) / f"{form}-{count}" / TARGETS[form]
+                if form != kind and not target.exists():
+                    measure(root, "export", form, target)
+                seconds, cpu, peak = measure(root, "export" if form == kind else "import", form, target)
                 peaks.append(peak)
-                click.echo(f"{kind:10} {count:7,} {seconds:8.1f} {cpu:7.1f} {peak:9.0f}")
+                click.echo(f"{kind:15} {count:7,} {seconds:8.1f} {cpu:7.1f} {peak:9.0f}")
             if 1024 * (peaks[1] - peaks[0]) > MOST_KIB * (images - images // 10):
                 grew.append(kind)
     if grew:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from distracted_pipeline.dataset import STATE_FARM
+from distracted_pipeline.fingerprints import file_digest
 from distracted_pipeline.images.manifest import of_subject, read_manifest, write_manifest
 from distracted_pipeline.masks import fill
 from distracted_pipeline.masks.cache import MaskCache, open_cache, rows_digest
@@ -55,11 +56,13 @@ def blobs(seed: int) -> np.ndarray:
     return mask
 
 
-def build(settings: Settings, images: int) -> None:
-    """Write manifest and cache of that many images, all with the same picture on disk."""
+def build(settings: Settings, images: int, shrink: int = 1) -> None:
+    """Write manifest and cache of that many images, all with the same picture on disk; `shrink` divides their sides."""
     from distracted_pipeline_tests.conftest import draw_frame
 
-    draw_frame(0, 0, 0, SIZE[::-1]).save(settings.data / "frame.jpg")
+    size = (SIZE[0] // shrink, SIZE[1] // shrink)
+    frame = settings.data / "frame.jpg"
+    draw_frame(0, 0, 0, size[::-1]).save(frame)
     maps = settings.data / "maps"
     maps.mkdir()
     subjects = np.sort(np.array(DRIVERS)[np.arange(images) % len(DRIVERS)]).tolist()
@@ -70,11 +73,11 @@ def build(settings: Settings, images: int) -> None:
             "classname": [STATE_FARM.class_ids[i % 10] for i in range(images)],
             "split": ["train"] * images,
             "fold": pa.array([0] * images, pa.int8()),
-            "path": ["frame.jpg"] * images,
-            "bytes": pa.array([1] * images, pa.int64()),
-            "width": pa.array([SIZE[1]] * images, pa.int32()),
-            "height": pa.array([SIZE[0]] * images, pa.int32()),
-            "sha256": [f"{i:064x}"[::-1] for i in range(images)],
+            "path": [frame.name] * images,
+            "bytes": pa.array([frame.stat().st_size] * images, pa.int64()),
+            "width": pa.array([size[1]] * images, pa.int32()),
+            "height": pa.array([size[0]] * images, pa.int32()),
+            "sha256": [file_digest(frame)] * images,
             "status": ["ok"] * images,
             "camera": [""] * images,
             "session": [""] * images,
@@ -82,13 +85,13 @@ def build(settings: Settings, images: int) -> None:
     )
     write_manifest(settings, manifest, "")
     cache = open_cache(settings)
-    encoded = [encode(blobs(seed), cache.categories) for seed in range(DIFFERENT)]
+    encoded = [encode(blobs(seed)[::shrink, ::shrink], cache.categories) for seed in range(DIFFERENT)]
     number = 0
     for subject in DRIVERS:
         rows = of_subject(manifest, subject)
         masks = []
         for row in rows.to_pylist():
-            masks.append(Mask(row["img"], row["sha256"][:16], SIZE, *encoded[number % DIFFERENT]))
+            masks.append(Mask(row["img"], row["sha256"][:16], size, *encoded[number % DIFFERENT]))
             number += 1
         for start in range(0, len(masks), fill.SHARD_IMAGES):
             cache.write_shard(subject, masks[start : start + fill.SHARD_IMAGES], {})
