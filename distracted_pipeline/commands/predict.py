@@ -57,7 +57,8 @@ def predict(
     if (path is None) == (camera is None):
         raise click.UsageError("Name an image, a video or a folder of them; or --camera 0.")
     if path is not None and path.parts[:1] and re.fullmatch(r"[a-z]{2,}:", path.parts[0]):
-        raise click.UsageError(f"{path} is an address. Download it, and name the file: nothing is fetched.")
+        address = str(path).replace(":/", "://", 1)
+        raise click.UsageError(f"{address} is an address. Download it, and name the file: nothing is fetched.")
     if episodes is not None and episodes.suffix.lower() not in (".csv", ".json"):
         raise click.BadParameter(f"{episodes} ends neither in .csv nor in .json.", param_hint="--episodes")
     settings, clips = current_settings(), sources(path, camera)

@@ -256,10 +256,14 @@ def open_camera(camera: str) -> Iterator[Clip]:
         container = av.open(address, format=system, options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        there = ", ".join(cameras()) or "none is to be seen"
+        there = cameras()
         raise DistractedError(
-            f"camera {camera} cannot be opened as {address} ({system}: {why}). Cameras here: {there}. Close other "
-            "programs that use it, or name another: distracted predict --camera 0"
+            f"it cannot be opened as {address} ({system}: {why}). "
+            + (
+                f"Cameras here: {', '.join(there)}. Close other programs that use it, or name another"
+                if there
+                else "No camera is to be seen here: connect one, or name a clip"
+            )
         ) from error
     with container:
         clip = _clip(container, f"camera {camera}", None)

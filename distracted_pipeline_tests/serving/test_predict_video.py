@@ -249,7 +249,7 @@ def test_a_camera_ends_with_ctrl_c_and_its_episodes_are_written(
     [
         ((), "Name an image, a video or a folder"),
         (("clip.mp4", "--camera", "0"), "Name an image, a video or a folder"),
-        (("https://example.org/clip.mp4",), "is an address. Download it"),
+        (("https://example.org/clip.mp4",), "https://example.org/clip.mp4 is an address. Download it"),
         (("clip.mp4", "--episodes", "e.txt"), "ends neither in .csv nor in .json"),
         (("frame.jpg", "--fps", "2"), "are for videos; frame.jpg is none"),
         (("clip.mp4", "--annotate", "copy.gif"), r"ends in .mp4, .mov, .mkv. Name it copy.mp4"),

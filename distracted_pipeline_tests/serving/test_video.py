@@ -221,8 +221,10 @@ def test_a_camera_is_opened_by_number_or_name_and_its_frames_begin_at_zero(
 
 def test_a_camera_that_is_not_there_is_said_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(DistractedError, match=r"camera 97 cannot be opened as /dev/video97 .*Cameras here: "):
-        open_camera("97").__enter__()
+    for there, said in (([], "No camera is to be seen here"), (["/dev/video3"], "Cameras here: /dev/video3. Close")):
+        monkeypatch.setattr(video, "cameras", lambda there=there: there)
+        with pytest.raises(DistractedError, match=rf"it cannot be opened as /dev/video97 \(.*{said}"):
+            open_camera("97").__enter__()
 
 
 def test_without_pyav_it_says_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
