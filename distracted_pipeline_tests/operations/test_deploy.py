@@ -53,9 +53,8 @@ def test_what_the_lock_names_is_a_layer_that_no_change_of_the_code_makes_again(s
     install = project[position(project, "RUN ")]
     assert {"--no-deps", "--no-build-isolation", "--prefix"} <= set(install.split())  # fetches nothing
     assert position(project, "COPY distracted_pipeline distracted_pipeline") < position(project, "RUN ")
-    packages = position(final, "COPY --from=dependencies /opt/venv /opt/venv")
-    assert packages < position(final, "COPY --from=project /opt/project /opt/venv")
-    assert not [line for line in final[:packages] if line.startswith("COPY ")]
+    assert final[0] == "FROM dependencies"  # copied out of it, the layer would be written and kept twice
+    assert [line for line in final if line.startswith("COPY ")] == ["COPY --from=project /opt/project /opt/venv"]
 
 
 def test_the_image_is_built_in_stages_and_runs_in_another_without_root(stages: list[list[str]]) -> None:
@@ -66,7 +65,7 @@ def test_the_image_is_built_in_stages_and_runs_in_another_without_root(stages: l
     assert [line for line in final if line.startswith("USER")] == [f"USER {USER}:{USER}"]
     assert final.index(f"USER {USER}:{USER}") > max(i for i, line in enumerate(final) if line.startswith("RUN"))
     assert not any(re.search(r"\bpip\b|apt-get", line) for line in final)
-    assert stages[0][0].split()[1] == final[0].split()[1] == "python:3.11-slim"
+    assert stages[0][0].split()[1] == "python:3.11-slim"
 
 
 def test_what_the_image_copies_is_there_and_holds_no_data(stages: list[list[str]]) -> None:
