@@ -15,6 +15,7 @@ before any upsampling and each of the others is upsampled, compared and forgotte
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -212,9 +213,36 @@ def _upsampled_one_by_one(
     channels: Iterable[Tensor], size: tuple[int, int], antialias: bool = False
 ) -> Iterator[Tensor]:
     """Yield each channel upsampled, all in the same memory: fresh pages would cost more than the arithmetic."""
-    buffer = torch.empty((1, 1, *size))
+    buffer = torch.empty(size)
+    wide: Tensor | None = None
     aten = torch.ops.aten
-    upsample = aten._upsample_bilinear2d_aa.out if antialias else aten.upsample_bilinear2d.out
+    at_once = aten._upsample_bilinear2d_aa.out if antialias else aten.upsample_bilinear2d.out
     for channel in channels:
-        upsample(channel[None, None], size, False, None, None, out=buffer)
-        yield buffer[0, 0]
+        before = (int(channel.shape[0]), int(channel.shape[1]))
+        if antialias or not _exact_by_axes(before, size):
+            at_once(channel[None, None], size, False, None, None, out=buffer[None, None])
+        else:
+            wide = torch.empty(before[0], size[1]) if wide is None else wide
+            _upsample_by_axes(channel, wide, buffer)
+        yield buffer
+
+
+def _upsample_by_axes(channel: Tensor, wide: Tensor, result: Tensor) -> None:
+    """Upsample a channel along its rows into `wide` `[h, W]`, then along its columns into `result` `[H, W]`.
+
+    Both axes at once interpolate every row anew for each row of the result that lies beside it. And with whole rows as
+    the batch of the second pass, torch's loop runs over neighbours in memory.
+    """
+    linear = torch.ops.aten.upsample_linear1d.out
+    linear(channel[:, None], [wide.shape[1]], False, None, out=wide[:, None])
+    linear(wide.T[None], [result.shape[0]], False, None, out=result.T[None])
+
+
+@lru_cache(maxsize=256)
+def _exact_by_axes(before: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Tell, by trying it once, whether one axis after the other rounds as torch's kernel for both axes does."""
+    noise = torch.randn(before, generator=torch.Generator().manual_seed(0))
+    expected = functional.interpolate(noise[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    result = torch.empty(size)
+    _upsample_by_axes(noise, torch.empty(before[0], size[1]), result)
+    return torch.equal(result, expected)
