@@ -23,14 +23,15 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.images.decode import ImageReader, decode_rgb
+from distracted_pipeline.images.decode import ImageReader, decode_image
 from distracted_pipeline.images.decoders import Decoders
 from distracted_pipeline.images.feeder import ahead, cores
 from distracted_pipeline.masks.rle import encode
-from distracted_pipeline.masks.segmenter import ORDINARY_SIZE, Compilable, Segmenter, StagedSegmenter
+from distracted_pipeline.masks.segmenter import ORDINARY_SIZE, Compilable, Segmenter, StagedSegmenter, TakesPictures
 from distracted_pipeline.masks.shards import SOURCE_DIGITS, Mask
 from distracted_pipeline.masks.stage_timer import StageClock
 from distracted_pipeline.memory import SMALLER_SEGMENTER, Pieces, is_out_of_memory
@@ -91,6 +92,7 @@ def segment_images(
         DistractedError: Not even one ordinary image fits into the device's memory.
     """
     stages = segmenter if isinstance(segmenter, StagedSegmenter) else _Whole(segmenter)
+    pictures = stages if isinstance(stages, TakesPictures) else None
     batches = _Batches(stages, pieces, clock)
     threads = max(1, min(MOST_THREADS, cores() // 2))
     preparers = ThreadPoolExecutor(decoders.processes if decoders else threads, "decode", _one_torch_thread)
@@ -101,7 +103,7 @@ def segment_images(
         try:
             if decoded := decoders and decoders.image(wanted.path, wanted.sha256):
                 clock.elsewhere("decode", decoded.seconds)
-                image = decoded.pixels
+                image: Any = decoded.pixels
             else:
                 with clock.stage("read and hash"):
                     data = reader.bytes(wanted.path)
@@ -110,8 +112,12 @@ def segment_images(
                     why = f"{wanted.path} has changed since ingest (its SHA-256 is another)"
                     return Failure(wanted.img, f"{why}. The next run reads it anew; type: {RUN}", changed=True)
                 with clock.stage("decode"):
-                    image = decode_rgb(data, wanted.path)
+                    picture = decode_image(data, wanted.path)
+                    image = picture if pictures else np.array(picture)
             with clock.stage("preprocess"):
+                if pictures and isinstance(image, Image.Image):
+                    value = pictures.prepare_picture(image, wanted.img)
+                    return _Prepared(wanted, (image.height, image.width), value)
                 return _Prepared(wanted, image.shape[:2], stages.prepare(image, wanted.img))
         except DistractedError as error:
             return Failure(wanted.img, str(error))

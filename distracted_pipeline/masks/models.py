@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers.image_transforms import get_size_with_aspect_ratio
 
 from distracted_pipeline.compiling import SEGMENTER_PAYS_FROM, Compiled, pays
@@ -123,6 +124,12 @@ class ModelSegmenter:
             # Pinned here, in a thread of its own: the driver would copy pageable memory twice, and the device wait.
             return Prepared(pixels.pin_memory() if self.device.type == "cuda" else pixels, (height, width))
         return Prepared(self.preprocess(image), (height, width))
+
+    def prepare_picture(self, picture: Image.Image, name: str) -> Prepared:
+        """Do what `prepare` does, for an upright picture in RGB."""
+        if self.on_device:
+            return self.prepare(np.array(picture), name)
+        return Prepared(self.preprocess(picture), (picture.height, picture.width))
 
     @torch.inference_mode()
     def forward(self, prepared: Sequence[Prepared]) -> list[np.ndarray] | list[Queries] | list[torch.Tensor]:

@@ -36,17 +36,17 @@ class Preprocessor:
         self._processor = processor
         self._content = content
         self._table: np.ndarray | None = None
-        self._routes: dict[tuple[int, int], Callable[[np.ndarray], Tensor]] = {}
+        self._routes: dict[tuple[int, int], Callable[[np.ndarray | Image.Image], Tensor]] = {}
         self._device_routes: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
         self._geometries: dict[tuple[int, int], Geometry] = {}
 
-    def __call__(self, image: np.ndarray) -> Tensor:
-        """Return float32 `[3, h, w]` for uint8 RGB `[H, W, 3]`.
+    def __call__(self, image: np.ndarray | Image.Image) -> Tensor:
+        """Return float32 `[3, h, w]` for uint8 RGB `[H, W, 3]`, or for a decoded picture in RGB.
 
         Raises:
             DistractedError: The processor cannot take an image of this size.
         """
-        height, width = image.shape[:2]
+        height, width = (image.height, image.width) if isinstance(image, Image.Image) else image.shape[:2]
         route = self._routes.get((height, width))
         if route is None:
             route = self._routes[height, width] = self._choose_route(height, width)
@@ -97,7 +97,7 @@ class Preprocessor:
                 return route
         return None
 
-    def _choose_route(self, height: int, width: int) -> Callable[[np.ndarray], Tensor]:
+    def _choose_route(self, height: int, width: int) -> Callable[[np.ndarray | Image.Image], Tensor]:
         probe = _noise(height, width)
         reference = self._reference(probe)
         if self._table is None:
@@ -107,7 +107,7 @@ class Preprocessor:
         size, whole = self._sizes(height, width, reference)
         resample = int(getattr(self._processor, "resample", None) or 0)
 
-        def short(image: np.ndarray) -> Tensor:
+        def short(image: np.ndarray | Image.Image) -> Tensor:
             return self._resize_and_look_up(image, size, whole, resample)
 
         return short if torch.equal(short(probe), reference) else self._reference
@@ -119,20 +119,22 @@ class Preprocessor:
         return (min(size[0], whole[0]), min(size[1], whole[1])), whole
 
     def _resize_and_look_up(
-        self, image: np.ndarray, size: tuple[int, int], whole: tuple[int, int], resample: int
+        self, image: np.ndarray | Image.Image, size: tuple[int, int], whole: tuple[int, int], resample: int
     ) -> Tensor:
         assert self._table is not None  # filled before any route is tried
-        if image.shape[:2] != size:
-            image = np.asarray(Image.fromarray(image).resize(size[::-1], resample))
-        if size != whole:
-            image = np.pad(image, ((0, whole[0] - size[0]), (0, whole[1] - size[1]), (0, 0)))
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        if picture.size != size[::-1]:
+            picture = picture.resize(size[::-1], resample)
         values = np.empty((3, *whole), np.float32)
-        for channel in range(3):
-            np.take(self._table[channel], image[:, :, channel], out=values[channel], mode="clip")
+        for table, band, result in zip(self._table, picture.split(), values, strict=True):
+            plane = np.asarray(band)
+            if size != whole:
+                plane = np.pad(plane, ((0, whole[0] - size[0]), (0, whole[1] - size[1])))
+            np.take(table, plane, out=result, mode="clip")
         return torch.from_numpy(values)
 
-    def _reference(self, image: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(self._pixels(image)))
+    def _reference(self, image: np.ndarray | Image.Image) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self._pixels(np.asarray(image))))
 
     def _pixels(self, image: np.ndarray, **options: Any) -> np.ndarray:
         height, width = image.shape[:2]

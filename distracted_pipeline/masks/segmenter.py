@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from PIL.Image import Image
 
 from distracted_pipeline.options import RunOptions
 
@@ -69,6 +70,15 @@ class StagedSegmenter(Segmenter, Protocol):
 
     def batch_size(self, prepared: Any) -> int:
         """Return how many like `prepared` to run at once on this device."""
+        ...
+
+
+@runtime_checkable
+class TakesPictures(StagedSegmenter, Protocol):
+    """A staged segmenter that takes pictures as they were decoded, before they are copied into arrays."""
+
+    def prepare_picture(self, picture: Image, name: str) -> Any:
+        """Do what `prepare` does, for an upright picture in RGB."""
         ...
 
 

@@ -30,6 +30,7 @@ from unittest.mock import patch
 import click
 import numpy as np
 import torch
+from PIL import Image
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
 from distracted_pipeline.demo.models import build_tiny_efficientnet
@@ -71,6 +72,9 @@ class Instant:
 
     def prepare(self, image: np.ndarray, name: str) -> torch.Tensor:
         return torch.from_numpy(image) if self.on_device else self.preprocess(image)
+
+    def prepare_picture(self, picture: Image.Image, name: str) -> torch.Tensor:
+        return torch.from_numpy(np.array(picture)) if self.on_device else self.preprocess(picture)
 
     def forward(self, prepared: Any) -> list[None]:
         return [None] * len(prepared)

@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
-from distracted_pipeline.images.decode import decode_rgb
+from distracted_pipeline.images.decode import decode_image
 from distracted_pipeline.masks.cache import MaskCache
 from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map
@@ -43,7 +43,7 @@ QUERIES, LABELS = 100, 133
 CATEGORIES = 6
 TABLE = np.zeros(LABELS, np.uint8)
 TABLE[[0, 39, 67, 41, 2, 56]] = range(1, CATEGORIES + 1)  # COCO's person, bottle, cell phone, cup, car, chair
-WHOLE_BAR, POST_BAR = 10, 12
+WHOLE_BAR, POST_BAR = 12, 12
 TURN = 6
 """Images before the other side has its turn: the hundred masks that the reference frees leave our caches cold."""
 
@@ -107,10 +107,10 @@ class Ours:
         self.cache = MaskCache(folder, "bench", CATEGORIES)
         self.waiting: list[Mask] = []
 
-    def load(self, data: bytes) -> np.ndarray:
-        return decode_rgb(data, "frame")
+    def load(self, data: bytes) -> Image.Image:
+        return decode_image(data, "frame")
 
-    def prepare(self, image: np.ndarray) -> torch.Tensor:
+    def prepare(self, image: Image.Image) -> torch.Tensor:
         return self.preprocess(image)
 
     def finish(self, output: Any) -> np.ndarray:

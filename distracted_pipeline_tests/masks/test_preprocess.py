@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers.image_processing_backends import PilBackend
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 from transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2 import MobileNetV2ImageProcessorPil
@@ -27,6 +28,7 @@ def test_pixels_are_bit_identical_to_the_processor_s(kind: str) -> None:
         image = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
         expected = processor(images=[image], return_tensors="pt", input_data_format="channels_last").pixel_values[0]
         assert torch.equal(preprocess(image), expected.float())
+        assert torch.equal(preprocess(Image.fromarray(image)), expected.float())
 
 
 def test_grey_first_image_does_not_fool_the_choice_of_the_short_way() -> None:

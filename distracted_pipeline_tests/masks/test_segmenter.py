@@ -15,7 +15,7 @@ from PIL import Image
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.masks.identity import masks_are_given, segmenter_fingerprint
 from distracted_pipeline.masks.loading import load_segmenter
-from distracted_pipeline.masks.segmenter import StagedSegmenter
+from distracted_pipeline.masks.segmenter import StagedSegmenter, TakesPictures
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.damage import damage
@@ -60,7 +60,10 @@ def test_a_processor_may_come_in_a_processor_config_and_counts(tiny_mask2former:
         prints.append(segmenter_fingerprint(settings))
         segmenter = load_segmenter(settings, "cpu")
         assert isinstance(segmenter, StagedSegmenter)
-        assert segmenter.prepare(frames(1)[0], "a").shape == (3, side, side)
+        prepared = segmenter.prepare(frames(1)[0], "a")
+        assert prepared.shape == (3, side, side)
+        assert isinstance(segmenter, TakesPictures)
+        assert segmenter.prepare_picture(Image.fromarray(frames(1)[0]), "a").pixels.equal(prepared.pixels)
     assert prints[0] != prints[1]
 
 
