@@ -32,3 +32,11 @@ def denormal_activations(model: nn.Module, run: Callable[[], Any]) -> dict[str, 
         for handle in handles:
             handle.remove()
     return shares
+
+
+def refuse_denormals(model: nn.Module, run: Callable[[], Any]) -> None:
+    """End a benchmark whose network computes with denormal numbers: its times would say nothing."""
+    with torch.no_grad():
+        found = denormal_activations(model, run)
+    if found:
+        raise SystemExit(f"activations are denormal, and times would say nothing: {found}")

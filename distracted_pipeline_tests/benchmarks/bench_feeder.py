@@ -6,6 +6,9 @@ The pipeline's own feeders, over 640x480 JPEGs on disk: `features` reads, hashes
 `masks` reads, hashes, decodes, resizes and normalises as Mask2Former wants it. The model is instant. Workers are
 threads, as on a machine of few cores; and processes, as beside a GPU, where `masks` resizes nothing, for the GPU does.
 
+Two cores may be two threads of one, or share their caches: how many images two processes that only decode, and share
+nothing, make ready beside one of them is this machine's ceiling. The bar is a share of it.
+
 Other work on the machine must not decide the outcome, so the time in which a worker was ready to run and had no core
 is taken off (Linux counts it for every thread); what is left of the time is work, and waiting for the other worker. The
 rate by the clock is printed beside. The two take turns, and figures are medians over the rounds.
@@ -16,12 +19,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+import multiprocessing
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,7 +42,7 @@ from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.features.frozen_pass import PIXELS, FrozenPass
 from distracted_pipeline.features.taps import TapStore, _rows
 from distracted_pipeline.images import feeder
-from distracted_pipeline.images.decode import ImageReader
+from distracted_pipeline.images.decode import ImageReader, decode_image
 from distracted_pipeline.images.decoders import Decoders
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.images.manifest import read_manifest
@@ -51,7 +56,8 @@ from distracted_pipeline.variants.backbones import load_preprocessing
 from distracted_pipeline_tests.benchmarks.bench_masks import jpeg
 from distracted_pipeline_tests.conftest import write_kaggle_tree
 
-BAR = 1.8
+BAR = 0.9
+"""Share of the ceiling: 1.8x where two processes make twice as many images ready as one."""
 BATCH = 32
 SIDE = 300
 QUIET = RunOptions("cpu", batch_size=BATCH, log=lambda line: None)
@@ -117,13 +123,19 @@ FEEDS: tuple[tuple[str, Callable[..., Iterator[int]], tuple[str, ...], tuple[int
 )
 
 
+def schedule(task: int | str) -> tuple[float, float]:
+    """Return the seconds that a task ran and waited for a core."""
+    busy, queued, _ = Path(f"/proc/{task}/schedstat").read_text().split()
+    return int(busy) / 1e9, int(queued) / 1e9
+
+
 class Queued(threading.Thread):
     """Adds up how long the feeder's threads, or its processes, were ready to run and had no core."""
 
     def __init__(self, names: tuple[str, ...], processes: Sequence[int]) -> None:
         super().__init__(daemon=True)
         self.names = names
-        self.processes = {process: self._read(process)[1] for process in processes}
+        self.processes = {process: schedule(process)[1] for process in processes}
         self.seen: dict[int, tuple[float, float]] = {}
         self.done = threading.Event()
 
@@ -133,16 +145,11 @@ class Queued(threading.Thread):
 
     def look(self) -> None:
         for process, before in self.processes.items():
-            busy, queued = self._read(process)
+            busy, queued = schedule(process)
             self.seen[process] = busy, queued - before
         for thread in () if self.processes else threading.enumerate():
             if thread.name.startswith(self.names) and Path(f"/proc/self/task/{thread.native_id}").exists():
-                self.seen[thread.native_id or 0] = self._read(f"self/task/{thread.native_id}")
-
-    def _read(self, task: int | str) -> tuple[float, float]:
-        """Return the seconds that a task ran and waited for a core."""
-        busy, queued, _ = Path(f"/proc/{task}/schedstat").read_text().split()
-        return int(busy) / 1e9, int(queued) / 1e9
+                self.seen[thread.native_id or 0] = schedule(f"self/task/{thread.native_id}")
 
     def stop(self, workers: int) -> float:
         """Return the seconds that a worker waited for a core, on average."""
@@ -166,13 +173,46 @@ def rate(
     return images / max(seconds - waited, 1e-9), images / seconds
 
 
+def decode_on_demand(pipe: Connection, frames: Sequence[bytes]) -> None:
+    """Decode all frames whenever that is asked for, and answer how many a second, on a core of its own."""
+    while pipe.recv():
+        started, before = time.perf_counter(), schedule("self")[1]
+        for frame in frames:
+            decode_image(frame, "frame")
+        pipe.send(len(frames) / (time.perf_counter() - started - (schedule("self")[1] - before)))
+
+
+def ceiling(frames: Sequence[bytes], rounds: int) -> list[float]:
+    """Return, sorted, how many times the images of one process two of them decode at the same time."""
+    context, pipes, processes = multiprocessing.get_context("fork"), [], []
+    for _ in range(2):
+        here, there = context.Pipe()
+        processes.append(context.Process(target=decode_on_demand, args=(there, frames), daemon=True))
+        processes[-1].start()
+        pipes.append(here)
+
+    def decoded(asked: Sequence[Connection]) -> float:
+        for pipe in asked:
+            pipe.send(True)
+        return sum(pipe.recv() for pipe in asked)
+
+    decoded(pipes)  # warm
+    ratios = sorted(decoded(pipes) / decoded(pipes[:1]) for _ in range(rounds))
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send(False)
+        process.join()
+    return ratios
+
+
 @click.command()
 @click.option("--images", default=160, show_default=True, help="Frames of a round.")
 @click.option("--rounds", default=9, show_default=True, help="Rounds of each side.")
 def main(images: int, rounds: int) -> None:
-    """Print images per second with one worker and with two, and the bar."""
+    """Print images per second with one worker and with two, the machine's ceiling, and the bar."""
     torch.set_num_threads(1)
     below = []
+    most = ceiling([jpeg(seed) for seed in range(images)], rounds)
+    bar = BAR * statistics.median(most)
     with TemporaryDirectory() as folder:
         root = write_kaggle_tree(Path(folder) / "data", drivers=("p002",), frames=-(-images // 10), test_frames=0)
         for seed, path in enumerate(sorted((root / "imgs" / "train").rglob("*.jpg"))):
@@ -202,9 +242,12 @@ def main(images: int, rounds: int) -> None:
                 f"{name:20}{one:12,.0f}{two:12,.0f}{ratio:8.2f}x   {ratios[0]:.2f} to {ratios[-1]:.2f}   "
                 f"({one_clock:,.0f} and {two_clock:,.0f}: {two_clock / one_clock:.2f}x)"
             )
-            if ratio < BAR:
+            if ratio < bar:
                 below.append(name)
-        click.echo(f"bar: {BAR}x")
+        click.echo(
+            f"two processes that only decode, against one: {statistics.median(most):.2f}x "
+            f"({most[0]:.2f} to {most[-1]:.2f}); bar: {BAR} of that, {bar:.2f}x"
+        )
     if below:
         raise SystemExit(f"below the bar: {', '.join(below)}")
 

@@ -30,6 +30,7 @@ from distracted_pipeline.explanation.gradcam import cams
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
+from distracted_pipeline_tests.activations import refuse_denormals
 
 BAR = 20
 _B3 = {"width_coefficient": 1.2, "depth_coefficient": 1.4, "hidden_dim": 1536, "image_size": 300}
@@ -56,6 +57,7 @@ def network(size: str) -> tuple[VariantNet, int]:
         model.train()(torch.randn(4, 3, side, side))
     net = VariantNet(VariantConfig(name="bench", kind="top_only"), EfficientNetTrunk(model), None, classes=10)
     nn.init.normal_(net.classifier.weight)
+    refuse_denormals(model.eval(), lambda: model(torch.randn(1, 3, side, side)))
     return net.to(memory_format=torch.channels_last).eval(), side
 
 

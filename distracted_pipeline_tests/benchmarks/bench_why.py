@@ -14,19 +14,22 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
 import torch
-from transformers import EfficientNetConfig, EfficientNetForImageClassification
+from transformers import EfficientNetForImageClassification
 
-from distracted_pipeline.demo.models import CONFIGURATION
+from distracted_pipeline.demo.models import build_tiny_efficientnet
 from distracted_pipeline.explanation.what_if.corruptions import CORRUPTIONS, STRENGTHS
 from distracted_pipeline.explanation.what_if.counterfactuals import versions
 from distracted_pipeline.explanation.what_if.frames import Frame
 from distracted_pipeline.variants.config import VariantConfig
 from distracted_pipeline.variants.networks import VariantNet
 from distracted_pipeline.variants.trunks import EfficientNetTrunk
+from distracted_pipeline_tests.activations import refuse_denormals
 
 BAR = 50
 _BATCH, _TRAININGS = 64, 3
@@ -45,8 +48,11 @@ def frame(number: int, side: int) -> Frame:
 
 def asker() -> tuple[Callable[[np.ndarray], None], int]:
     """Return what asks three trainings about pictures, uint8 [B, h, w, 3], and the size they have."""
-    torch.manual_seed(0)
-    model = EfficientNetForImageClassification(EfficientNetConfig(**dict(CONFIGURATION))).eval()
+    with TemporaryDirectory() as folder:  # calibrated, or activations would die out on the way
+        built = build_tiny_efficientnet(Path(folder) / "backbone")
+        model = EfficientNetForImageClassification.from_pretrained(built).eval()
+    noise = torch.rand(2, 3, model.config.image_size, model.config.image_size)
+    refuse_denormals(model, lambda: model(noise))
     body = EfficientNetTrunk(model).requires_grad_(False).to(memory_format=torch.channels_last)
     config = VariantConfig(name="bench", kind="top_only")
     nets = [VariantNet(config, body, None, classes=10).eval() for _ in range(_TRAININGS)]
