@@ -17,7 +17,8 @@ of the same training, plain and as the pipeline does it, on fewer images; `lora`
 Activations are kept at the scale of a trained network's, and the command refuses to measure if any is denormal. All of
 it may take `LIMIT_S` of CPU time.
 
-A ratio is the median over the turns, with the lowest and the highest in brackets. The one-time fill of the tap is
+A ratio is the median over the turns, with the lowest and the highest in brackets. The first turn warms up, and a median
+leaves it out where that tells. The one-time fill of the tap is
 printed too, with the epoch from which it has paid for itself against `plain`.
 """
 
@@ -153,8 +154,6 @@ def print_whole_body(settings: Settings, images: int, repeats: int) -> bool:
     click.echo(f"images per CPU second, batches of {images}: plain, ours, their ratio")
     turns: dict[str, list[float]] = {}
     sides = {(kind, side): epoch for kind in WHOLE_BODY for side, epoch in whole_body(settings, kind, images).items()}
-    for epoch in sides.values():
-        epoch()  # warm
     spent: dict[tuple[str, str], list[float]] = {key: [] for key in sides}
     for _ in range(repeats):
         for key, epoch in sides.items():
@@ -192,8 +191,6 @@ def main(images: int, batch: int, repeats: int) -> None:
         below = []
         for kind, tap in (("top_only", "last_block"), ("adapters", "block3_input")):
             epochs, fill = sides(settings, kind, tap, images, batch)
-            for epoch in epochs.values():
-                epoch()  # warm
             spent: dict[str, list[float]] = {side: [] for side in epochs}
             for _ in range(repeats):
                 for side, epoch in epochs.items():
