@@ -21,15 +21,12 @@ from distracted_pipeline.scopes import SCOPES
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.standing import require_standing
 from distracted_pipeline.training import tracking
+from distracted_pipeline.training.variant_run import EARLIER, PARENT, ROLE, VARIANT, of_this_root, root_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-ROLE = "distracted.role"
-"""Tag by which a variant's run is found again; its value is `variant`."""
-
-PARENT = "mlflow.parentRunId"
 CONFUSION = "confusion_held_out.svg"
 
 _METRICS = {
@@ -61,7 +58,7 @@ def write_parent_runs(settings: Settings, result: ClassAccuracy, *, log: Log = p
 
 def find_parents(settings: Settings, client: "MlflowClient", experiment: str) -> dict[str, str]:
     """Return the ids of the runs that `write_parent_runs` has written, by variant."""
-    where = [f"tags.`{ROLE}` = 'variant'", *_of_this_root(settings)]
+    where = [f"tags.`{ROLE}` = '{VARIANT}'", *of_this_root(settings)]
     return {run.data.tags["variant"]: run.info.run_id for run in client.search_runs([experiment], " and ".join(where))}
 
 
@@ -91,7 +88,7 @@ def tags_of(dataset: Dataset, result: ClassAccuracy, variant: str) -> dict[str, 
         "Its trainings, one for each fold and replicate, are the runs below."
     )
     return {
-        ROLE: "variant",
+        ROLE: VARIANT,
         "variant": variant,
         "scope": scope,
         "reference": reference,
@@ -101,16 +98,21 @@ def tags_of(dataset: Dataset, result: ClassAccuracy, variant: str) -> dict[str, 
 
 
 def _runs(client: "MlflowClient", experiment: str, settings: Settings) -> list["Run"]:
-    """Return all runs of this data root, in one search."""
+    """Return all runs of this data root, in one search, the latest first."""
     from mlflow.store.tracking import SEARCH_MAX_RESULTS_THRESHOLD
 
-    where = " and ".join(_of_this_root(settings))
+    where = " and ".join(of_this_root(settings))
     return list(client.search_runs([experiment], where, max_results=SEARCH_MAX_RESULTS_THRESHOLD))
 
 
-def _of_this_root(settings: Settings) -> list[str]:
-    """Return what tells this root's runs from others: nothing in its own store, its name where several share one."""
-    return [f"tags.`distracted.root` = '{settings.data}'"] if settings.mlflow else []
+def _of_variant(runs: list["Run"], variant: str) -> tuple[list["Run"], list["Run"], "Run | None"]:
+    """Return a variant's own runs, those of its trainings, and which of the former is above the latest training."""
+    mine = [run for run in runs if run.data.tags.get("variant") == variant]
+    own = [run for run in mine if ROLE in run.data.tags]
+    trainings = [run for run in mine if ROLE not in run.data.tags]
+    above = trainings[0].data.tags.get(PARENT) if trainings else None
+    there = next((run for run in own if run.info.run_id == above), own[0] if own else None)
+    return own, trainings, there
 
 
 def _write(
@@ -124,14 +126,11 @@ def _write(
     from mlflow.entities import Metric, RunTag
 
     name, dataset = variant["variant"], settings.dataset
-    own = [run for run in runs if run.data.tags.get("variant") == name]
-    there = next((run for run in own if run.data.tags.get(ROLE) == "variant"), None)
-    tags = tags_of(dataset, result, name) | ({"distracted.root": str(settings.data)} if settings.mlflow else {})
-    if there is None:
-        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    own, trainings, there = _of_variant(runs, name)
+    tags = tags_of(dataset, result, name) | root_tags(settings)
+    run_id = there.info.run_id if there else client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    if there is None or there.inputs is None or not there.inputs.dataset_inputs:
         _log_datasets(settings, client, run_id, result)
-    else:
-        run_id = there.info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(key, value, now, 0) for key, value in metrics_of(dataset, result, variant).items()]
     changed = [RunTag(key, value) for key, value in tags.items()] if there else []
@@ -141,9 +140,12 @@ def _write(
     whole = np.nan_to_num(counts).sum(0)
     figure = confusion_figure(whole, labels, title=f"{name}: {SCOPES[main_scope(result.variants)].words}")
     client.log_text(run_id, standalone(figure), CONFUSION)
-    for run in own:
-        if run.info.run_id != run_id and run.data.tags.get(PARENT) != run_id:
+    for run in trainings:
+        if run.data.tags.get(PARENT) not in {one.info.run_id for one in own}:
             client.set_tag(run.info.run_id, PARENT, run_id)
+    for run in own:
+        if run.info.run_id != run_id and run.data.tags[ROLE] == VARIANT:
+            client.set_tag(run.info.run_id, ROLE, EARLIER)
     client.set_terminated(run_id)
     return str(run_id)
 

@@ -19,8 +19,10 @@ from distracted_pipeline.settings import Settings
 from distracted_pipeline.standing import require_standing
 from distracted_pipeline.training import tracking
 from distracted_pipeline.training.checkpoint import CONFIG, WEIGHTS, find_meta
-from distracted_pipeline.training.provenance import process_tags
+from distracted_pipeline.training.provenance import this_process
 from distracted_pipeline.training.tracking import OpenRun
+from distracted_pipeline.training.variant_run import recipe_of, root_tags
+from distracted_pipeline.variants.config import VariantConfig
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,6 +62,7 @@ def finish_run(
         "run_id": run.id,
         "name": run.name,
         "params": run.params,
+        "recipe": run.recipe,
         "tags": run.tags,
         "started": run.started,
         "ended": int(time.time() * 1000),
@@ -146,9 +149,11 @@ def _write_lost(settings: Settings, only: set[str] | None) -> None:
         record = {
             "run_id": run_id if run_id is not None and tracking.exists(client, run_id) else None,
             "name": f"{meta['variant']} fold {meta['fold']} training {meta['replicate'] + 1}",
-            "params": {key: str(value) for key, value in {**meta["config"], "fold": meta["fold"]}.items()},
+            "params": {key: str(meta[key]) for key in ("fold", "replicate")},
+            "recipe": _recipe(settings, meta),
             "tags": {
-                **process_tags(settings.data),
+                **root_tags(settings),
+                **this_process(),
                 **{key: str(value) for key, value in meta.items() if key in tagged or key.endswith("fingerprint")},
             },
             "started": ended - int(1000 * meta["seconds"]),
@@ -159,6 +164,11 @@ def _write_lost(settings: Settings, only: set[str] | None) -> None:
             ],
         }
         write_json(folder / FOLDER / RECORD, record)
+
+
+def _recipe(settings: Settings, meta: dict[str, Any]) -> dict[str, str]:
+    counts = (meta["trainable_parameters"], meta["total_parameters"])
+    return recipe_of(settings, VariantConfig.model_validate(meta["config"]), counts)
 
 
 def settle(settings: Settings, *, log: Log = print) -> None:
@@ -200,8 +210,10 @@ def _send(settings: Settings, folder: Path, log: Log) -> None:
             log(f"MLflow no longer has the run of {folder}: its numbers are in the checkpoint and the predictions")
             shutil.rmtree(folder / FOLDER)
             return
-        run = OpenRun(None, record["name"], record["params"], record["tags"], record["started"])
-        run_id = tracking.create(client, experiment, run)
+        run = OpenRun(
+            None, record["name"], record["params"], record["tags"], record["started"], record.get("recipe", {})
+        )
+        run_id = tracking.create(settings, client, experiment, run)
         write_json(folder / FOLDER / RECORD, {**record, "run_id": run_id})
         tracking.log_metrics(client, run_id, metrics)
     if complete:

@@ -41,11 +41,6 @@ def git_commit(checkout: Path) -> str | None:
         return None
 
 
-def process_tags(root: Path) -> dict[str, str]:
-    """Return tags that say which process on which host, over which data root, has a run open."""
-    return {"distracted.root": str(root), **this_process()}
-
-
 def this_process() -> dict[str, str]:
     """Return tags that say which process on which host has a run open."""
     return {

@@ -6,7 +6,6 @@ places in the store of a data root, and its address in SQLAlchemy's spelling. Do
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -47,8 +46,6 @@ def follow_move(settings: Settings) -> bool:
                     f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                     (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
                 )
-        root = (str(settings.data), str(Path(local_path(before)).parent))
-        store.execute("UPDATE tags SET value = ? WHERE key = 'distracted.root' AND value = ?", root)
     return True
 
 

@@ -1,4 +1,4 @@
-"""MLflow: one run per variant and fold, in a SQLite store inside the data root or on a tracking server.
+"""MLflow: one run per training, in a SQLite store inside the data root or on a tracking server.
 
 Belongs here: the store, opening and closing runs, and finding orphaned ones. Results of a training are written
 beside its checkpoint first and sent from there (`mlflow_outbox`), so a store that does not answer never stops a
@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -25,8 +25,9 @@ from distracted_pipeline.files import locked
 from distracted_pipeline.progress import Log
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.standing import GoneError, require_standing
-from distracted_pipeline.training.provenance import code_tags, is_gone, process_tags
+from distracted_pipeline.training.provenance import PROCESS, code_tags, is_gone, this_process
 from distracted_pipeline.training.relocation import EXPERIMENT, follow_move
+from distracted_pipeline.training.variant_run import PARENT, ROOT, root_tags, variant_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,9 +65,10 @@ class OpenRun:
     Attributes:
         id: MLflow's; None where the store did not answer: `mlflow_outbox` creates the run later.
         name: How MLflow shows it.
-        params: As logged.
+        params: What tells it from the variant's other trainings.
         tags: As logged, process and code included.
         started: Milliseconds since 1970.
+        recipe: What it has in common with them: parameters of the variant's run, below which this one stands.
     """
 
     id: str | None
@@ -74,6 +76,7 @@ class OpenRun:
     params: dict[str, str]
     tags: dict[str, str]
     started: int
+    recipe: dict[str, str] = field(default_factory=dict)
 
 
 def open_client(settings: Settings) -> tuple["MlflowClient", str]:
@@ -169,6 +172,7 @@ def reopen_or_start(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
     *,
+    recipe: Mapping[str, str] | None = None,
     run_id: str | None = None,
     log: Log = print,
 ) -> OpenRun:
@@ -180,14 +184,15 @@ def reopen_or_start(
     Args:
         settings: Gives the store.
         name: How MLflow shows the run.
-        params: The variant's options.
+        params: What tells the training from the variant's others.
         tags: At least `variant` and `fold`.
+        recipe: From `variant_run.recipe_of`; without it the run stands by itself.
         run_id: The run of the training that is resumed; it goes on if the store still has it.
         log: Hears what did not work.
     """
-    every_tag = {**_code_tags(), **process_tags(settings.data), **tags}
+    every_tag = {**_code_tags(), **root_tags(settings), **this_process(), **tags}
     text = {key: str(value) for key, value in params.items()}
-    run = OpenRun(run_id, name, text, every_tag, int(time.time() * 1000))
+    run = OpenRun(run_id, name, text, every_tag, int(time.time() * 1000), dict(recipe or {}))
     try:
         return _reopened_or_started(settings, run)
     except Exception as error:  # whatever the store does, no training ends because of it
@@ -243,11 +248,14 @@ def is_finished(client: "MlflowClient", run_id: str) -> bool:
     return exists(client, run_id) and client.get_run(run_id).info.status == "FINISHED"
 
 
-def create(client: "MlflowClient", experiment: str, run: OpenRun) -> str:
-    """Create a run with its parameters and tags and return its id."""
+def create(settings: Settings, client: "MlflowClient", experiment: str, run: OpenRun) -> str:
+    """Create a run with its parameters and tags, below that of its variant, and return its id."""
     from mlflow.entities import Param
 
-    created = client.create_run(experiment, start_time=run.started, run_name=run.name, tags=run.tags)
+    tags = dict(run.tags)
+    if run.recipe:
+        tags[PARENT] = variant_run(settings, client, experiment, run.tags["variant"], run.recipe)
+    created = client.create_run(experiment, start_time=run.started, run_name=run.name, tags=tags)
     client.log_batch(created.info.run_id, params=[Param(key, value) for key, value in run.params.items()])
     return str(created.info.run_id)
 
@@ -296,11 +304,11 @@ def _reopened_or_started(settings: Settings, run: OpenRun) -> OpenRun:
         if same and other.info.run_id != run.id:
             _close_killed(client, other)
     if run.id is None or not exists(client, run.id):
-        return replace(run, id=create(client, experiment, run))
+        return replace(run, id=create(settings, client, experiment, run))
     client.update_run(run.id, status="RUNNING")
     if "failure" in client.get_run(run.id).data.tags:
         client.delete_tag(run.id, "failure")
-    for key, value in process_tags(settings.data).items():
+    for key, value in this_process().items():
         client.set_tag(run.id, key, value)
     return run
 
@@ -345,7 +353,8 @@ def _experiment(settings: Settings, client: "MlflowClient") -> str:
 
 def _open_runs(client: "MlflowClient", experiment: str, settings: Settings) -> list["Run"]:
     running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
-    return [run for run in running if run.data.tags.get("distracted.root") == str(settings.data)]
+    mine = [run for run in running if not settings.mlflow or run.data.tags.get(ROOT) == str(settings.data)]
+    return [run for run in mine if PROCESS in run.data.tags]  # of trainings: those of reports belong to no process
 
 
 def _close_killed(client: "MlflowClient", run: "Run") -> None:

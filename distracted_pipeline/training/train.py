@@ -40,6 +40,7 @@ from distracted_pipeline.training.loop import Fit, Snapshot, fit, predict_logits
 from distracted_pipeline.training.scores import Scores, confusion, recalls_by_class, score
 from distracted_pipeline.training.snapshots import LAST, Interrupted, read_last, write_last
 from distracted_pipeline.training.team import learned_state, load_learned
+from distracted_pipeline.training.variant_run import recipe_of
 from distracted_pipeline.variants.backbones import why_unsupported
 from distracted_pipeline.variants.config import VariantConfig, replicates_of, variant_named
 
@@ -170,8 +171,6 @@ def _open_runs(
 ) -> list[tracking.OpenRun]:
     """Open an MLflow run for each training, or reopen that which it had before it was interrupted."""
     config, fold = job.config, job.rows.fold
-    trainable, total = counts
-    about = {"trainable_parameters": trainable, "total_parameters": total}
     held_out = set(job.subjects(job.rows.predict)) - set(job.subjects(job.rows.validation))
     who = (
         f"Learns from {len(job.subjects(job.rows.train))} drivers, chooses the epoch on "
@@ -181,7 +180,7 @@ def _open_runs(
         tracking.reopen_or_start(
             job.settings,
             f"{config.name} fold {fold} training {replicate + 1}",
-            {**config.model_dump(mode="json"), "fold": fold, "replicate": replicate, **about},
+            {"fold": fold, "replicate": replicate},
             {
                 "variant": config.name,
                 "fold": fold,
@@ -190,6 +189,7 @@ def _open_runs(
                 **{key: value for key, value in prints.items() if value},
                 **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
             },
+            recipe=recipe_of(job.settings, config, counts),
             run_id=interrupted[at].run_id if interrupted else None,
             log=job.options.log,
         )

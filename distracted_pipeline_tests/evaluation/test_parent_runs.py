@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from distracted_pipeline.evaluation import parent_runs
-from distracted_pipeline.evaluation.parent_runs import CONFUSION, PARENT, write_parent_runs
+from distracted_pipeline.evaluation.parent_runs import CONFUSION, find_parents, write_parent_runs
 from distracted_pipeline.evaluation.tables import class_accuracy
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
+from distracted_pipeline.training.variant_run import PARENT, variant_run
 from distracted_pipeline_tests.evaluation.fakes import make_root, predict
 
 
@@ -61,6 +62,23 @@ def test_new_tables_replace_the_numbers_and_add_no_run(root: Settings) -> None:
     client, experiment = tracking.open_client(root)
     assert client.get_run(first["other"]).data.metrics["recall/c5"] == 1
     assert len(client.search_runs([experiment])) == 2
+
+
+def test_numbers_go_to_the_recipe_that_was_trained_last_and_an_earlier_one_keeps_its_own(root: Settings) -> None:
+    client, experiment = tracking.open_client(root)
+    trainings, above = [], []
+    for epochs in ("3", "4"):
+        above.append(variant_run(root, client, experiment, "other", {"epochs": epochs}))
+        tags = {"variant": "other", PARENT: above[-1]}
+        trainings.append(client.create_run(experiment, tags=tags, start_time=1000 + int(epochs)).info.run_id)
+    assert write_parent_runs(root, class_accuracy(root, log=silent), log=silent)["other"] == above[1]
+    assert find_parents(root, client, experiment)["other"] == above[1]
+    assert client.get_run(above[0]).data.metrics == {}
+    assert [client.get_run(run).data.tags[PARENT] for run in trainings] == above
+    client.delete_run(trainings[1])  # the first recipe again: what was trained by it is the latest there is
+    assert write_parent_runs(root, class_accuracy(root, log=silent), log=silent)["other"] == above[0]
+    assert find_parents(root, client, experiment)["other"] == above[0]
+    assert len(client.get_run(above[0]).inputs.dataset_inputs) == 5
 
 
 def test_a_store_that_does_not_answer_costs_no_tables(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import distracted_pipeline
-from distracted_pipeline.training.provenance import code_tags, git_commit, is_gone, process_tags
+from distracted_pipeline.training.provenance import code_tags, git_commit, is_gone, this_process
 
 AUTHOR = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.org")
 
@@ -76,8 +76,8 @@ def test_the_version_is_always_known() -> None:
     assert code_tags()["package_version"] == distracted_pipeline.__version__
 
 
-def test_only_a_process_of_this_host_that_ended_is_gone(tmp_path: Path) -> None:
-    tags = process_tags(tmp_path)
+def test_only_a_process_of_this_host_that_ended_is_gone() -> None:
+    tags = this_process()
     assert not is_gone(tags)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -20,13 +20,12 @@ def _store(settings: Settings, root: Path) -> None:
     with closing(sqlite3.connect(settings.mlflow_database)) as store, store:
         store.executescript(
             "CREATE TABLE experiments (name, artifact_location); CREATE TABLE runs (artifact_uri);"
-            "CREATE TABLE model_versions (source, storage_location); CREATE TABLE tags (key, value);"
+            "CREATE TABLE model_versions (source, storage_location);"
         )
         store.execute("INSERT INTO experiments VALUES ('distracted', ?), ('other', 'file:///other')", (artifacts,))
         store.execute("INSERT INTO runs VALUES (?), ('file:///other/1')", (f"{artifacts}/1/artifacts",))
         source = f"{artifacts}/1/artifacts/champion"
         store.execute("INSERT INTO model_versions VALUES (?, ?)", (source, source))
-        store.execute("INSERT INTO tags VALUES ('distracted.root', ?), ('variant', ?)", (str(root), str(root)))
 
 
 def _all(settings: Settings, column: str, table: str) -> list[str]:
@@ -43,7 +42,6 @@ def test_a_moved_store_knows_the_new_places(name: str, tmp_path: Path) -> None:
     assert _all(settings, "artifact_location", "experiments") == [place, "file:///other"]
     assert _all(settings, "artifact_uri", "runs") == [f"{place}/1/artifacts", "file:///other/1"]
     assert _all(settings, "source", "model_versions") == [f"{place}/1/artifacts/champion"]
-    assert _all(settings, "value", "tags") == [str(settings.data), str(tmp_path / "before" / name)]
     assert local_path(place) == str(settings.mlflow_artifacts)
     assert not follow_move(settings)
 

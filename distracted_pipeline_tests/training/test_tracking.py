@@ -20,6 +20,7 @@ from distracted_pipeline.training.checkpoint import CONFIG, is_trained, model_fo
 from distracted_pipeline.training.mlflow_outbox import FOLDER, settle, sync, unsent_folders
 from distracted_pipeline.training.tracking import OpenRun, StoreDownError, open_client, reopen_or_start
 from distracted_pipeline.training.train import train_variant
+from distracted_pipeline.training.variant_run import PARENT
 from distracted_pipeline_tests.damage import damage
 
 
@@ -48,8 +49,9 @@ def start(settings: Settings, fold: str = "0", run_id: str | None = None) -> Ope
     return reopen_or_start(
         settings,
         f"v fold {fold}",
-        {"epochs": 3},
+        {"fold": fold, "replicate": 0},
         {"variant": "v", "fold": fold, "replicate": "0"},
+        recipe={"epochs": "3"},
         run_id=run_id,
         log=quiet,
     )
@@ -82,7 +84,28 @@ def test_a_resumed_training_goes_on_in_its_own_run(own_root: Settings, client: M
     assert start(own_root, run_id=first.id).id not in (None, first.id)
 
 
+def test_trainings_stand_below_one_run_that_has_their_recipe(own_root: Settings, client: MlflowClient) -> None:
+    first, second = start(own_root, "0"), start(own_root, "1")
+    above = {client.get_run(str(run.id)).data.tags[PARENT] for run in (first, second)}
+    run = client.get_run(above.pop())
+    assert not above
+    assert run.info.run_name == "v"
+    assert run.data.params == {"epochs": "3"}
+    assert client.get_run(str(second.id)).data.params == {"fold": "1", "replicate": "0"}
+    changed = reopen_or_start(
+        own_root, "v", {}, {"variant": "v", "fold": "2", "replicate": "0"}, recipe={"epochs": "4"}, log=quiet
+    )
+    assert client.get_run(str(changed.id)).data.tags[PARENT] != run.info.run_id
+
+
+def test_a_store_inside_a_data_root_names_no_folder_and_a_server_does(own_root: Settings, client: MlflowClient) -> None:
+    own, shared = start(own_root), start(dataclasses.replace(own_root, mlflow=own_root.mlflow_uri))
+    assert str(own_root.data) not in str(client.get_run(str(own.id)).data)
+    assert client.get_run(str(shared.id)).data.tags["distracted.root"] == str(own_root.data)
+
+
 def test_settling_closes_runs_whose_process_is_gone_and_no_others(own_root: Settings, client: MlflowClient) -> None:
+    own_root = dataclasses.replace(own_root, mlflow=own_root.mlflow_uri)  # as on a server that several roots share
     alive, gone, elsewhere = start(own_root, "0"), start(own_root, "1"), start(own_root, "2")
     assert alive.id
     assert gone.id
@@ -117,7 +140,7 @@ def test_a_server_that_is_down_costs_no_training_and_sync_logs_everything_later(
     meta = read_meta(folder)
     run = client.get_run(meta["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["kind"] == "masks_only"
+    assert client.get_run(run.data.tags[PARENT]).data.params["kind"] == "masks_only"
     assert run.data.tags["data_fingerprint"] == meta["data_fingerprint"]
     assert {"loss/train", "recall_validation/c0", "accuracy/held_out"} <= set(run.data.metrics)
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
@@ -195,6 +218,7 @@ def test_a_lost_store_is_filled_again_from_the_checkpoints(own_root: Settings, c
     meta = read_meta(folder)
     run = client.get_run(meta["mlflow_run_id"])
     assert (run.info.status, run.data.tags["variant"]) == ("FINISHED", "masks_only")
+    assert run.data.tags[PARENT] == client.get_run(lost).data.tags[PARENT], "the same recipe, and so the same run above"
     assert run.data.metrics["loss/validation"] == pytest.approx(meta["history"][-1]["validation_loss"])
     assert is_trained(own_root, "masks_only", "0")
     assert sync(own_root, every=True, log=quiet) == 0

@@ -214,8 +214,12 @@ def test_the_run_is_in_mlflow_with_params_curves_recalls_figure_and_weights(prep
     client = MlflowClient(tracking_uri=prepared.mlflow_uri)
     run = client.get_run(meta["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["optimizer"] == "adamw"
-    assert run.data.params["kind"] == "masks_only"
+    assert run.data.params == {"fold": "1", "replicate": "0"}
+    above = client.get_run(run.data.tags["mlflow.parentRunId"]).data
+    assert above.params["optimizer"] == "adamw"
+    assert above.params["kind"] == "masks_only"
+    assert above.params["trainable_parameters"] == str(meta["trainable_parameters"])
+    assert "description" not in above.params
     assert {"variant", "fold", "data_fingerprint", "masks_fingerprint", "code_version"} <= set(run.data.tags)
     assert "Learns from " in run.data.tags["mlflow.note.content"]
     assert {
