@@ -15,7 +15,17 @@ import click
 from distracted_pipeline import __version__
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.audit import audit
-from distracted_pipeline.commands.common import FOLD, PORTS, current_settings, data_option, demo_option, indented, short
+from distracted_pipeline.commands.common import (
+    FOLD,
+    PORTS,
+    Listed,
+    current_settings,
+    data_option,
+    demo_option,
+    hanging,
+    indented,
+    short,
+)
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.plan import plan
 from distracted_pipeline.commands.predict import export, predict, sync
@@ -34,21 +44,21 @@ if TYPE_CHECKING:
     from distracted_pipeline.operations.run import RunSummary
 
 
-_WORKFLOW = {
-    "Begin": ("demo", "fetch", "doctor", "setup"),
-    "Run": ("run", "train", "variants", "masks", "sync"),
-    "Look": ("ui", "report", "why", "compare", "review", "plan", "predict", "export", "audit"),
-}
-"""Commands in the order in which a person needs them."""
-
-
-class _Group(click.Group):
+class _Group(Listed):
     """Shows an error that a person can mend as one message, and Ctrl-C, SIGTERM and SIGHUP as an ordinary end."""
+
+    sections = {  # noqa: RUF012  (never changed)
+        "Begin": ("demo", "fetch", "doctor", "setup"),
+        "Run": ("run", "train", "variants", "masks", "sync"),
+        "Look": ("ui", "report", "why", "compare", "review", "plan", "predict", "export", "audit"),
+    }
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # names that a terminal's encoding lacks are escaped
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # https://no-color.org
+            ctx.color = False
         with stopping.listening():
             try:
                 return super().invoke(ctx)
@@ -62,11 +72,6 @@ class _Group(click.Group):
             except KeyboardInterrupt:
                 stopping.say_stopped()
                 ctx.exit(stopping.exit_code())
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, names in _WORKFLOW.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(200)) for name in names])
 
 
 def _in_words(error: Exception) -> str | None:
@@ -105,7 +110,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     # Never DISTRACTED_DATA: that is where the user's own data lies.
     root = ctx.find_root().obj or Path(DEMO_DATA).resolve()
     os.environ["DISTRACTED_DATA"] = str(root)
-    click.echo(f"demo data in {short(root)}; from drawing to report four to seven minutes on two cores")
+    click.echo(f"demo data in {short(root)}; from drawing to report about four minutes on two idle cores")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
     summary = _run(settings, workers=min(2, cores()))
@@ -219,14 +224,18 @@ def _conclude(settings: Settings, summary: "RunSummary") -> None:
 @click.option("--hours", is_flag=True, help="Also time ten images and say how long the rest will take here.")
 @data_option
 def doctor(hours: bool) -> None:
-    """Say what is there, what is missing, and what to type next; exit with 1 where nothing can run."""
+    """Say what is there, what is missing, and what to type next.
+
+    Exits with 1 where nothing can run.
+    """
     from distracted_pipeline.operations.doctor import examine, next_command
 
     settings = current_settings()
     click.echo(f"data root: {settings.data}")
     findings = []
     for finding in examine(settings):
-        click.echo("\n".join(finding.lines()))
+        for line in finding.lines():
+            click.echo(hanging(line, 28 if "-> " in line[:28] else 25))
         findings.append(finding)
     click.echo(f"next: {next_command(findings)}")
     if any(finding.state == "missing" for finding in findings):

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distracted_pipeline.assets.partitions import variant_fold_partitions
-from distracted_pipeline.cli import _WORKFLOW, main
-from distracted_pipeline.commands.common import Number
+from distracted_pipeline.cli import main
+from distracted_pipeline.commands.common import Number, hanging
 from distracted_pipeline.commands.report import _coloured
 from distracted_pipeline.operations import doctor
 from distracted_pipeline.settings import Settings
@@ -131,11 +131,42 @@ def test_one_file_that_cannot_be_predicted_is_told_by_its_reason_alone(
 
 
 def test_help_shows_every_command_once_in_the_order_of_the_work() -> None:
-    names = [name for group in _WORKFLOW.values() for name in group]
+    names = [name for group in main.sections.values() for name in group]
     assert sorted(names) == sorted(main.commands)
     said = typed("--help").stdout
     places = [said.index(f"\n  {name} ") for name in names]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("group", ["masks", "report", "variants"])
+def test_help_of_a_group_ends_no_sentence_in_dots(group: str) -> None:
+    assert "..." not in typed(group, "--help").stdout.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_that_wants_no_colour_gets_none(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def red() -> None:
+        click.secho("red", fg="red")
+
+    monkeypatch.setitem(main.commands, "red", red)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert CliRunner().invoke(main, ["red"], color=True).stdout == "\x1b[31mred\x1b[0m\n"
+    monkeypatch.setenv(name, value)
+    assert CliRunner().invoke(main, ["red"], color=True).stdout == "red\n"
+
+
+def test_a_long_line_hangs_below_its_words_on_a_terminal_and_is_whole_in_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = f"{'[ok]':<25}{'word ' * 20}end"
+    assert hanging(line, 25) == line
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    first, *others = hanging(line, 25).split("\n")
+    assert len(first) <= 60
+    assert all(other.startswith(" " * 25 + "word") for other in others)
 
 
 def test_the_doctor_names_a_missing_data_folder_and_ends_with_1(

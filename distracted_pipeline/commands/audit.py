@@ -19,7 +19,7 @@ LEAK: int = 3
     "--drivers", type=click.Path(path_type=Path), help="List of drivers by frame.  [default: the data root's, if any]"
 )
 @click.option("--accuracy", type=Number(0, 1), help="A published accuracy on the test side.")
-@click.option("--threshold", type=click.IntRange(0, 256), help="Bits up to which frames are near-duplicates.")
+@click.option("--threshold", type=click.IntRange(0, 256), help="Bits of 256 in which near-duplicates may differ.")
 @click.option("--icc", type=Number(0, 1), help="How alike answers about one driver are.")
 @click.option("--page", type=click.Path(path_type=Path), default=Path("audit.html"), show_default=True)
 @data_option
@@ -32,10 +32,10 @@ def audit(
     icc: float | None,
     page: Path,
 ) -> None:
-    """Say what a split into training and test frames leaks; exit with 3 where it does.
+    """Say what a split into training and test frames leaks.
 
-    SPLIT is a csv with the columns img and split (and perhaps subject, classname, correct), or a folder with train/ and
-    test/ and a folder for each class in them. No model and no data root are needed.
+    Exits with 3 where it does. SPLIT is a csv with the columns img and split (and perhaps subject, classname, correct),
+    or a folder with train/ and test/ and a folder for each class in them. No model and no data root are needed.
     """
     from distracted_pipeline.images import audit as room
     from distracted_pipeline.images.splits import TEST, TRAIN, look_at, read_drivers, read_split

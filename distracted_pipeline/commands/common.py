@@ -6,8 +6,9 @@ Does not belong here: commands themselves.
 import math
 import os
 import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,19 @@ import click
 from distracted_pipeline.advice import did_you_mean
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
 from distracted_pipeline.settings import DEMO_DATA, Settings, expand_home, load_settings
+
+
+class Listed(click.Group):
+    """Lists its commands with their whole first sentence, where click would end it in three dots."""
+
+    sections: Mapping[str, Sequence[str]] = {}
+    """Title -> commands, in the order in which a person needs them; all under one title by default."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the lists below a group's help."""
+        for title, names in (self.sections or {"Commands": self.list_commands(ctx)}).items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(200)) for name in names])
 
 
 class _Fold(click.Choice[str]):
@@ -68,7 +82,7 @@ def _data(default: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
     )
 
 
-data_option = _data("DISTRACTED_DATA, else data/")
+data_option = _data(f"DISTRACTED_DATA, else data/ ({DEMO_DATA}/ while that is all there is)")
 demo_option = _data(f"{DEMO_DATA}/, whatever DISTRACTED_DATA says")
 
 
@@ -104,6 +118,19 @@ def width() -> int:
 def wrapped(lines: Iterable[str]) -> str:
     """Return paragraphs, each from a line of its own, no wider than the terminal nor than is good to read."""
     return "\n".join(textwrap.fill(line, min(width(), 100), break_on_hyphens=False) for line in lines)
+
+
+def hanging(line: str, indent: int) -> str:
+    """Return a line folded at the edge of the terminal, its rest indented; whole where something else reads it."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(
+        line,
+        width(),
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def short(path: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from distracted_pipeline.commands.common import current_settings, data_option, indented
+from distracted_pipeline.commands.common import Listed, current_settings, data_option, indented
 
 
 def _picture(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -16,7 +16,7 @@ def _picture(_context: click.Context, _option: click.Parameter, path: Path | Non
     return path
 
 
-@click.group()
+@click.group(cls=Listed)
 def masks() -> None:
     """Look at the mask cache, take it out, put other masks in, sweep old ones."""
 

@@ -22,7 +22,7 @@ from distracted_pipeline.commands.common import (
     default=0.05,
     show_default=True,
     type=Number(0, 1, min_open=True),
-    help="The change of recall to be seen.",
+    help="The change of recall that is to be seen.",
 )
 @click.option(
     "--power",
@@ -30,10 +30,12 @@ from distracted_pipeline.commands.common import (
     default=0.8,
     show_default=True,
     type=Number(0, 1, min_open=True, max_open=True),
-    help="How likely it shall be seen.",
+    help="How likely it is to be seen.",
 )
 @click.option(
-    "--questions", type=click.IntRange(1), help="How many are asked together.  [default: as many as in the report]"
+    "--questions",
+    type=click.IntRange(1),
+    help="How many questions are asked together.  [default: as many as in the report]",
 )
 @format_option
 @data_option
@@ -48,7 +50,7 @@ def plan(
 ) -> None:
     """Say how many drivers and trainings it takes to see a change of VARIANT, by class.
 
-    By default of the variant that the report's headline is about.
+    Without VARIANT: of the one that the report's headline is about.
     """
     from distracted_pipeline.evaluation import comparison_tables as tables
     from distracted_pipeline.evaluation import plan_tables as planned

@@ -10,6 +10,7 @@ from distracted_pipeline.addresses import ports_of
 from distracted_pipeline.advice import RUN
 from distracted_pipeline.commands.common import (
     PORTS,
+    Listed,
     current_settings,
     data_option,
     format_option,
@@ -58,7 +59,7 @@ def compare(a: str, b: str, show: str, scope: str | None, style: str) -> None:
     click.echo(wrapped([*legend, *(f"missing: {line}" for line in found.missing)]))
 
 
-@click.group()
+@click.group(cls=Listed)
 def report() -> None:
     """Look at the report."""
 

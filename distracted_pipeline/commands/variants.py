@@ -2,10 +2,10 @@
 
 import click
 
-from distracted_pipeline.commands.common import current_settings, data_option
+from distracted_pipeline.commands.common import Listed, current_settings, data_option
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Listed, invoke_without_command=True)
 @data_option
 @click.pass_context
 def variants(ctx: click.Context) -> None:

@@ -272,7 +272,11 @@ def _bare(number: str) -> str:
 
 
 def _cut(cell: str, width: int) -> str:
-    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
+    """Return a cell cut in its middle: names often differ at their end, `phone - left` and `phone - right`."""
+    if len(cell) <= width:
+        return cell
+    tail = min((width - 1) // 3, 6)
+    return f"{cell[: width - 1 - tail]}…{cell[len(cell) - tail :]}"
 
 
 def _p(value: float) -> str:

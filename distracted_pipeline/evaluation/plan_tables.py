@@ -285,17 +285,19 @@ def cells(found: Study, k: int) -> list[str]:
 def plan_text(found: Study, scope: str, labels: Sequence[str]) -> tuple[list[str], Cells, list[str]]:
     """Return what is planned for, header and rows of the classes, and what their columns mean and say."""
     asked = "one question asked" if found.questions == 1 else f"{found.questions:,} questions asked together"
+    change = proportion(found.delta)
     head = [
-        f"to see a change of {proportion(found.delta)} of {found.variant} against {found.reference} {found.often}",
+        f"what it takes to see {found.variant} differ by {change} from {found.reference}, {found.often}",
         f"measured on {SCOPES[scope].words}; {asked}",
     ]
     header = ["class", "sd D", "sd T", "sd DxT", "power", "drivers", "trainings", "frames", "smallest"]
     legend = (
         "sd: standard deviation of the change between drivers (D); of a fold's recall between trainings (T) and of "
         "what a training does to a single driver (DxT), of the variant where it is larger. power: how likely the study "
-        "as it is sees the change. drivers, trainings (of each fold), frames (of each driver): how many it takes of "
-        "each, the others as they are; of frames at the least, being near-duplicates. smallest: the smallest change "
-        f"that is seen {found.often} as it is. All of it is an estimate from this very study."
+        "as it is sees the change. drivers, trainings (of each fold), frames (of each driver and class): how many it "
+        f"takes of each while the others stay as they are; {NEVER}: no number of them is enough. Frames are "
+        f"near-duplicates: it takes more of them than that. smallest: the smallest change that the study as it is "
+        f"sees {found.often}. All of it is an estimate from this very study."
     )
     rows = [[labels[k], *cells(found, k)] for k in range(len(labels))]
     return head, [header, *rows], [legend, "", *sentences(found, labels)]

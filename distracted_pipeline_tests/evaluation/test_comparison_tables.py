@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.evaluation.comparison_tables import (
+    _cut,
     _signed,
     as_markdown,
     as_text,
@@ -192,7 +193,7 @@ def test_a_table_fits_the_terminal_and_no_difference_is_minus_nothing(root: Sett
     assert max(map(len, as_text(cells).splitlines())) > 80
     shown = as_text(cells, 80).splitlines()
     assert max(map(len, shown)) <= 80
-    assert shown[3].startswith("c2 talking on the ph")
-    assert "…" in shown[3]
+    assert shown[3].startswith("c2 talking on t… right")
+    assert _cut("talking on the phone - right", 14) == "talking o…ight", "the end tells it from the left one"
     assert shown[3].split()[-1] == cells[3][-1]
     assert [_signed(x) for x in (-0.004, 0.004, -0.006, 1.0, float("nan"))] == [".00", ".00", "-.01", "+1.00", "-"]

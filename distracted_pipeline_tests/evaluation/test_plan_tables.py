@@ -77,7 +77,7 @@ def test_the_table_has_a_row_for_each_class_and_sentences_in_plain_words(
     result = typed(root, monkeypatch)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "to see a change of .05 of other against base 4 times in 5"
+    assert lines[0] == "what it takes to see other differ by .05 from base, 4 times in 5"
     assert lines[1] == "measured on out-of-fold predictions over all drivers; 10 questions asked together"
     rows = [line for line in lines if line.startswith("c") and not line.startswith("class")]
     assert len(rows) == 10
@@ -88,7 +88,7 @@ def test_the_table_has_a_row_for_each_class_and_sentences_in_plain_words(
 
 def test_delta_power_and_questions_are_what_is_asked(root: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     result = typed(root, monkeypatch, "other", "--delta", "0.6", "--power", "0.9", "--questions", "1")
-    assert result.stdout.startswith("to see a change of .60 of other against base 9 times in 10\n")
+    assert result.stdout.startswith("what it takes to see other differ by .60 from base, 9 times in 10\n")
     assert "1 questions" not in result.stdout
     assert "one question asked" in result.stdout
     assert ".60 is seen already." in " ".join(result.stdout.split())
