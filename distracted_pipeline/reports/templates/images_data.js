@@ -103,7 +103,7 @@ const make = (tag, about = {}, ...children) => {
 };
 const share = (x) => (Number.isFinite(x) ? x.toFixed(2).replace(/^0/, "") : "–");
 const className = (k) => (k < 0 ? "no prediction" : DATA.classes[k][1]);
-const verdictOf = (v, i) => (answer(v, i) < 0 ? "no prediction" : `${CLASSES[answer(v, i)]} ${share(sure(v, i))} ${right(v, i) ? "✓" : "✗"}`);
+const verdictOf = (v, i) => (answer(v, i) < 0 ? "no prediction" : `${CLASSES[answer(v, i)]}\u00a0${share(sure(v, i))}\u00a0${right(v, i) ? "✓" : "✗"}`);
 const framePlace = (i) => `pictures/${encodeURIComponent(slugOf(i))}.jpg`;
 const maskPlace = (i) => `pictures/${encodeURIComponent(slugOf(i))}.mask.jpg`;
 const frameWords = (i) => `Frame ${DATA.names[i]}: driver ${DATA.drivers[DATA.driver[i]]}, ${className(DATA.true[i])}`;
