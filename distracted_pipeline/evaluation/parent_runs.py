@@ -80,7 +80,7 @@ def tags_of(dataset: Dataset, result: ClassAccuracy, variant: str) -> dict[str, 
     scope = main_scope(result.variants)
     rows = rows_of(result.classes, scope, variant)
     verdicts = {f"verdict.{dataset.class_ids[row['class_id']]}": row["verdict"] for row in rows}
-    reference = next((row["baseline"] for row in rows if row["baseline"]), "")
+    reference = next((row["baseline"] for row in rows if row["baseline"] != variant), "")
     sentence = verdict_sentence(result.classes, variant, scope)
     note = (
         f"**{variant}**{f', compared with {reference}' if reference else ''}: {sentence}. "
@@ -146,7 +146,8 @@ def _write(
     for run in own:
         if run.info.run_id != run_id and run.data.tags[ROLE] == VARIANT:
             client.set_tag(run.info.run_id, ROLE, EARLIER)
-    client.set_terminated(run_id)
+    ended = [run.info.end_time for run in trainings if run.info.end_time and run.data.tags.get(PARENT) == run_id]
+    client.set_terminated(run_id, end_time=max(ended, default=None))  # its duration is that of its trainings
     return str(run_id)
 
 

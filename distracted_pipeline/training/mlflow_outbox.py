@@ -145,7 +145,8 @@ def _write_lost(settings: Settings, only: set[str] | None) -> None:
             continue
         steps = [[key, value, line["epoch"]] for line in meta["history"] for key, value in line.items()]
         ended = int(path.stat().st_mtime * 1000)
-        tagged = ("variant", "fold", "replicate", "dagster_run_id")
+        prints = (key for key in meta if key.endswith("fingerprint"))
+        tagged = ("variant", "fold", "replicate", "dagster_run_id", *prints)
         record = {
             "run_id": run_id if run_id is not None and tracking.exists(client, run_id) else None,
             "name": f"{meta['variant']} fold {meta['fold']} training {meta['replicate'] + 1}",
@@ -154,7 +155,7 @@ def _write_lost(settings: Settings, only: set[str] | None) -> None:
             "tags": {
                 **root_tags(settings),
                 **this_process(),
-                **{key: str(value) for key, value in meta.items() if key in tagged or key.endswith("fingerprint")},
+                **{key: str(meta[key]) for key in tagged if meta.get(key) not in (None, "")},
             },
             "started": ended - int(1000 * meta["seconds"]),
             "ended": ended,

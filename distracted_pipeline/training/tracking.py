@@ -254,7 +254,7 @@ def create(settings: Settings, client: "MlflowClient", experiment: str, run: Ope
 
     tags = dict(run.tags)
     if run.recipe:
-        tags[PARENT] = variant_run(settings, client, experiment, run.tags["variant"], run.recipe)
+        tags[PARENT] = variant_run(settings, client, experiment, run.tags["variant"], run.recipe, run.started)
     created = client.create_run(experiment, start_time=run.started, run_name=run.name, tags=tags)
     client.log_batch(created.info.run_id, params=[Param(key, value) for key, value in run.params.items()])
     return str(created.info.run_id)

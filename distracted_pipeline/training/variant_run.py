@@ -54,8 +54,19 @@ def of_this_root(settings: Settings) -> list[str]:
     return [f"tags.`{key}` = '{value}'" for key, value in root_tags(settings).items()]
 
 
-def variant_run(settings: Settings, client: "MlflowClient", experiment: str, name: str, recipe: dict[str, str]) -> str:
-    """Return the id of the run of a variant with a recipe; create it where there is none, once."""
+def variant_run(
+    settings: Settings, client: "MlflowClient", experiment: str, name: str, recipe: dict[str, str], started: int
+) -> str:
+    """Return the id of the run of a variant with a recipe; create it where there is none, once.
+
+    Args:
+        settings: Gives the data root, whose lock is taken.
+        client: Of the store.
+        experiment: Its id.
+        name: The variant's.
+        recipe: From `recipe_of`.
+        started: When the training that asks began, in milliseconds since 1970.
+    """
     from mlflow.entities import Param
 
     mark = fingerprint(recipe)
@@ -65,9 +76,9 @@ def variant_run(settings: Settings, client: "MlflowClient", experiment: str, nam
         if found:
             return str(found[0].info.run_id)
         tags = {ROLE: VARIANT, RECIPE: mark, "variant": name, **root_tags(settings)}
-        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        run_id = client.create_run(experiment, start_time=started, run_name=name, tags=tags).info.run_id
         client.log_batch(run_id, params=[Param(key, value) for key, value in recipe.items()])
-        client.set_terminated(run_id)  # nothing runs in it; its trainings have runs of their own
+        client.set_terminated(run_id, end_time=started)  # nothing runs in it; its trainings have runs of their own
         return str(run_id)
 
 

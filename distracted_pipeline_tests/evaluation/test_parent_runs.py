@@ -39,6 +39,9 @@ def test_a_variant_has_one_run_with_recalls_differences_and_verdicts_and_its_tra
     assert run.data.tags["reference"] == "base"
     assert run.data.tags["verdict.c3"] == "undetermined"
     assert "compared with base" in run.data.tags[tracking.NOTE]
+    assert ", compared with" not in client.get_run(ids["base"]).data.tags[tracking.NOTE], (
+        "nothing is compared with itself"
+    )
     assert run.info.status == "FINISHED"
     assert client.get_run(below).data.tags[PARENT] == ids["other"]
     assert [file.path for file in client.list_artifacts(ids["other"])] == [CONFUSION]
@@ -68,12 +71,14 @@ def test_numbers_go_to_the_recipe_that_was_trained_last_and_an_earlier_one_keeps
     client, experiment = tracking.open_client(root)
     trainings, above = [], []
     for epochs in ("3", "4"):
-        above.append(variant_run(root, client, experiment, "other", {"epochs": epochs}))
+        above.append(variant_run(root, client, experiment, "other", {"epochs": epochs}, 1000))
         tags = {"variant": "other", PARENT: above[-1]}
         trainings.append(client.create_run(experiment, tags=tags, start_time=1000 + int(epochs)).info.run_id)
+        client.set_terminated(trainings[-1], end_time=2000 + int(epochs))
     assert write_parent_runs(root, class_accuracy(root, log=silent), log=silent)["other"] == above[1]
     assert find_parents(root, client, experiment)["other"] == above[1]
     assert client.get_run(above[0]).data.metrics == {}
+    assert (client.get_run(above[1]).info.start_time, client.get_run(above[1]).info.end_time) == (1000, 2004)
     assert [client.get_run(run).data.tags[PARENT] for run in trainings] == above
     client.delete_run(trainings[1])  # the first recipe again: what was trained by it is the latest there is
     assert write_parent_runs(root, class_accuracy(root, log=silent), log=silent)["other"] == above[0]
