@@ -97,12 +97,15 @@ class _Listener:
     def _cancel_runs(self, children: set[str]) -> None:
         import dagster as dg
 
+        from distracted_pipeline.operations.timeline import process_of
+
         at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         for run_id, instance in list(self.runs.items()):
             cancel(run_id, instance)
         if self.children_report_to is not None:
             for run in self.children_report_to.get_runs(dg.RunsFilter(statuses=at_work)):
-                if run.tags.get(PROCESS) in children or is_gone(dict(run.tags)):
+                process = process_of(run)
+                if process.get(PROCESS) in children or is_gone(process):
                     cancel(run.run_id, self.children_report_to)
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, MAX_RETRIES_TAG
 
 from distracted_pipeline.assets.automation import ASKED_BY
 from distracted_pipeline.operations.activation import CODE_LOCATION
@@ -24,14 +24,20 @@ def run_tags() -> dict[str, str]:
 
     The daemon must not try again elsewhere what the next `distracted run` goes on with.
     """
-    return {**_OURS, MAX_RETRIES_TAG: "0", **this_process()}
+    # Hidden, for the UI's list of runs would show host, process and its start below each of them.
+    return {**_OURS, MAX_RETRIES_TAG: "0", **{HIDDEN_TAG_PREFIX + key: value for key, value in this_process().items()}}
+
+
+def process_of(run: dg.DagsterRun) -> dict[str, str]:
+    """Return the tags that say which process a run is in; runs of earlier versions have them for all to see."""
+    return {key.removeprefix(HIDDEN_TAG_PREFIX): value for key, value in run.tags.items()}
 
 
 def close_killed_runs(instance: dg.DagsterInstance) -> None:
     """Have runs of `distracted run` whose process on this host was killed counted as canceled."""
     at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     for run in instance.get_runs(dg.RunsFilter(tags=_OURS, statuses=at_work)):
-        if is_gone(dict(run.tags)):
+        if is_gone(process_of(run)):
             instance.report_run_canceled(run, message="Its process was killed; what it finished is kept.")
 
 

@@ -22,12 +22,14 @@ def test_a_run_of_the_terminal_names_the_code_location_that_the_ui_loads() -> No
     assert (origin.repository_origin.repository_name, origin.job_name) == ("__repository__", "__ASSET_JOB")
     assert run.tags["distracted/asked_by"] == "distracted run"
     assert run.tags["dagster/max_retries"] == "0", "the daemon leaves it to the next `distracted run`"
+    shown = [key for key in run.tags if not key.startswith((".dagster/", "dagster/"))]
+    assert shown == ["distracted/asked_by"], "the list of runs shows every other tag below the run"
 
 
 @pytest.mark.parametrize(("process", "status"), [("killed", "CANCELED"), ("this", "STARTED")])
 def test_a_run_whose_process_was_killed_counts_as_canceled(process: str, status: str) -> None:
     job = dg.Definitions([small]).resolve_implicit_global_asset_job_def()
-    started = {**run_tags(), **({"distracted.process_started": "1"} if process == "killed" else {})}
+    started = {**run_tags(), **({".dagster/distracted.process_started": "1"} if process == "killed" else {})}
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.create_run_for_job(job, tags=started, status=dg.DagsterRunStatus.STARTED)
         close_killed_runs(instance)
