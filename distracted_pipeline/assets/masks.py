@@ -106,10 +106,10 @@ def _nothing(_subject: str, _result: "FillResult") -> None:
 
 def _materialized(context: dg.AssetExecutionContext, settings: "Settings") -> "Callable[[str, FillResult], None]":
     """Return what tells Dagster of each subject as soon as it is finished, so that it counts if a later one fails."""
-    from distracted_pipeline.masks.cache import open_cache
 
     def on_filled(subject: str, result: "FillResult") -> None:
-        made, tags = fill_metadata([result]), {DATA_VERSION_TAG: open_cache(settings).content([subject])}
+        metadata, _, content = masks_metadata(settings, [subject])
+        made, tags = metadata | fill_metadata([result]), {DATA_VERSION_TAG: content}
         context.log_event(dg.AssetMaterialization(subject_masks.key, partition=subject, metadata=made, tags=tags))
 
     return on_filled

@@ -77,7 +77,13 @@ def test_one_run_of_many_partitions_keeps_what_it_finished_when_one_fails(
     three = subject_masks.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=own))
     result = run(three, instance, tags=asked, raise_on_error=False)
     assert not result.success
-    done = {record.partition_key for record in instance.fetch_materializations(subject_masks.key, limit=100).records}
+    records = instance.fetch_materializations(subject_masks.key, limit=100).records
+    done = {record.partition_key for record in records}
+    seen = {record.partition_key: record.asset_materialization.metadata for record in records}
+    assert seen["p002"]["path"].value == str(open_cache(in_force).folder("p002"))
+    assert "data:image/jpeg" in seen["p002"]["overlays"].value, (
+        "as on the page of a partition that has a run of its own"
+    )
     assert "p014" not in done
     assert done == set(open_cache(in_force).subjects_done())
     assert {"p002", "p026"} <= done
