@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
+from distracted_pipeline.masks import postprocess
 from distracted_pipeline.masks.families import FAMILIES
 from distracted_pipeline.masks.postprocess import confident_queries, panoptic_map, semantic_map
 from distracted_pipeline.masks.segmenter import Thresholds
@@ -65,6 +66,16 @@ def test_exact_ties_go_to_the_first_query_as_in_transformers(
         masks[query, :, : 4 + query % 2] = level
     expected, _ = panoptic_reference(classes, masks, TABLE, size)
     np.testing.assert_array_equal(ours(classes, masks, size), expected)
+
+
+def test_where_one_axis_after_the_other_rounds_otherwise_torch_s_own_kernel_gives_the_same_map(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    classes, masks = scene(1, queries=20, confident=6, labels=8)
+    expected = ours(classes, masks, (123, 177))
+    monkeypatch.setattr(postprocess, "_exact_by_axes", lambda before, size: False)
+    np.testing.assert_array_equal(ours(classes, masks, (123, 177)), expected)
+    assert expected.any()
 
 
 def test_nothing_confident_is_an_empty_mask() -> None:
