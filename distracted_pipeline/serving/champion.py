@@ -89,7 +89,8 @@ class Champion:
         found = f"macro recall {self.macro_recall:.3f} on {SCOPES[self.scope].words}"
         if self.flattery is None:
             return f"{found}, on which it was also chosen"
-        return f"{found}, on which it was also chosen: taking the best one flatters by about {self.flattery:.3f}"
+        by = f"about {self.flattery:.3f}" if self.flattery >= 0.0005 else "less than 0.001"
+        return f"{found}, on which it was also chosen: taking the best one flatters by {by}"
 
 
 def crown(settings: Settings, *, log: Log = print) -> Champion | None:

@@ -24,7 +24,7 @@ from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.segmenter import Segmenter
 from distracted_pipeline.memory import Pieces
 from distracted_pipeline.options import RunOptions
-from distracted_pipeline.scopes import ORIGINAL_FOLD
+from distracted_pipeline.scopes import ORIGINAL_FOLD, SCOPES
 from distracted_pipeline.serving.champion import ALIAS, MODEL, check_variant, required_version, usable_fold
 from distracted_pipeline.serving.export import classifier_of
 from distracted_pipeline.serving.familiarity import unlike_training
@@ -196,7 +196,7 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
         ) from error
     chosen = (
         f"{CHAMPION}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
-        f"(macro recall {float(version.tags['macro_recall']):.3f}, {version.tags['scope']})"
+        f"(macro recall {float(version.tags['macro_recall']):.3f} on {SCOPES[version.tags['scope']].words})"
     )
     return Model(module, tuple(about["inputs"]), tuple(about["size"]), torch.device("cpu"), about, chosen)
 

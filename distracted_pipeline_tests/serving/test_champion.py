@@ -72,6 +72,7 @@ def test_the_best_out_of_fold_wins_and_a_variant_with_missing_folds_cannot(tmp_p
     assert (best.variant, best.scope, best.fold, best.macro_recall) == ("good", "oof", "original", 0.7)
     assert best.facts()["flattery"] == 0.02
     assert best.score().endswith("on which it was also chosen: taking the best one flatters by about 0.020")
+    assert dataclasses.replace(best, flattery=0.0001).score().endswith("flatters by less than 0.001"), "not by 0.000"
 
 
 def test_a_variant_with_one_easy_fold_is_no_champion(tmp_path: Path) -> None:
