@@ -25,6 +25,11 @@ def remember(root: Path) -> None:
         _roots[root] = None
 
 
+def forget() -> None:
+    """Forget all data roots: none is in use any more, and any may go."""
+    _roots.clear()
+
+
 def require_standing(path: Path) -> None:
     """Fail where a path lies in a data root that has gone since it was remembered.
 

@@ -31,6 +31,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from PIL import Image
 
+from distracted_pipeline import standing
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.settings import Settings
 from distracted_pipeline.training import tracking
@@ -155,6 +156,21 @@ def _migrations_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", once)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """Write files without waiting until they would survive a power cut: thousands of times some milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _data_roots_of_other_tests_may_go() -> Iterator[None]:
+    """Forget the data roots that a test has used: a process remembers them, lest a moved one grows a shadow."""
+    yield
+    standing.forget()
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ counts_strategy = st.dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(counts_strategy, st.randoms(use_true_random=False))
 def test_folds_depend_on_the_counts_and_not_on_the_order_of_rows(counts: dict, rng: random.Random) -> None:
     pairs = [(s, c) for s in counts for c in counts[s] for _ in range(counts[s][c])]
@@ -80,7 +80,7 @@ def test_folds_depend_on_the_counts_and_not_on_the_order_of_rows(counts: dict, r
     assert max(sizes.values()) <= -(-len(counts) // 5)
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(counts_strategy)
 def test_no_driver_is_on_two_sides_and_no_row_is_lost(counts: dict) -> None:
     table = manifest(counts)

@@ -33,7 +33,7 @@ needs_k8s = pytest.mark.skipif(find_spec("dagster_k8s") is None, reason="extra [
         ("multiprocess", "multiprocess"),
         ("in_process", "in_process"),
         pytest.param("ray", "ray", marks=needs_ray),
-        pytest.param("k8s", "k8s", marks=needs_k8s),
+        pytest.param("k8s", "k8s", marks=[needs_k8s, pytest.mark.slow]),
     ],
 )
 def test_the_name_picks_the_executor(name: str, executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +114,7 @@ def job_on_ray() -> dg.JobDefinition:
 
 
 @needs_k8s
+@pytest.mark.slow
 def test_a_gpu_step_becomes_a_job_with_limits_image_environment_and_volumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
