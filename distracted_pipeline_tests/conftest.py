@@ -45,10 +45,20 @@ LONGEST = (
     "test_servers.py",
     "test_champion.py",
     "test_looks.py",
+    "test_build.py",
+    "test_pages.py",
+    "test_instance.py",
+    "test_current.py",
+    "test_tables.py",
+    "test_tracking.py",
+    "test_networks.py",
+    "test_team.py",
+    "test_predict.py",
+    "test_families.py",
 )
 """Files of tests that take longest: they begin first, so that no process is left with one of them at the end.
 
-The last two make what others use too: done early, nobody waits for it.
+Of `test_champion.py` and `test_looks.py` others use what they make: done early, nobody waits for it.
 
 `test_resume.py` has a further reason: its fork server is preloaded only if no test before it has started one.
 """

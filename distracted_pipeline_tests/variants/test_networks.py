@@ -61,7 +61,13 @@ SCALING = {
 """Width and depth of the published EfficientNets; b0's base blocks 0 and 6 have one repeat."""
 
 
-@pytest.mark.parametrize("name", SCALING)
+LARGE = ("b5", "b6", "b7")
+"""Networks of hundreds of modules, which take seconds to build."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in SCALING]
+)
 def test_adapters_at_every_base_block_of_every_efficientnet_start_as_nothing(name: str, tmp_path: Path) -> None:
     width, depth = SCALING[name]
     usual = EfficientNetConfig(width_coefficient=0.1 * width, depth_coefficient=depth)
