@@ -203,9 +203,8 @@ def _chi_square(term: int, df: float) -> np.ndarray:
 def _quantiles() -> np.ndarray:
     """Return probabilities that fill the cube of the five variances evenly, [variance, draw].
 
-    Korobov's lattice of 512 points; among generators of small discrepancy 325 comes nearest to the power by 32,768
-    draws (off by .0009 at most, Sobol's points by .0023; and `scipy.stats`, which has those, takes longer to import
-    than all planning does).
+    Korobov's lattice of 512 points, by a generator of small discrepancy. Sobol's points come no nearer to the power by
+    many draws, and `scipy.stats`, which has them, takes longer to import than all planning does.
     """
     steps = np.array([pow(325, k, 512) for k in range(5)])
     return (np.outer(steps, np.arange(512)) % 512 + 0.5) / 512

@@ -85,18 +85,17 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell whether something is a folder, or a link to one; a link that leads in a circle is no folder and no file."""
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        return False
+    return _is(entry.is_dir)
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
     """Tell whether something is a regular file, or a link to one."""
+    return _is(entry.is_file)
+
+
+def _is(look: Callable[[], bool]) -> bool:
     try:
-        return entry.is_file()
+        return look()
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise

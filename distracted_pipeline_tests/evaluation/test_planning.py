@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import special
+from scipy.stats import qmc
 
 from distracted_pipeline.evaluation import inference as inf
 from distracted_pipeline.evaluation import planning as pl
@@ -49,6 +51,21 @@ def test_what_is_measured_is_what_was_simulated():
     assert found.frame_share.mean() == pytest.approx(true.frame_share[0], rel=0.3)
     assert [set(x) for x in (found.drivers, found.frames, found.replicates, found.folds)] == [{26}, {86}, {3}, {5}]
     assert found.unevenness == pytest.approx(1)
+
+
+@pytest.mark.parametrize("delta", [0.02, 0.05, 0.1])
+def test_the_points_stand_for_many_draws(delta: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [pl.power(sources(noise), delta, 10)[0] for noise in ROWS]
+    many = qmc.Sobol(5, seed=1).random(2**13).T
+    monkeypatch.setattr(pl, "_quantiles", lambda: many)
+    monkeypatch.setattr(pl, "_chi_square", pl._chi_square.__wrapped__)  # it has kept those of the few
+    assert few == pytest.approx([pl.power(sources(noise), delta, 10)[0] for noise in ROWS], abs=0.003)
+
+
+def test_critical_values_are_those_of_t() -> None:
+    df = np.geomspace(0.2, 1e6, 1000)
+    for level in (0.05, 0.05 / 200):
+        assert pl._critical(df, level) == pytest.approx(special.stdtrit(df, 1 - level / 2), rel=2e-4)
 
 
 def test_more_of_anything_never_sees_less():
