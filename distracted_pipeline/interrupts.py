@@ -52,8 +52,12 @@ def held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    from multiprocessing import resource_tracker
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINALS)
     try:
+        resource_tracker.ensure_running()  # the first process would start it, which lets SIGINT through
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from distracted_pipeline.interrupts import let_go
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.operations.instance import open_instance
 from distracted_pipeline_tests.forked import run_twice, start
@@ -74,7 +75,8 @@ def struck(environment: dict[str, str], stage: str, number: signal.Signals, dela
         return real(*args, **options)
 
     setattr(owner, name, strike)
-    # As in a terminal, whatever the tests run under.
+    # As in a terminal, whatever the tests run under, and whichever of them started the server that forks.
+    let_go()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from distracted_pipeline.cli import main

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -102,6 +103,22 @@ def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path: Path) -> None:
             raise KeyboardInterrupt
     with pytest.raises(ProcessLookupError):
         os.kill(int(notes(tmp_path, "b")[0].split()[0]), 0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals another way")
+def test_no_signal_of_a_terminal_meets_the_imports_of_the_first_process() -> None:
+    program = """
+import signal
+from multiprocessing import forkserver
+from distracted_pipeline.interrupts import held
+
+with held():
+    forkserver.ensure_running()
+    print(sorted(number.name for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    printed = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True).stdout
+    assert printed.splitlines() == ["['SIGHUP', 'SIGINT']", "set()"]
 
 
 def test_a_forked_process_takes_over_its_crew_s_environment_whatever_the_server_s_was(
