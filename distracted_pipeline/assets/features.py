@@ -32,6 +32,8 @@ def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> Events:
         from distracted_pipeline.features.taps import TapStore
 
         filled = fill_subject(settings, subject, config.options(context.log.info))
+        if not filled.computed:
+            context.log.info(f"{subject}: {len(filled.reused)} taps there already")
         taps, _ = wanted_taps(settings)
         held = [TapStore(settings, model).content(subject, names) for model, names in taps.items()]
         return dg.MaterializeResult(metadata=features_metadata(filled), data_version=version(*held))

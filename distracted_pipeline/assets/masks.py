@@ -58,6 +58,7 @@ def subject_masks(context: dg.AssetExecutionContext, config: CompilingConfig) ->
         results = fill_missing(settings, subjects, config.options(context.log.info), on_filled=each)
         for subject, result in results.items():
             if not result.done and not result.error:
+                context.log.info(f"{subject}: {result.reused:,} masks there already")
                 each(subject, result)
         _fail_for_unfinished(results)
         metadata, checks, content = masks_metadata(settings, subjects)
