@@ -63,12 +63,16 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield findings as they are known, the quick ones first."""
+    said = set()
     for part in (_tools, _disk, _data, _weights, _torch, _services, _tracking, _extras, _progress):
         try:
-            yield from part(settings)
+            for finding in part(settings):
+                said.add(finding.words)
+                yield finding
         except DistractedError as error:  # the rest can be looked at all the same
-            remedy = f"mend what is named above, then type: {DOCTOR}"
-            yield Finding("missing", part.__name__.removeprefix("_"), str(error), remedy)
+            if str(error) not in said:
+                remedy = f"mend what is named above, then type: {DOCTOR}"
+                yield Finding("missing", part.__name__.removeprefix("_"), str(error), remedy)
 
 
 def next_command(findings: Sequence[Finding]) -> str:
@@ -182,7 +186,11 @@ def _data(settings: Settings) -> Iterator[Finding]:
         from distracted_pipeline.images.manifest import labelled, read_manifest
         from distracted_pipeline.images.problems import DROPPED, OK
 
-        table = read_manifest(settings)
+        try:
+            table = read_manifest(settings)
+        except DistractedError as error:
+            yield Finding("to do", "images", str(error), RUN)
+            return
         good = labelled(table)
         drivers = len(set(good["subject"].to_pylist()))
         classes = len(set(good["classname"].to_pylist()))
@@ -266,12 +274,8 @@ def _progress(settings: Settings) -> Iterator[Finding]:
     from distracted_pipeline.variants.config import load_catalogue
 
     subjects = settings.subjects()
-    try:
-        done = set(open_cache(settings).subjects_done()) & set(subjects)
-        trained = [(v, f) for v in load_catalogue(settings) for f in FOLDS if is_trained(settings, v, f)]
-    except DistractedError as error:
-        yield Finding("missing", "models", str(error), "place the model, or set the variable named above")
-        return
+    done = set(open_cache(settings).subjects_done()) & set(subjects)
+    trained = [(v, f) for v in load_catalogue(settings) for f in FOLDS if is_trained(settings, v, f)]
     total = len(load_catalogue(settings)) * len(FOLDS)
     for topic, have, want, unit in (
         ("masks", len(done), len(subjects), "subjects"),

@@ -1,9 +1,12 @@
 """What `distracted doctor` says in odd surroundings: a line, never a traceback, and the rest is looked at too."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from distracted_pipeline.advice import RUN
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import doctor
 from distracted_pipeline.operations.doctor import Finding, examine, memory_limit
 from distracted_pipeline.settings import Settings
@@ -46,13 +49,28 @@ def test_a_home_that_is_a_file_or_below_one_is_a_note_and_one_that_is_not_there_
 def test_what_ends_one_part_of_the_examination_leaves_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def end(settings: Settings) -> Iterator[Finding]:
+        raise DistractedError("settings.env says nothing")
+        yield
+
+    end.__name__ = "_weights"
+    monkeypatch.setattr(doctor, "_weights", end)
+    for part in ("_torch", "_services"):
+        monkeypatch.setattr(doctor, part, lambda settings: iter(()))
+    found = {finding.topic: finding for finding in examine(Settings(data=tmp_path, backbone="a/b", segmenter="a/b"))}
+    assert (found["weights"].state, found["weights"].words) == ("missing", "settings.env says nothing")
+    assert "exports" in found
+
+
+def test_a_damaged_manifest_is_said_once_and_is_the_next_run_s_to_mend(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for part in ("_weights", "_torch", "_services"):
         monkeypatch.setattr(doctor, part, lambda settings: iter(()))
-    (tmp_path / "images.parquet").write_bytes(b"no table")
-    found = {finding.topic: finding for finding in examine(Settings(data=tmp_path, backbone="a/b", segmenter="a/b"))}
-    assert found["data"].state == "missing"
-    assert "images.parquet cannot be read" in found["data"].words
-    assert "exports" in found
+    monkeypatch.setattr(doctor, "is_here", lambda name: True)
+    settings.manifest.write_bytes(b"no table")
+    found = [finding for finding in examine(settings) if "images.parquet" in finding.words]
+    assert [(finding.topic, finding.state, finding.remedy) for finding in found] == [("images", "to do", RUN)]
 
 
 def test_the_limit_of_a_control_group_counts(tmp_path: Path) -> None:
