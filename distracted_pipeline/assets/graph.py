@@ -9,13 +9,16 @@ from typing import Any
 import dagster as dg
 
 
-def definitions(jobs: Sequence[dg.JobDefinition] = (), **more: Any) -> dg.Definitions:
+def definitions(
+    jobs: Sequence[dg.JobDefinition] = (), sensors: Sequence[dg.SensorDefinition] = (), **more: Any
+) -> dg.Definitions:
     """Return the graph as Dagster definitions.
 
     The asset modules load inside: their partitions are read from files that `images` may only just have written.
 
     Args:
         jobs: Further jobs than those of `assets.jobs`.
+        sensors: Further sensors than those of `assets.automation`.
         more: Further arguments of `dagster.Definitions`, such as the executor and loggers.
     """
     from distracted_pipeline.assets import (
@@ -39,7 +42,7 @@ def definitions(jobs: Sequence[dg.JobDefinition] = (), **more: Any) -> dg.Defini
         assets=[*SOURCES, *dg.load_assets_from_modules(modules)],
         asset_checks=dg.load_asset_checks_from_modules(modules),
         jobs=[*JOBS, *jobs],
-        sensors=SENSORS,
+        sensors=[*SENSORS, *sensors],
         **more,
     )
 

@@ -33,12 +33,25 @@ def process_of(run: dg.DagsterRun) -> dict[str, str]:
     return {key.removeprefix(HIDDEN_TAG_PREFIX): value for key, value in run.tags.items()}
 
 
-def close_killed_runs(instance: dg.DagsterInstance) -> None:
-    """Have runs of `distracted run` whose process on this host was killed counted as canceled."""
+def close_killed_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Have runs of `distracted run` whose process on this host was killed counted as canceled; return their ids."""
     at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    for run in instance.get_runs(dg.RunsFilter(tags=_OURS, statuses=at_work)):
-        if is_gone(process_of(run)):
-            instance.report_run_canceled(run, message="Its process was killed; what it finished is kept.")
+    runs = instance.get_runs(dg.RunsFilter(tags=_OURS, statuses=at_work))
+    killed = [run for run in runs if is_gone(process_of(run))]
+    for run in killed:
+        instance.report_run_canceled(run, message="Its process was killed; what it finished is kept.")
+    return [run.run_id for run in killed]
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Counts runs of `distracted run` as canceled whose process was killed; they would seem to go on.",
+)
+def killed_runs_end(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Close them; request nothing, for the next `distracted run` goes on with what they were at."""
+    closed = close_killed_runs(context.instance)
+    return dg.SkipReason(f"counted as canceled: {', '.join(closed)}" if closed else "no process was killed")
 
 
 def show_in_timeline(instance: dg.DagsterInstance) -> None:

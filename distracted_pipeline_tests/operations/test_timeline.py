@@ -3,7 +3,13 @@
 import dagster as dg
 import pytest
 
-from distracted_pipeline.operations.timeline import CODE_LOCATION, close_killed_runs, run_tags, show_in_timeline
+from distracted_pipeline.operations.timeline import (
+    CODE_LOCATION,
+    close_killed_runs,
+    killed_runs_end,
+    run_tags,
+    show_in_timeline,
+)
 
 
 @dg.asset
@@ -36,6 +42,18 @@ def test_a_run_whose_process_was_killed_counts_as_canceled(process: str, status:
         found = instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.status == dg.DagsterRunStatus[status]
+
+
+def test_the_ui_closes_killed_runs_without_another_run() -> None:
+    job = dg.Definitions([small]).resolve_implicit_global_asset_job_def()
+    killed = {**run_tags(), ".dagster/distracted.process_started": "1"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(job, tags=killed, status=dg.DagsterRunStatus.STARTED)
+        first, second = (killed_runs_end(dg.build_sensor_context(instance)) for _ in range(2))
+    assert isinstance(first, dg.SkipReason)
+    assert isinstance(second, dg.SkipReason)
+    assert first.skip_message == f"counted as canceled: {run.run_id}"
+    assert second.skip_message == "no process was killed"
 
 
 def test_the_repository_names_the_code_location_the_same_everywhere() -> None:
