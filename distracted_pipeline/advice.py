@@ -1,7 +1,11 @@
 """What messages tell people to type, each written once: commands, and names that were nearly right."""
 
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 RUN = "distracted run"
 """Makes everything that is missing or out of date."""
@@ -26,6 +30,11 @@ def materialize(asset: str, partition: str = "") -> str:
     """
     chosen = f' --partition "{partition}"' if partition else ""
     return f"dagster asset materialize --select {asset}{chosen}"
+
+
+def typed(path: Path | str) -> str:
+    """Return a path as a shell takes it: quoted where it holds blanks."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distracted_pipeline import __version__
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, typed
 from distracted_pipeline.commands.audit import audit
 from distracted_pipeline.commands.common import (
     FOLD,
@@ -22,9 +22,11 @@ from distracted_pipeline.commands.common import (
     current_settings,
     data_option,
     demo_option,
+    for_root,
     hanging,
     indented,
     short,
+    use_root,
 )
 from distracted_pipeline.commands.masks import masks
 from distracted_pipeline.commands.plan import plan
@@ -109,7 +111,7 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
 
     # Never DISTRACTED_DATA: that is where the user's own data lies.
     root = ctx.find_root().obj or Path(DEMO_DATA).resolve()
-    os.environ["DISTRACTED_DATA"] = str(root)
+    use_root(root)
     click.echo(f"demo data in {short(root)}; from drawing to report about four minutes on two idle cores")
     prepare_demo(root, drivers=drivers, frames=frames, seed=seed, log=indented)
     settings = load_settings()
@@ -120,8 +122,11 @@ def demo(ctx: click.Context, drivers: int, frames: int, seed: int) -> None:
     _conclude(settings, summary)
     click.echo("next:")
     for command, what in (
-        ("distracted ui", "the asset graph, the runs, MLflow and the report, in a browser"),
-        (f"cd {short(root)} && mlflow ui", "the training runs alone: choose “Model training” at the top left"),
+        (for_root("distracted ui", root), "the asset graph, the runs, MLflow and the report, in a browser"),
+        (
+            f"cd {typed(short(root))} && mlflow ui",
+            "the training runs alone: choose “Model training” at the top left",
+        ),
         ("distracted fetch", "Kaggle's data into data/; says what to do where that needs an account"),
         (RUN, "the same on your own data: Kaggle's zip, or its unpacked tree, in data/"),
     ):
@@ -215,7 +220,9 @@ def _conclude(settings: Settings, summary: "RunSummary") -> None:
 
         click.echo(headline(settings))
         click.secho(verdict_line(read_report_data(settings)), bold=True)
-        click.echo(f"report: {summary.report.resolve().as_uri()}   (or `distracted report open`)")
+        click.echo(
+            f"report: {summary.report.resolve().as_uri()}   (or `{for_root('distracted report open', settings.data)}`)"
+        )
     if summary.failed:
         sys.exit(1)
 

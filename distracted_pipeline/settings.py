@@ -286,6 +286,11 @@ def has_data(root: Path) -> bool:
     )
 
 
+def default_root(environ: Mapping[str, str]) -> Path:
+    """Return the data root of a command that names none, in this environment."""
+    return _data_root(_environment(environ), None)[0]
+
+
 def _data_root(env: Mapping[str, str], data: str | Path | None) -> tuple[Path, tuple[str, ...]]:
     chosen = data or env.get("DISTRACTED_DATA", "").strip()
     if chosen:

@@ -1,5 +1,6 @@
 """What a person types, as far as no room answers it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from distracted_pipeline.assets.partitions import variant_fold_partitions
 from distracted_pipeline.cli import main
-from distracted_pipeline.commands.common import Number, hanging
+from distracted_pipeline.commands.common import Number, for_root, hanging, use_root
 from distracted_pipeline.commands.report import _coloured
 from distracted_pipeline.operations import doctor
 from distracted_pipeline.settings import Settings
@@ -49,6 +50,27 @@ def test_a_name_that_is_nearly_right_is_asked_about(
 ) -> None:
     monkeypatch.setenv("DISTRACTED_DATA", str(tmp_path))
     assert f"Did you mean {meant}?" in typed(*words).stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "root", "said"),
+    [
+        ("", "data", "distracted ui"),
+        ("", "elsewhere", "distracted ui --data elsewhere"),
+        ("", "two words", "distracted ui --data 'two words'"),
+        ("elsewhere", "elsewhere", "distracted ui"),
+        ("elsewhere", "data/demo", "distracted ui --data data/demo"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="quotes another way")
+def test_the_next_command_names_the_data_root_where_it_would_take_another_one(
+    variable: str, root: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTRACTED_DATA", variable)
+    with click.Context(main):
+        use_root(Path(root).resolve())
+        assert for_root("distracted ui", Path(root).resolve()) == said
 
 
 @pytest.mark.parametrize("words", [("show", "img_1.jpg"), ("sheet",)])

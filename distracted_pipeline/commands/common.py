@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from distracted_pipeline.advice import did_you_mean
+from distracted_pipeline.advice import did_you_mean, typed
 from distracted_pipeline.scopes import FOLDS, SCOPES, canonical_fold
-from distracted_pipeline.settings import DEMO_DATA, Settings, expand_home, load_settings
+from distracted_pipeline.settings import DEMO_DATA, Settings, default_root, expand_home, load_settings
 
 
 class Listed(click.Group):
@@ -64,11 +64,26 @@ PORTS = 2**16 - 1
 """The last port there is."""
 
 
+_ENVIRONMENT = "distracted_pipeline.environment"
+"""Where click keeps the environment in which the command was typed."""
+
+
+def use_root(root: Path) -> None:
+    """Have this command work on a data root: assets, and all that Dagster starts, look for it in the environment."""
+    click.get_current_context().meta.setdefault(_ENVIRONMENT, dict(os.environ))
+    os.environ["DISTRACTED_DATA"] = str(root)
+
+
+def for_root(command: str, root: Path) -> str:
+    """Return a command to be typed next: with `--data` where it would work on another data root than this one."""
+    environment = click.get_current_context().meta.get(_ENVIRONMENT, os.environ)
+    return command if default_root(environment) == root else f"{command} --data {typed(short(root))}"
+
+
 def _use_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
     if value is not None:
-        # The assets, and every process Dagster starts, read the data root from the environment.
         root = expand_home(value, "--data").resolve()
-        os.environ["DISTRACTED_DATA"] = str(root)
+        use_root(root)
         ctx.find_root().obj = root
 
 

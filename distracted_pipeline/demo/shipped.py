@@ -7,6 +7,7 @@ MODEL_CARD.md beside each; what loads them are `masks.loading` and `variants.bac
 from pathlib import Path
 from typing import Final, Literal
 
+from distracted_pipeline.advice import typed
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import write_text
 from distracted_pipeline.fingerprints import file_digest
@@ -56,5 +57,5 @@ def _listed(folder: Path) -> dict[str, str]:
 def _spoilt(path: Path, what: str, model: str) -> DistractedError:
     return DistractedError(
         f"{path} {what}: the demo's {model} is not used. Install the package again (pip install --force-reinstall .), "
-        f"or train the model anew: python -m distracted_pipeline.demo.pretrain {model} --out {path.parent}"
+        f"or train the model anew: python -m distracted_pipeline.demo.pretrain {model} --out {typed(path.parent)}"
     )

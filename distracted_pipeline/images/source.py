@@ -5,7 +5,7 @@ The readers are `kaggle` and `listed`. A demo that was not drawn to its end has 
 
 from pathlib import Path
 
-from distracted_pipeline.advice import RUN
+from distracted_pipeline.advice import RUN, typed
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import read_json
 from distracted_pipeline.images import kaggle, listed
@@ -22,7 +22,7 @@ def finish_demo(root: Path) -> str:
     if stamp is None or stamp.get("complete"):
         return ""
     chosen = "".join(f" --{name} {stamp[name]}" for name in ("drivers", "frames", "seed") if name in stamp)
-    return f"distracted demo --data {root}{chosen}"
+    return f"distracted demo --data {typed(root)}{chosen}"
 
 
 def require_finished(root: Path) -> None:
