@@ -10,6 +10,7 @@ import click
 from distracted_pipeline.commands.common import FOLD, Number, current_settings, data_option
 from distracted_pipeline.commands.predict_video import Wishes, aside, predict_clips, sources
 from distracted_pipeline.dataset import Dataset
+from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.names import printable
 from distracted_pipeline.operations import stopping
 from distracted_pipeline.options import RunOptions
@@ -59,6 +60,8 @@ def predict(
     if path is not None and path.parts[:1] and re.fullmatch(r"[a-z]{2,}:", path.parts[0]):
         address = str(path).replace(":/", "://", 1)
         raise click.UsageError(f"{address} is an address. Download it, and name the file: nothing is fetched.")
+    if path is not None and not path.exists():  # before anything is imported or loaded, which takes a minute
+        raise DistractedError(f"{path} is neither a file nor a folder. Name an image, a video, or a folder of either.")
     if episodes is not None and episodes.suffix.lower() not in (".csv", ".json"):
         raise click.BadParameter(f"{episodes} ends neither in .csv nor in .json.", param_hint="--episodes")
     settings, clips = current_settings(), sources(path, camera)

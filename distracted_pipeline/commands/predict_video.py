@@ -17,11 +17,12 @@ import click
 
 from distracted_pipeline.dataset import Dataset
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.images.names import printable
+from distracted_pipeline.images.names import natural, printable
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from distracted_pipeline.serving.engine import Engine
     from distracted_pipeline.serving.episodes import Rules
     from distracted_pipeline.serving.predict_video import Seen, Watched
     from distracted_pipeline.serving.video import Clip
@@ -54,7 +55,6 @@ class Wishes:
 
 def sources(path: Path | None, camera: str | None) -> dict[str, Opener]:
     """Return how to open each clip that was named, by the name it is known by; empty where it is about images."""
-    from distracted_pipeline.serving.predict_files import natural
     from distracted_pipeline.serving.video import clips_in, open_camera, open_clip
 
     if camera is not None:
@@ -69,16 +69,48 @@ def sources(path: Path | None, camera: str | None) -> dict[str, Opener]:
 def predict_clips(settings: Settings, clips: dict[str, Opener], variant: str, fold: str | None, wishes: Wishes) -> None:
     """Predict clips one after another, print their rows, and write what was asked for; exit with 1 where all fail."""
     from distracted_pipeline.files import write_text
-    from distracted_pipeline.serving.engine import load_engine
-    from distracted_pipeline.serving.predict_video import watch
     from distracted_pipeline.serving.video import load_pyav
 
-    load_pyav()  # before the model, which takes seconds
+    # What can be known without the model is said before it is loaded, which takes up to a minute.
+    load_pyav()
     copies = _copies(list(clips), wishes.annotate)
-    engine = load_engine(settings, variant, fold, RunOptions(log=aside))
-    for note in engine.notes:
-        aside(note)
     rows = _ROWS[wishes.style](settings.dataset, wishes.top)
+    done: dict[str, Watched] = {}
+    if readable := _readable(clips):
+        from distracted_pipeline.serving.engine import load_engine
+
+        engine = load_engine(settings, variant, fold, RunOptions(log=aside))
+        for note in engine.notes:
+            aside(note)
+        done = _watched(engine, readable, wishes, copies, rows)
+    rows.close()
+    if wishes.episodes is not None and done:
+        write_text(wishes.episodes, episodes_text(done, settings.dataset, wishes.episodes.suffix.lower()))
+        aside(f"{sum(len(watched.episodes) for watched in done.values())} episodes in {wishes.episodes}")
+    if len(done) < len(clips) > 1:
+        aside(f"{len(done) or 'none'} of {len(clips)} clips could be predicted")
+    if not done:
+        sys.exit(1)
+
+
+def _readable(clips: dict[str, Opener]) -> dict[str, Opener]:
+    """Return the clips that can be opened, and say what is wrong with the others."""
+    found: dict[str, Opener] = {}
+    for name, opened in clips.items():
+        try:
+            with opened():
+                found[name] = opened
+        except DistractedError as error:
+            _refuse(name, error)
+    return found
+
+
+def _watched(
+    engine: "Engine", clips: dict[str, Opener], wishes: Wishes, copies: dict[str, Path], rows: Any
+) -> "dict[str, Watched]":
+    """Predict clips, hand their frames to `rows`, and return what came of those that did not fail."""
+    from distracted_pipeline.serving.predict_video import watch
+
     done: dict[str, Watched] = {}
     for name, opened in clips.items():
         try:
@@ -94,7 +126,7 @@ def predict_clips(settings: Settings, clips: dict[str, Opener], variant: str, fo
                     log=aside,
                 )
         except DistractedError as error:
-            aside(f"not predicted: {printable(name)}: {error}")
+            _refuse(name, error)
             continue
         done[name] = watched
         rows.close_clip(watched)
@@ -103,14 +135,11 @@ def predict_clips(settings: Settings, clips: dict[str, Opener], variant: str, fo
         aside(f"{printable(name)}: {watched.pace()}")
         if name in copies:
             aside(f"{printable(name)}: annotated in {copies[name]}")
-    rows.close()
-    if wishes.episodes is not None and done:
-        write_text(wishes.episodes, episodes_text(done, settings.dataset, wishes.episodes.suffix.lower()))
-        aside(f"{sum(len(watched.episodes) for watched in done.values())} episodes in {wishes.episodes}")
-    if len(done) < len(clips) > 1:
-        aside(f"{len(done) or 'none'} of {len(clips)} clips could be predicted")
-    if not done:
-        sys.exit(1)
+    return done
+
+
+def _refuse(name: str, error: DistractedError) -> None:
+    aside(f"not predicted: {printable(name)}: {error}")
 
 
 def episodes_text(done: "dict[str, Watched]", dataset: Dataset, suffix: str) -> str:

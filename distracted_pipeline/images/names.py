@@ -1,4 +1,4 @@
-"""Names that are safe as files, folders and partitions, and how unsafe ones are shown."""
+"""Names that are safe as files, folders and partitions, their natural order, and how unsafe ones are shown."""
 
 import re
 import unicodedata
@@ -32,6 +32,13 @@ def image_name(path: str) -> str:
     """
     parts = composed(path).split("/")
     return "" if path.startswith("/") or ".." in parts else "__".join(parts)
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return the key that puts frame_2 before frame_10."""
+    return [
+        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,6 @@ Belongs here: which files, which of them trained the model. What a model makes o
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.decode import decode_rgb, file_bytes
 from distracted_pipeline.images.frames import is_litter
 from distracted_pipeline.images.manifest import labelled, read_manifest
-from distracted_pipeline.images.names import printable
+from distracted_pipeline.images.names import natural, printable
 from distracted_pipeline.images.problems import ImageProblem
 from distracted_pipeline.options import RunOptions
 from distracted_pipeline.progress import Progress
@@ -90,13 +89,6 @@ def _some(folder: Path, imgs: Sequence[str]) -> list[np.ndarray]:
     """Return a few images, spread over all."""
     places = np.unique(np.linspace(0, len(imgs) - 1, min(SAMPLE, len(imgs))).astype(int)) if imgs else ()
     return [decode_rgb(file_bytes(folder / imgs[place], imgs[place]), imgs[place]) for place in places]
-
-
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return the key that puts frame_2 before frame_10."""
-    return [
-        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name) if part
-    ]
 
 
 def _files(path: Path) -> tuple[Path, list[str]]:

@@ -11,6 +11,7 @@ import pytest
 from distracted_pipeline.dataset_file import load_dataset
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.ingest import IngestResult, ingest
+from distracted_pipeline.images.names import natural
 from distracted_pipeline.settings import Settings, has_data
 
 ACCENTED = "übergröße_é.jpg"
@@ -194,3 +195,7 @@ def test_the_demo_below_a_data_folder_is_not_taken_for_its_images(kaggle_tree: P
     assert not has_data(root)
     with pytest.raises(DistractedError, match="Download https"):
         quiet(root)
+
+
+def test_numbers_in_names_count_as_numbers() -> None:
+    assert sorted(["b10", "b9", "a", "b²", "10", "9"], key=natural) == ["9", "10", "a", "b9", "b10", "b²"]

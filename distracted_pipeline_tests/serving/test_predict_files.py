@@ -20,7 +20,7 @@ from distracted_pipeline.cli import main
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.images.manifest import read_manifest
 from distracted_pipeline.serving import engine as room
-from distracted_pipeline.serving.predict_files import natural, predict_files
+from distracted_pipeline.serving.predict_files import predict_files
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.conftest import draw_frame
 from distracted_pipeline_tests.serving.crowned import QUIET, TRAINED
@@ -77,7 +77,6 @@ def test_frames_come_in_natural_order_and_rotated_ones_upright(crowned: Settings
     upright.transpose(Image.Transpose.ROTATE_90).save(frames / "frame_12.jpg", quality=95, exif=exif)
     again = predict_files(crowned, frames / "frame_12.jpg", "linear_probe", options=QUIET)
     assert np.abs(again.probabilities[0] - plain.probabilities[0]).max() < 0.02
-    assert sorted(["b10", "b9", "a", "b²", "10", "9"], key=natural) == ["9", "10", "a", "b9", "b10", "b²"]
 
 
 def test_bad_files_are_listed_and_the_others_predicted(crowned: Settings, frames: Path) -> None:

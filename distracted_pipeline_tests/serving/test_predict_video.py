@@ -253,9 +253,26 @@ def test_a_camera_ends_with_ctrl_c_and_its_episodes_are_written(
         (("clip.mp4", "--episodes", "e.txt"), "ends neither in .csv nor in .json"),
         (("frame.jpg", "--fps", "2"), "are for videos; frame.jpg is none"),
         (("clip.mp4", "--annotate", "copy.gif"), r"ends in .mp4, .mov, .mkv. Name it copy.mp4"),
+        (("nothing.mp4",), "nothing.mp4 is neither a file nor a folder"),
+        (("nothing.jpg",), "nothing.jpg is neither a file nor a folder"),
+        (("nothing",), "nothing is neither a file nor a folder"),
+        (("clip.mp4",), "not predicted: clip.mp4: the file is empty"),
+        (("trip",), "none of 2 clips could be predicted"),
+        (("--camera", "/dev/nothing"), "not predicted: camera /dev/nothing: it cannot be opened"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_a_model_is_loaded(words: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_done_is_said_before_a_model_is_loaded(
+    words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_engine(*words: object) -> Engine:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr(room, "load_engine", load_engine)
+    monkeypatch.setattr(stopping, "take_your_time", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trip").mkdir()
+    for name in ("clip.mp4", "frame.jpg", "trip/a.mp4", "trip/b.mp4"):
+        (tmp_path / name).touch()
     result = typed(*words)
     assert result.exit_code in (1, 2)
     assert message in result.stderr
