@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -107,13 +107,13 @@ def read_panoptic(path: Path, categories: Sequence[Category]) -> Panoptic:
             its categories is the data set's.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_hook=_slim)
         names = {int(one["id"]): str(one["name"]) for one in found["categories"]}
         images = {one["id"]: composed(Path(one["file_name"]).name) for one in found["images"]}
         listed = [
-            (_hashable(one["image_id"]), str(one["file_name"]), one["segments_info"]) for one in found["annotations"]
+            (_hashable(one["image_id"]), str(one["file_name"]), _segments(one["segments_info"]))
+            for one in found["annotations"]
         ]
-        pairs = [(image, png, [(int(s["id"]), int(s["category_id"])) for s in each]) for image, png, each in listed]
     except FileNotFoundError as error:
         raise DistractedError(f"{path} does not exist. Name the JSON of a COCO panoptic export.") from error
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
@@ -124,19 +124,37 @@ def read_panoptic(path: Path, categories: Sequence[Category]) -> Panoptic:
     table, _ = category_table(dict(enumerate(names.values())), str(path), categories)
     known = dict(zip(names, table.tolist(), strict=True))
     pngs, ids = {}, {}
-    for image, png, each in pairs:
+    for image, png, each in listed:
         if image not in images:
             raise DistractedError(
                 f"{path}: the annotation of {shown(png)} is of image {shown(image)}, which is not among its images"
             )
-        foreign = next((category for _, category in each if category not in names), None)
+        foreign = next((segment.category for segment in each if segment.category not in names), None)
         if foreign is not None:
             raise DistractedError(f"{path}: {shown(png)} has a segment of category {foreign}, which is not listed")
         if Path(png).name != png:
             raise DistractedError(f"{path}: the file name {shown(png)} leads out of {path.with_suffix('')}")
         pngs[images[image]] = png
-        ids[images[image]] = {segment: known[category] for segment, category in each}
+        ids[images[image]] = {segment.id: known[segment.category] for segment in each}
     return Panoptic(path, pngs, ids)
+
+
+class _Segment(NamedTuple):
+    id: int
+    category: int
+
+
+def _slim(found: dict[str, Any]) -> Any:
+    """Return a segment as the pair that is needed: as mappings with boxes, segments are most of what a JSON takes."""
+    if "id" in found and "category_id" in found and "image_id" not in found:  # with that it is one of instances
+        return _Segment(int(found["id"]), int(found["category_id"]))
+    return found
+
+
+def _segments(listed: Sequence[Any]) -> Sequence[_Segment]:
+    if not all(isinstance(one, _Segment) for one in listed):
+        raise TypeError("a segment lacks its id or its category_id")
+    return listed
 
 
 def _hashable(image: Any) -> Any:

@@ -82,6 +82,14 @@ def test_a_foreign_export_is_matched_by_the_names_of_its_categories(tmp_path: Pa
         ({"categories": [{"id": 77, "name": "tree"}, {"id": 200, "name": "rug"}]}, "knows none of person"),
         ({"annotations": 3}, "is no COCO panoptic JSON"),
         (
+            {"annotations": [{"image_id": 9, "file_name": "a.png", "segments_info": [{"id": 1}]}]},
+            r"is no COCO panoptic JSON \(TypeError: a segment lacks its id or its category_id\)",
+        ),
+        (
+            {"annotations": [{"id": 1, "image_id": 9, "category_id": 77, "file_name": "a.png", "bbox": []}]},
+            r"is no COCO panoptic JSON \(KeyError: 'segments_info'\)",
+        ),
+        (
             {"annotations": [{"image_id": 9, "file_name": "../a.png", "segments_info": []}]},
             r"leads out of",
         ),
