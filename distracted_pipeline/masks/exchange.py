@@ -46,11 +46,11 @@ def import_npz(settings: Settings, folder: Path, log: Log = print) -> dict[str, 
         DistractedError: There are no such files, or one is damaged or boolean (as the original project's own are, which
             lost the categories).
     """
-    files = sorted(folder.glob("*.npz")) if folder.is_dir() else []
-    if not files:
+    names = sorted(path.name for path in folder.glob("*.npz")) if folder.is_dir() else []
+    if not names:
         raise DistractedError(f"{folder} holds no .npz file. Give the folder with the <img>.jpg.npz files.")
-    for path in files:
-        read_map(path, len(settings.dataset.categories))
+    for name in names:
+        read_map(folder / name, len(settings.dataset.categories))
     return _take(settings, folder, log)
 
 

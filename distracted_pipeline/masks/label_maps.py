@@ -45,7 +45,7 @@ class GivenMasks:
         self.name = f"{FOLDER_PREFIX}{folder}"
         self.fingerprint = fingerprint
         self._folder = folder
-        self._files = {composed(path.name): path for path in folder.iterdir()}
+        self._names = {composed(path.name): path.name for path in folder.iterdir()}  # whole paths would take 10 MB
         self._categories = categories
         self._panoptic = panoptic
 
@@ -69,10 +69,10 @@ class GivenMasks:
             return self._panoptic.path, self._panoptic.mask(name)
         stem = Path(name).stem
         candidates = [f"{start}{end}" for start in (name, stem) for end in (".png", ".npz")]
-        path = next((self._files[candidate] for candidate in candidates if candidate in self._files), None)
-        if path is None:
+        found = next((self._names[candidate] for candidate in candidates if candidate in self._names), None)
+        if found is None:
             raise DistractedError(f"no class map for {name}: {self._folder} holds no {stem}.png and no {name}.npz")
-        return path, read_map(path, self._categories)
+        return self._folder / found, read_map(self._folder / found, self._categories)
 
     def forward(self, prepared: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the maps as they are."""

@@ -35,19 +35,22 @@ def maps_digest(folder: Path, note: Path) -> str:
     if note not in _known:
         _known[note] = {name: str(value) for name, value in (read_json(note) or {}).items()}
     found: dict[str, str] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
+    listing = hashlib.sha256()
+    for name in sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES):
+        path = folder / name
         try:
-            found[str(path)] = _noted(path, _known[note])
+            found[str(path)] = noted = _noted(path, _known[note])
         except OSError as error:
             raise DistractedError(
                 f"the class map {path} cannot be read ({error.strerror or error}). Put it right or move it away, then "
                 f"type: {DOCTOR}"
             ) from error
+        listing.update(f"{name}\0{noted.rpartition(' ')[2]}\n".encode(errors="surrogateescape"))
     if found != _known[note]:
         _known[note] = found
         with suppress(DistractedError):
             write_json(note, found)
-    return _over({Path(name).name: value.rpartition(" ")[2] for name, value in found.items()})
+    return listing.hexdigest()
 
 
 def _noted(path: Path, known: Mapping[str, str]) -> str:
@@ -56,10 +59,3 @@ def _noted(path: Path, known: Mapping[str, str]) -> str:
     if before.partition(" ")[0] == now:
         return before
     return f"{now} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def _over(digests: Mapping[str, str]) -> str:
-    listing = hashlib.sha256()
-    for name, digest in digests.items():
-        listing.update(f"{name}\0{digest}\n".encode())
-    return listing.hexdigest()

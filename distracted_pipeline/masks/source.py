@@ -91,8 +91,9 @@ class Source:
             return None
         return decoders_for(self.settings.data, images, self.options.log)
 
+    @cached_property
     def about(self) -> dict[str, Any]:
-        """Return what the fingerprint stands for."""
+        """What the fingerprint stands for: found out once, for a folder of class maps is looked through for it."""
         categories = {CATEGORIES: named_categories(self.settings.dataset)}
         return {
             "fingerprint": self.cache.fingerprint,
@@ -108,7 +109,7 @@ class Source:
             DistractedError: The masks that are there are of another precision, or of other categories (which the
                 fingerprint of a custom segmenter may leave out).
         """
-        mine, there = self.about(), self.cache.about()
+        mine, there = self.about, self.cache.about()
         if there.get(CATEGORIES, mine[CATEGORIES]) != mine[CATEGORIES]:
             names = ", ".join(name for name, *_ in there[CATEGORIES])
             raise DistractedError(

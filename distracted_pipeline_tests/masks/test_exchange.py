@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from distracted_pipeline.errors import DistractedError
-from distracted_pipeline.masks import exports
+from distracted_pipeline.masks import exports, identity
 from distracted_pipeline.masks.cache import open_cache
 from distracted_pipeline.masks.exchange import collect_garbage, import_npz, import_panoptic
 from distracted_pipeline.masks.exports import export_npz
 from distracted_pipeline.masks.fill import fill_missing, fill_subject
+from distracted_pipeline.masks.map_digests import maps_digest
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.masks.conftest import QUIET, Bright, bright_cache, quiet, save_tiny_mask2former
 
@@ -51,6 +52,26 @@ def test_images_without_an_imported_file_are_named(ingested: Settings) -> None:
     results = import_npz(ingested, folder, log=quiet)
     assert results["p002"].done == 1
     assert "no class map for img_2.jpg" in results["p002"].failed["img_2.jpg"]
+
+
+def test_the_folder_of_an_import_is_looked_through_as_often_for_many_drivers_as_for_one(
+    ingested: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Path] = []
+
+    def noting(folder: Path, note: Path) -> str:
+        looked.append(folder)
+        return maps_digest(folder, note)
+
+    monkeypatch.setattr(identity, "maps_digest", noting)
+    times = []
+    for subjects in (["p002"], None):
+        folder = tmp_path / f"maps_{len(times)}"
+        folder.mkdir()
+        np.savez_compressed(folder / "img_1.jpg.npz", np.full((48, 64), len(times), np.uint8))
+        fill_missing(replace(ingested, segmenter=f"folder:{folder}"), subjects, options=QUIET)
+        times.append(looked.count(folder))
+    assert times[0] == times[1]
 
 
 def test_nothing_to_export_or_import_is_said(ingested: Settings, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_only_what_has_changed_is_read_again_in_another_process_too(
     (maps / "a.png").write_bytes(b"other")
     maps_digest(maps, note)
     assert read == ["a.png", "b.jpg.npz", "a.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text exist on Linux alone")
+def test_a_name_that_is_no_text_counts_as_any_other(maps: Path, tmp_path: Path) -> None:
+    before = maps_digest(maps, tmp_path / NOTE_NAME)
+    Path(os.fsdecode(bytes(maps) + b"/\xff.png")).touch()
+    found = maps_digest(maps, tmp_path / NOTE_NAME)
+    another_process()
+    assert maps_digest(maps, tmp_path / NOTE_NAME) == found != before
 
 
 @pytest.mark.parametrize("how", DAMAGES)
