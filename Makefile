@@ -99,7 +99,10 @@ audit: .venv-tools/.installed $(VENV)/.installed
 	$(TOOLS)/pip-licenses --python $(BIN)/python --format markdown --ignore-packages distracted_pipeline \
 		| sed -E 's/ +\|/ |/g; s/-{5,}/---/g' >> docs/licences.md
 	@echo "licences: docs/licences.md"
-	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	@echo "asking PyPI's advisories for every pin of requirements.lock"
+	@$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock || { \
+		echo "not passed: a hole is listed above, or a package 'could not be audited', as when no advisories can be reached" >&2; \
+		exit 1; }
 
 image:
 	deploy/k8s/try-image.sh --build-only
