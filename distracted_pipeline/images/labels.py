@@ -258,7 +258,7 @@ def _record(lines: list[str], at: int, separator: str, width: int) -> tuple[list
 
 
 def _split(line: list[str], separator: str) -> list[str]:
-    """Return the cells of a line; a line that is none (a cell of more than 131,072 characters) is one cell."""
+    """Return the cells of a line; one that is no csv for Python's reader is one cell."""
     try:
         return next(csv.reader(line, delimiter=separator), [])
     except csv.Error:

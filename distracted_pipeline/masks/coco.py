@@ -5,7 +5,7 @@ category is one segment of an image, in both forms; that keeps the way there and
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -32,27 +32,26 @@ def categories_json(categories: Sequence[Category]) -> list[dict[str, Any]]:
 
 def segments(mask: np.ndarray) -> list[dict[str, Any]]:
     """Return a mask's `segments_info`: a segment for each category, whose id is the category's."""
-    return [
-        {"id": k, "category_id": k, "area": int(part.sum()), "bbox": box(part), "iscrowd": 0}
-        for k in present(mask)
-        if (part := mask == k) is not None
-    ]
+    return [{"id": k, "category_id": k, **extent(part)} for k, part in parts(mask)]
 
 
-def present(mask: np.ndarray) -> list[int]:
-    """Return the ids of the categories in a mask; `np.unique` would sort it."""
-    return [k for k in np.flatnonzero(np.bincount(mask.reshape(-1))).tolist() if k]
+def parts(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the id of each category in a mask, with the pixels that are of it, boolean `[H, W]`."""
+    for k in np.flatnonzero(np.bincount(mask.reshape(-1))).tolist():  # `np.unique` would sort every pixel
+        if k:
+            yield k, mask == k
+
+
+def extent(part: np.ndarray) -> dict[str, Any]:
+    """Return area and box (x, y, width, height) of the pixels of a boolean mask, which has some."""
+    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+    box = [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+    return {"area": int(part.sum()), "bbox": box, "iscrowd": 0}
 
 
 def panoptic_pixels(mask: np.ndarray) -> np.ndarray:
     """Return a mask as COCO's picture, uint8 RGB `[H, W, 3]`: the segment's id in red, green and blue."""
     return np.stack([mask, np.zeros_like(mask), np.zeros_like(mask)], 2)
-
-
-def box(part: np.ndarray) -> list[int]:
-    """Return x, y, width and height of the pixels of a boolean mask, which has some."""
-    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-    return [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
 
 
 def run_lengths(part: np.ndarray) -> dict[str, Any]:

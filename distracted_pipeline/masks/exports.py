@@ -16,7 +16,7 @@ from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.files import atomic_path
 from distracted_pipeline.fingerprints import fingerprint
 from distracted_pipeline.masks.cache import MaskCache, open_cache
-from distracted_pipeline.masks.coco import box, categories_json, panoptic_pixels, present, run_lengths, segments
+from distracted_pipeline.masks.coco import categories_json, extent, panoptic_pixels, parts, run_lengths, segments
 from distracted_pipeline.masks.croissant import (
     CROISSANT,
     Json,
@@ -105,9 +105,9 @@ def export_instances(settings: Settings, path: Path, log: Log = print) -> int:
             nonlocal number, segment
             number += 1
             image(_image(number, img, mask))
-            for k in present(mask):
-                segment, part = segment + 1, mask == k
-                shape = {"segmentation": run_lengths(part), "area": int(part.sum()), "bbox": box(part), "iscrowd": 0}
+            for k, part in parts(mask):
+                segment += 1
+                shape = {"segmentation": run_lengths(part), **extent(part)}
                 annotation({"id": segment, "image_id": number, "category_id": k, **shape})
 
         count = each_mask(cache, write, path, log)

@@ -1,6 +1,6 @@
 """Class maps that exist already, in a folder, as a segmenter.
 
-Belongs here: reading PNG and NPZ maps. `exchange` imports whole folders of NPZ files.
+Belongs here: reading PNG and NPZ maps; COCO's panoptic ones are read by `coco`. `exchange` imports whole folders.
 """
 
 import io

@@ -33,8 +33,6 @@ from distracted_pipeline.training.checkpoint import load_trained
 from distracted_pipeline.variants.backbones import Preprocessing
 from distracted_pipeline.variants.kinds import FRACTIONS
 
-CHAMPION = ALIAS
-
 _BATCH = 32
 
 
@@ -138,7 +136,7 @@ def load_engine(settings: Settings, variant: str, fold: str | None, options: Run
         DistractedError: No such model, or a segmenter that is needed is not there.
     """
     device = options.device_name()
-    model = load_champion(settings, fold) if variant == CHAMPION else load_variant(settings, variant, fold, device)
+    model = load_champion(settings, fold) if variant == ALIAS else load_variant(settings, variant, fold, device)
     pieces = Pieces(options.batch_size or _BATCH, options.log, remedy="name another variant")
     engine = Engine(settings, model, None, pieces, [model.chosen])
     if settings.synthetic:
@@ -195,7 +193,7 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
             f"Register it again: delete {settings.evaluation / 'champion.json'} and type: {RUN}"
         ) from error
     chosen = (
-        f"{CHAMPION}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
+        f"{ALIAS}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
         f"(macro recall {float(version.tags['macro_recall']):.3f} on {SCOPES[version.tags['scope']].words})"
     )
     return Model(module, tuple(about["inputs"]), tuple(about["size"]), torch.device("cpu"), about, chosen)

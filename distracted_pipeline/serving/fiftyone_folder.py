@@ -206,8 +206,7 @@ def _write_table(dataset: Dataset, path: Path, images: pa.Table, masked: set[str
         for img, *facts in (tuple(row.values()) for row in kept):
             said: list[str] = []
             for of in answers.values():
-                k, share = of.get(img, (-1, 0.0))
-                said += [dataset.class_ids[k], f"{share:.6f}"] if img in of else ["", ""]
+                said += [dataset.class_ids[of[img][0]], f"{of[img][1]:.6f}"] if img in of else ["", ""]
             writer.writerow((img, *facts, f"{MASKS}/{img}.png" if img in masked else "", *said))
 
 

@@ -7,7 +7,9 @@ Belongs here: which files, which of them trained the model. What a model makes o
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -67,12 +69,15 @@ def predict_files(
     engine = load_engine(settings, variant, fold, options)
     nothing = np.empty((0, len(settings.dataset.class_ids)), np.float32)
     result = FilePredictions(nothing, notes=[*engine.notes, *_skipped_folders(path)])
+    known = _known_images(settings, engine.model)
     parts: list[np.ndarray] = []
     seen: list[str] = []
     progress = Progress(len(names), "images", options.log)
-    for batch in _batches(folder, names, engine, _known_images(settings, engine.model), seen, result.failed):
-        parts.append(engine.predict([prepared for _, prepared in batch]))
-        result.imgs += [name for name, _ in batch]
+    images = _readable(folder, names, engine, result.failed)
+    while batch := list(islice(images, engine.pieces.size)):
+        parts.append(engine.predict([image.prepared for image in batch]))
+        result.imgs += [image.name for image in batch]
+        seen += [image.name for image in batch if image.sha256 in known]
         progress.advance(len(batch))
     if parts:
         result.probabilities = np.concatenate(parts)
@@ -117,32 +122,21 @@ def _known_images(settings: Settings, model: Model) -> set[str]:
     return set(rows["sha256"].to_pylist())
 
 
-def _batches(
-    folder: Path,
-    names: Sequence[str],
-    engine: Engine,
-    known: set[str],
-    seen: list[str],
-    failed: dict[str, str],
-) -> Iterator[list[tuple[str, Prepared]]]:
-    """Yield names with their inputs; put those that cannot be read into `failed`, those of `known` also into `seen`."""
-    size = engine.pieces.size
-    batch: list[tuple[str, Prepared]] = []
+class _Image(NamedTuple):
+    name: str
+    sha256: str
+    prepared: Prepared
+
+
+def _readable(folder: Path, names: Sequence[str], engine: Engine, failed: dict[str, str]) -> Iterator[_Image]:
+    """Yield the images that can be read, ready for the network; put the others into `failed`, with the reason."""
     for name in names:
         try:
             data = file_bytes(folder / name, name)
             prepared = engine.prepare(decode_rgb(data, name), name)
         except ImageProblem as problem:
             failed[name] = problem.what
-            continue
         except DistractedError as error:
             failed[name] = str(error)
-            continue
-        if hashlib.sha256(data).hexdigest() in known:
-            seen.append(name)
-        batch.append((name, prepared))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        else:
+            yield _Image(name, hashlib.sha256(data).hexdigest(), prepared)

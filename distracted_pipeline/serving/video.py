@@ -167,8 +167,8 @@ class _Clock:
         self.period = 1 / clip.rate
         self.counted = False
         self.jumps = 0
-        self._origin = clip.container.start_time
-        self._start: float | None = None if self._origin is None else self._origin / 1e6
+        origin = clip.container.start_time
+        self._start: float | None = None if origin is None else origin / 1e6
         self._last: float | None = None
 
     def time(self, frame: Any) -> float:
