@@ -37,7 +37,7 @@ $(BIN)/python:
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 $(VENV)/.installed: setup.cfg requirements.lock | $(BIN)/python
-	@echo "installing: 5.5 GB, most of it PyTorch; minutes, in which nothing is said"
+	@echo "installing: 7 GB, most of it PyTorch; minutes, in which nothing is said"
 	$(PIP_INSTALL) --require-hashes -r requirements.lock
 	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	$(BIN)/distracted setup
