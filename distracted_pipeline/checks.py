@@ -16,7 +16,7 @@ class Check:
         passed: Whether the expectation is met.
         description: What was found, and what to do where it is not as expected.
         severity: `ERROR` where results would be wrong, `WARN` where a person should look but nothing is broken.
-        facts: Numbers and names behind it; a list of records is a table.
+        facts: Numbers and names behind it; a list of records is a table, a list of names a line.
     """
 
     name: str

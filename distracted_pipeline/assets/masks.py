@@ -11,7 +11,7 @@ from distracted_pipeline.assets.automation import nightly_fill
 from distracted_pipeline.assets.compute import SEGMENT, CompilingConfig
 from distracted_pipeline.assets.metadata import DATA_VERSION_TAG, check_result, fill_metadata, masks_metadata
 from distracted_pipeline.assets.partitions import backfill_policy, subject_partitions
-from distracted_pipeline.assets.step import Events, asset_step
+from distracted_pipeline.assets.step import Events, asset_step, named
 from distracted_pipeline.errors import DistractedError
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def subject_masks(context: dg.AssetExecutionContext, config: CompilingConfig) ->
         yield from found
         return
     yield dg.MaterializeResult(
-        metadata=metadata | fill_metadata(results.values()), check_results=found, data_version=dg.DataVersion(content)
+        metadata=metadata | fill_metadata(results.values()),
+        check_results=[named(subjects[0], check) for check in found],
+        data_version=dg.DataVersion(content),
     )
 
 

@@ -44,10 +44,15 @@ def check_result(check: Check) -> dg.AssetCheckResult:
 
 
 def _fact(value: Any) -> Any:
-    """Return a fact as Dagster shows it: a list of records as a table, anything else as it is."""
-    if isinstance(value, list) and value and all(isinstance(record, dict) for record in value):
+    """Return a fact as Dagster shows it: a list of records as a table, a list of names as a line, else as it is.
+
+    Dagster hides any other list behind a button, an empty one too.
+    """
+    if not isinstance(value, list):
+        return value
+    if value and all(isinstance(record, dict) for record in value):
         return _table(value, dict.fromkeys(value[0], "string"))
-    return value
+    return ", ".join(map(str, value)) or "none"
 
 
 def version(*facts: object) -> dg.DataVersion:

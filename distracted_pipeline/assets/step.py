@@ -61,7 +61,7 @@ def each_partition(context: dg.AssetExecutionContext, make: Callable[[Settings, 
     if len(keys) == 1:
         with asset_step(context) as settings:
             result = make(settings, keys[0])
-        yield result
+        yield result._replace(check_results=[named(keys[0], check) for check in result.check_results or ()])
         return
     failed: dict[str, str] = {}
     checks: list[tuple[str, dg.AssetCheckResult]] = []
@@ -100,6 +100,11 @@ def record(context: dg.AssetExecutionContext, partition: str, result: dg.Materia
     context.log_event(
         dg.AssetMaterialization(context.asset_key, partition=partition, metadata=result.metadata, tags=tags)
     )
+
+
+def named(partition: str, check: dg.AssetCheckResult) -> dg.AssetCheckResult:
+    """Return a check that says which partition it is about: Dagster's page of a check lists those of all, unnamed."""
+    return check._replace(description=f"{partition}: {check.description}")
 
 
 def joint(checks: Sequence[tuple[str, dg.AssetCheckResult]]) -> Iterator[dg.AssetCheckResult]:

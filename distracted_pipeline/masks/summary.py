@@ -106,14 +106,15 @@ def checks(summary: Summary) -> list[Check]:
 
 
 def _complete(summary: Summary) -> Check:
-    example = next((f"{img}: {why}" for img, why in summary.quarantined.items()), "")
+    lacking = [{"image": img, "why": why} for img, why in summary.quarantined.items()]
+    example = next((f"{one['image']}: {one['why']}" for one in lacking), "")
     return Check(
         "complete",
         summary.images == summary.wanted,
         f"{summary.images:,} of {summary.wanted:,} images have a mask"
-        + (f"; {len(summary.quarantined):,} could not be read, such as {example}" if summary.quarantined else "")
+        + (f"; {len(lacking):,} could not be read, such as {example}" if lacking else "")
         + (f"; unfinished: {', '.join(summary.unfinished)}" if summary.unfinished else ""),
-        facts={"without_mask": dict(list(summary.quarantined.items())[:_SHOWN])},
+        facts={"images_without_mask": len(lacking), "without_mask": lacking[:_SHOWN]},
     )
 
 
@@ -142,12 +143,17 @@ def _expected(summary: Summary) -> Check:
         "frames"
         for name, subjects in rare.items()
     ]
+    table = [
+        {"category": name, "subject": subject, "share_of_frames": share}
+        for name, subjects in rare.items()
+        for subject, share in subjects.items()
+    ]
     return Check(
         "expected_in_most_frames",
-        not any(rare.values()),
+        not table,
         "; ".join(found) or "the data set names no category that most frames should show",
         "WARN",
-        {"subjects": rare},
+        {"subjects": table},
     )
 
 

@@ -26,8 +26,8 @@ def make_what_is_missing(context: dg.OpExecutionContext) -> None:
 
 
 @dg.job(
-    description="Makes whatever is missing or out of date on disk, as `distracted run` does: all assets but "
-    "`submission`, which costs a pass over all unlabelled frames for each variant.",
+    description="Makes whatever is missing or out of date on disk, as `distracted run` does: all assets but those of "
+    "`distracted why` and `submission`, which costs a pass over all unlabelled frames for each variant.",
     tags={ASKED_BY: "everything"},
 )
 def everything() -> None:

@@ -107,6 +107,7 @@ def test_jobs_are_there_by_name_and_everything_leaves_out_submissions(monkeypatc
     made = {name: {key.to_user_string() for key in job.asset_layer.executable_asset_keys} for name, job in jobs.items()}
     assert made["make_masks"] == {"images", "masks"}
     assert made["make_report"] == {"class_accuracy", "report", "champion"}
+    assert "all assets but those of `distracted why` and `submission`" in str(jobs["everything"].description)
 
     def run_missing(settings: Settings, *, log: object) -> room.RunSummary:
         return room.RunSummary(done=2, failed={"top_only fold 0": "the loss is not finite"})

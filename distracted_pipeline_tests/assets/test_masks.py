@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -155,7 +154,19 @@ def test_images_without_a_mask_fail_the_check_by_name(in_force: Settings, instan
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert "32 of 33" in str(check.description)
     assert f"1 could not be read, such as {row['img']}: " in str(check.description)
-    assert row["img"] in json.dumps(check.metadata["without_mask"].value)
+    table = check.metadata["without_mask"]
+    assert isinstance(table, dg.TableMetadataValue)
+    (lacking,) = table.records
+    assert lacking.data["image"] == row["img"]
+    assert check.metadata["images_without_mask"].value == 1, "a number is plotted"
+
+
+def test_a_driver_whose_masks_are_complete_says_so_by_name_and_hides_nothing_behind_a_button(
+    in_force: Settings, instance: dg.DagsterInstance
+) -> None:
+    (check,) = run(subject_masks, instance, partition_key="p002").get_asset_check_evaluations()
+    assert check.description == "p002: 10 of 10 images have a mask"
+    assert check.metadata["without_mask"].value == "none"
 
 
 def test_failed_subjects_are_named_at_the_end_and_the_others_kept(

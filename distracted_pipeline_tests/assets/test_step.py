@@ -77,6 +77,14 @@ def test_a_check_of_several_partitions_passes_if_all_did_and_names_those_that_di
     assert check.description == "1|a: as for 1|a"
 
 
+def test_a_check_of_one_partition_names_it_for_its_page_lists_those_of_all() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([source], instance=instance)
+        result = dg.materialize([source, made], selection=[made], instance=instance, partition_key="0|a")
+    (check,) = result.get_asset_check_evaluations()
+    assert check.description == "0|a: as for 0|a"
+
+
 def test_a_partition_that_fails_is_named_and_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTRACTED_DATA", str(tmp_path / "without 0"))
     with dg.DagsterInstance.ephemeral() as instance:

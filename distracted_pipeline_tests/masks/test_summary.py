@@ -59,7 +59,7 @@ def test_subjects_that_lack_what_most_frames_should_show_are_named() -> None:
     assert not expected.passed
     assert expected.severity == "WARN"
     assert "1 of 2 subjects show a wheel in fewer than 50%" in expected.description
-    assert expected.facts == {"subjects": {"wheel": {"ben": 0.2}}}
+    assert expected.facts == {"subjects": [{"category": "wheel", "subject": "ben", "share_of_frames": 0.2}]}
     assert not every.passed
     assert every.facts == {"never_seen": ["hand"]}
 
@@ -72,7 +72,8 @@ def test_an_image_without_a_mask_is_an_error_and_a_category_that_nobody_expects_
     complete, _, expected, _ = checks(summarise(bright_cache(frames), read_manifest(frames), ["p002", "p012"], nobody))
     assert not complete.passed
     assert complete.severity == "ERROR"
-    assert list(complete.facts["without_mask"]) == [img]
+    assert [one["image"] for one in complete.facts["without_mask"]] == [img]
+    assert complete.facts["images_without_mask"] == 1
     assert "19 of 40 images have a mask; 1 could not be read" in complete.description
     assert complete.description.endswith("unfinished: p012")
     assert expected.passed

@@ -140,7 +140,7 @@ def test_arrows_walk_the_filtered_list_and_escape_returns_to_it(chromium: Browse
 
 def test_a_view_of_what_the_report_does_not_know_is_empty_not_everything(chromium: Browser, images: str) -> None:
     opened(chromium, f"{images}#class=c99")
-    assert chromium.evaluate(COUNT) == "0 of 80 images"
+    assert chromium.evaluate(COUNT) == "0 of 80 images: this report knows no class “c99”"
     chromium.open(f"{images}#img=no-such.jpg", 1280)
     chromium.wait("!document.querySelector('#view').hidden")
     assert "knows no image no-such.jpg" in chromium.evaluate("document.querySelector('#view').textContent")

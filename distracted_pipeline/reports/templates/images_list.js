@@ -74,6 +74,8 @@ const showList = (view) => {
     draw(view);
     const pictured = found.filter((i) => SHOWN.has(i)).length;
     const few = pictured < found.length ? `, ${pictured.toLocaleString("en")} with pictures` : "";
-    count.textContent = `${found.length.toLocaleString("en")} of ${COUNT.toLocaleString("en")} images${few}`;
+    const strange = PARTS.filter((part) => form.elements[part] && form.elements[part].value !== view[part]);
+    const why = strange.length ? `: this report knows no ${strange.map((part) => `${part} “${view[part]}”`).join(", no ")}` : "";
+    count.textContent = `${found.length.toLocaleString("en")} of ${COUNT.toLocaleString("en")} images${few}${why}`;
   }
 };
