@@ -58,10 +58,11 @@ def subject_masks(context: dg.AssetExecutionContext, config: CompilingConfig) ->
         results = fill_missing(settings, subjects, config.options(context.log.info), on_filled=each)
         for subject, result in results.items():
             if not result.done and not result.error:
-                context.log.info(f"{subject}: {result.reused:,} masks there already")
                 each(subject, result)
         _fail_for_unfinished(results)
         metadata, checks, content = masks_metadata(settings, subjects)
+    if not any(result.done for result in results.values()):
+        context.log.info(f"{', '.join(subjects)}: {metadata['masks']:,} masks there already, none made")
     found = [check_result(check) for check in checks if check.name == "complete"]
     if several:
         yield from found

@@ -47,6 +47,8 @@ def trained_model(context: dg.AssetExecutionContext, config: TrainingConfig) -> 
         fold, variant = fold_and_variant(partition)
         options = config.options(context.log.info)
         result = train_variant(settings, variant, fold, options, dagster_run_id=context.run.run_id)
+        if result.reused:
+            options.log(f"{variant}, fold {fold}: trained already, from what is there now")
         return dg.MaterializeResult(
             metadata=training_metadata(settings, result),
             check_results=[check_result(check) for check in check_trained(settings, result)],

@@ -36,6 +36,7 @@ def predict_fold(settings: Settings, variant: str, fold: str, options: RunOption
     from distracted_pipeline.training.checkpoint import fingerprints, model_folder, read_meta
 
     if is_predicted(settings, variant, fold):
+        options.log(f"{variant}, fold {fold}: predicted already, by the networks as they are")
         return predictions_path(settings, variant, fold)
     trainings = range(max(1, replicates(settings, variant, fold)))
     metas = [read_meta(model_folder(settings, variant, fold, replicate)) for replicate in trainings]

@@ -161,7 +161,7 @@ def fill_missing(
                 break  # no other subject would fare better
         if results[subject].done:
             on_filled(subject, results[subject])
-        if subject in open_ones:
+        if subject in open_ones and len(open_ones) > 1:  # the subject's own line has said it of a single one
             progress.advance(rows.num_rows)
     return results
 

@@ -123,11 +123,13 @@ def test_bare_masks_fills_what_is_missing_on_disk_and_logs_each_subject(
     assert again.metadata["images_reused"].value == 33
 
 
-def test_a_driver_that_is_done_says_so_in_the_log(in_force: Settings, instance: dg.DagsterInstance) -> None:
-    """With `python_log_level: INFO` the command would print nothing at all."""
+def test_a_run_that_makes_no_mask_says_that_they_are_there(
+    in_force: Settings, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
+) -> None:
     run(subject_masks, instance, partition_key="p002")
-    again = run(subject_masks, instance, partition_key="p002")
-    assert "p002: 10 masks there already" in [entry.user_message for entry in instance.all_logs(again.run_id)]
+    capfd.readouterr()
+    run(subject_masks, instance, partition_key="p002")
+    assert "p002: 10 masks there already, none made" in capfd.readouterr().err
 
 
 def test_no_gpu_is_claimed_while_nothing_is_missing(

@@ -57,6 +57,19 @@ def test_training_and_predicting_one_partition_reports_metadata_and_checks(in_fo
     assert predicted["images"].value > 0
 
 
+def test_a_run_that_makes_nothing_says_that_all_is_there_for_dagster_would_say_nothing(
+    in_force: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for assets, partition in ((["features"], "p002"), (["trained_model", "predictions"], "0|masks_only")):
+        run(assets, partition)
+        capfd.readouterr()
+        assert run(assets, partition).success
+        said = capfd.readouterr().err
+        assert "already" in said, assets
+    assert "masks_only, fold 0: trained already" in said
+    assert "masks_only, fold 0: predicted already" in said
+
+
 def test_the_checkpoint_and_its_mlflow_run_name_the_dagster_run(
     own_root: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,14 @@ def test_time_left_is_told_over_all_subjects_that_lack_masks(frames: Settings, m
     assert told[-1] == "143/143"
 
 
+def test_a_single_subject_is_told_of_in_its_own_lines_only(frames: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fill, "Progress", partial(fill.Progress, interval=0.0))
+    lines: list[str] = []
+    fill_missing(frames, ["p012"], RunOptions(log=lines.append), segmenter=Bright())
+    assert lines[-1].startswith("p012: 20 masks made, 0 reused, 0 failed in ")
+    assert not [line for line in lines if "of all subjects" in line]
+
+
 def test_every_image_gets_its_own_mask_and_a_second_run_makes_none(frames: Settings) -> None:
     results = fill_missing(frames, options=QUIET, segmenter=Bright())
     assert {s: (r.done, r.reused, r.failed) for s, r in results.items()} == {
