@@ -124,13 +124,22 @@ def _cache(settings: Settings) -> MaskCache:
 
 
 def each_mask(cache: MaskCache, write: Callable[[str, np.ndarray], None], where: Path, log: Log) -> int:
-    """Hand image and mask of everything in a cache to `write`, one at a time; return how many there were."""
+    """Hand image and mask of everything in a cache to `write`, one at a time; return how many there were.
+
+    Frames that could not be masked are told of, for the count alone does not show that they lack.
+    """
     count = 0
+    lacking: dict[str, str] = {}
     for subject in cache.subjects_done():
+        index = cache.index(subject)
+        lacking |= {img: item["reason"] for img, item in (index.quarantined if index else {}).items()}
         for img, mask in cache.masks(subject):
             write(img, mask)
             count += 1
         log(f"{count:,} masks in {where}, up to {subject}")
+    if lacking:
+        img, why = next(iter(lacking.items()))
+        log(f"without a mask, so left out: {len(lacking):,}, such as {img}: {why}")
     return count
 
 

@@ -101,6 +101,20 @@ def test_what_is_there_is_kept_and_what_is_not_is_made(
     assert other.is_file()
 
 
+def test_frames_without_a_mask_are_told_of_for_the_count_alone_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "open_cache", bright_cache)
+    settings = Settings(data=write_kaggle_tree(tmp_path / "data", ("p002",), frames=1, test_frames=0))
+    ingest(settings, log=quiet)
+    (settings.data / "imgs/train/c0/img_1.jpg").write_bytes(b"")
+    fill_missing(settings, segmenter=Bright(), options=QUIET)
+    lines: list[str] = []
+    assert exports.export_npz(settings, tmp_path / "npz", lines.append) == 9
+    assert lines[-1].startswith("without a mask, so left out: 1, such as img_1.jpg: ")
+    assert "distracted run" in lines[-1]
+
+
 def test_a_listing_waits_on_the_disk_it_is_for_and_names_it_where_that_is_full(
     root: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
