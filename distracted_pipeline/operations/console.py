@@ -18,8 +18,14 @@ def plain_console(_context: dg.InitLoggerContext) -> logging.Logger:
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(_Plain())
+        handler.addFilter(_said_by_a_step)
         logger.addHandler(handler)
     return logger
+
+
+def _said_by_a_step(record: logging.LogRecord) -> bool:
+    """Tell whether a line is no event of Dagster's: that a step or run failed is said by `operations.run`, with why."""
+    return getattr(record, "dagster_meta", {}).get("dagster_event") is None
 
 
 class _Plain(logging.Formatter):

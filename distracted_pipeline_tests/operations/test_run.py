@@ -1,5 +1,6 @@
 """The run: when the report grows meanwhile, and how images are told to be read anew."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -128,6 +129,24 @@ def test_steps_that_belong_together_are_one_dagster_run_and_a_bad_one_is_told_ap
         assert list(runner.run_item(item)) == list(zip(item, reasons, strict=True))
         assert instance.get_runs_count() == runs
         assert instance.get_materialized_partitions(taps.key) == set(names) - {bad}
+
+
+def test_a_steps_own_words_reach_the_terminal_and_dagsters_that_it_failed_do_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.asset
+    def images(context: dg.AssetExecutionContext) -> None:
+        context.log.info("reading frames")
+        context.log.warning("one is grey")
+        raise dg.Failure("there is no folder; make one", allow_retries=False)
+
+    monkeypatch.setattr(logging.getLogger("distracted.console"), "handlers", [])
+    defs = dg.Definitions(assets=[images], loggers={"console": step_runner.plain_console})
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        reason = step_runner.execute(job, Step(("images",), "images"), instance, {})
+    assert reason == "there is no folder; make one"
+    assert capsys.readouterr().out == "    reading frames\n    warning: one is grey\n"
 
 
 def test_an_error_that_was_tried_again_is_told_without_its_traceback() -> None:
