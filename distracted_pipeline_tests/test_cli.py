@@ -234,6 +234,25 @@ def test_verdicts_are_coloured_at_the_end_of_their_row_only(verdict: str, code: 
     )
 
 
+@pytest.mark.parametrize("display", ["", ":0"])
+def test_without_a_display_the_report_s_address_is_said_and_no_browser_is_tried(
+    display: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "reports" / "latest" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("the report")
+    opened: list[str] = []
+    monkeypatch.setattr(click, "launch", opened.append)
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "WSL_DISTRO_NAME"):
+        monkeypatch.setenv(name, display)
+    result = typed("report", "open", "--data", str(tmp_path))
+    assert result.exit_code == 0
+    assert result.stdout == f"{page.as_uri()}\n"
+    assert opened == ([page.as_uri()] if display else [])
+    assert ("distracted report serve" in result.stderr) is not bool(display)
+
+
 def test_the_former_partition_key_is_understood_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     assert variant_fold_partitions.has_partition_key("seed|masks_only")
     tags = variant_fold_partitions.get_tags_for_partition_key("seed|masks_only")

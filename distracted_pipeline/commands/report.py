@@ -1,6 +1,8 @@
 """`distracted report …` and `distracted compare`: what came out, in the browser and in the terminal."""
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,18 @@ def report_open() -> None:
     """Open the latest report in the browser, straight from disk."""
     page = _latest_report(current_settings())
     click.echo(page.as_uri())
+    if not _has_display():
+        click.echo(
+            f"no display here. Copy {page.parent} to where a browser is, or type: distracted report serve", err=True
+        )
+        return
     click.launch(page.as_uri())
+
+
+def _has_display() -> bool:
+    """Tell whether a browser can be opened: without a display, `xdg-open` tries text browsers and complains of each."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "WSL_DISTRO_NAME")
+    return sys.platform != "linux" or any(map(os.environ.get, displays))
 
 
 @report.command("serve")
