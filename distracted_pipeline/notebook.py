@@ -4,8 +4,8 @@
 
     root = dp.open("data/demo")
     root.images.groupby("subject").size()
-    root.overlay("img_100026.jpg")
-    root.cam("masks_fused", "img_100026.jpg")
+    root.overlay("img_104.jpg")
+    root.cam("masks_fused", "img_104.jpg")
 
 Belongs here: short names for what the rooms do. Nothing is computed that a room cannot compute, and nothing is
 written. `examples/explore.py` goes through it cell by cell.

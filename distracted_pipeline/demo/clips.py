@@ -75,5 +75,6 @@ if __name__ == "__main__":
         sys.exit("Name the file to draw, one that ends in .mp4, .mov or .mkv.")
     try:
         write_clip(Path(sys.argv[1]))
+        print(f"wrote {sys.argv[1]}. Next: distracted predict {sys.argv[1]}")
     except DistractedError as error:
         sys.exit(str(error))

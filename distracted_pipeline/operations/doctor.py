@@ -222,7 +222,9 @@ def _data(settings: Settings) -> Iterator[Finding]:
 def _in_full(dataset: Dataset) -> str:
     """Return what the whole data set would have, as far as that is known."""
     known = ((dataset.frames, "frames"), (len(dataset.drivers), "drivers"), (len(dataset.class_ids), "classes"))
-    return f"{dataset.name} in full: " + ", ".join(f"{count:,} {what}" for count, what in known if count)
+    return f"{dataset.name}{' in full' if dataset.frames else ''}: " + ", ".join(
+        f"{count:,} {what}" for count, what in known if count
+    )
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:

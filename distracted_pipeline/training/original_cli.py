@@ -62,7 +62,7 @@ def train_from_options(
     start = load_catalogue(settings).get(config.checkpoint or "")
     if start is not None:  # each training needs a start of its own
         config = config.model_copy(update={"replicates": min(config.replicates, start.replicates)})
-    log(f"{name}: {config.kind}, {config.epochs} epochs, batches of {config.batch_size}")
+    log(f"{name}: {config.kind}, {config.epochs} epoch{'s' * (config.epochs > 1)}, batches of {config.batch_size}")
     return train_config(settings, config, fold, RunOptions(device, log=log))
 
 

@@ -161,8 +161,8 @@ def _train(job: Job, dagster_run_id: str) -> None:
     to = f" to {accuracies[-1]}" if len(accuracies) > 1 else ""
     epochs = max(len(one.history) for one in fits)
     job.options.log(
-        f"{job.words}: {len(prepared.train):,} images, {epochs} epochs, validation accuracy {accuracies[0]}{to}, "
-        f"{time.monotonic() - start:.1f} s"
+        f"{job.words}: {len(prepared.train):,} images, {epochs} epoch{'s' * (epochs > 1)}, "
+        f"validation accuracy {accuracies[0]}{to}, {time.monotonic() - start:.1f} s"
     )
 
 

@@ -1,11 +1,13 @@
 """What `distracted doctor` says in odd surroundings: a line, never a traceback, and the rest is looked at too."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distracted_pipeline.advice import RUN
+from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.operations import doctor
 from distracted_pipeline.operations.doctor import Finding, examine, memory_limit
@@ -82,3 +84,9 @@ def test_the_limit_of_a_control_group_counts(tmp_path: Path) -> None:
     assert memory_limit(tmp_path) is None
     (tmp_path / "memory.max").write_text("536870912\n")
     assert memory_limit(tmp_path) == 0.5
+
+
+def test_only_a_data_set_of_known_size_is_told_of_in_full() -> None:
+    assert doctor._in_full(STATE_FARM).startswith(f"{STATE_FARM.name} in full: 22,424 frames, 26 drivers")
+    kitchen = replace(STATE_FARM, name="Kitchen", frames=0, drivers=())
+    assert doctor._in_full(kitchen) == "Kitchen: 10 classes"
