@@ -187,16 +187,17 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
             folder = download_artifacts(artifact_uri=version.source, tracking_uri=settings.mlflow_uri, dst_path=copy)
             module = mlflow.pytorch.load_model(folder)
             about = Saved.load(folder).metadata or {}
-    except (OSError, MlflowException) as error:
+        chosen = (
+            f"{ALIAS}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
+            f"(macro recall {float(version.tags['macro_recall']):.3f} on {SCOPES[version.tags['scope']].words})"
+        )
+        return Model(module, tuple(about["inputs"]), tuple(about["size"]), torch.device("cpu"), about, chosen)
+    except (OSError, MlflowException, KeyError, ValueError) as error:  # anybody may change tags, or move the alias
+        why = f"it says nothing of {error}" if isinstance(error, KeyError) else str(error)
         raise DistractedError(
-            f"the champion (version {version.version} of {MODEL}) cannot be read from {version.source} ({error}). "
+            f"the champion (version {version.version} of {MODEL}) cannot be used from {version.source}: {why}. "
             f"Register it again: delete {settings.evaluation / 'champion.json'} and type: {RUN}"
         ) from error
-    chosen = (
-        f"{ALIAS}: {about['variant']}, fold {about['fold']}, version {version.version} of {MODEL} in MLflow "
-        f"(macro recall {float(version.tags['macro_recall']):.3f} on {SCOPES[version.tags['scope']].words})"
-    )
-    return Model(module, tuple(about["inputs"]), tuple(about["size"]), torch.device("cpu"), about, chosen)
 
 
 @torch.inference_mode()

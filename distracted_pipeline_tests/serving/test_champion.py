@@ -19,7 +19,7 @@ from distracted_pipeline.evaluation.table_schemas import VariantScore
 from distracted_pipeline.evaluation.tables import VARIANTS_FILE, class_accuracy
 from distracted_pipeline.evaluation.tables_io import schema_of
 from distracted_pipeline.scopes import CROSS_FOLDS
-from distracted_pipeline.serving import champion
+from distracted_pipeline.serving import champion, engine
 from distracted_pipeline.serving.champion import FILE, URI, best_variant, champion_current, crown, registered_version
 from distracted_pipeline.serving.engine import load_champion
 from distracted_pipeline.serving.export import TESTED_BATCHES, classifier_of, save_classifier
@@ -232,6 +232,18 @@ def test_a_moved_champion_is_found_and_one_whose_files_are_gone_is_known(crowned
     assert champion_current(settings)
     settings.mlflow_database.unlink()
     assert not champion_current(settings), "its registry is gone"
+
+
+@pytest.mark.parametrize("tags", [{"scope": "another"}, {"macro_recall": "high"}])
+def test_a_champion_whose_tags_somebody_changed_is_refused_with_the_remedy(
+    crowned: Settings, tags: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = registered_version(crowned)
+    assert there is not None
+    changed = SimpleNamespace(source=there.source, version=there.version, tags={**there.tags, **tags})
+    monkeypatch.setattr(engine, "required_version", lambda settings, fold: changed)
+    with pytest.raises(DistractedError, match=r"cannot be used .*Register it again: delete .*champion.json"):
+        load_champion(crowned)
 
 
 def test_where_no_variant_has_predicted_every_fold_no_champion_is_missing(tmp_path: Path) -> None:
