@@ -49,6 +49,14 @@ def test_the_front_page_has_the_heatmap_in_words_too(built: ReportResult) -> Non
     assert "Differences of recall by class and variant, in words Class Recall of the baseline Fine-tuning" in said
 
 
+def test_the_words_below_the_example_count_its_grad_cams(built: ReportResult) -> None:
+    front = built.path.read_text(encoding="utf-8")
+    strip = front.split('<div class="strips">')[1].split("</figure>")[0]
+    assert "Grad-CAM of" in strip
+    assert ("two Grad-CAMs of" in front) is ("for the true class" in strip)
+    assert ("for the class it predicted, which is the true one" in front) is ("for the true class" not in strip)
+
+
 def test_variants_stand_in_one_order_with_the_baseline_first(evaluated: Settings) -> None:
     report = read_report_data(replace(evaluated, baseline="fine_tune"))
     assert report.variants[0] == "fine_tune"
