@@ -53,11 +53,13 @@ class Source:
         """The segmenter, ready to run; in the precision of the masks that are there, unless told otherwise."""
         if self.given:
             return self.given
-        device = "cpu" if masks_are_given(self.settings) else self.options.device_name()
+        maps = masks_are_given(self.settings)
+        device = "cpu" if maps else self.options.device_name()
         precision = self.options.precision
         if precision == "auto":
             precision = precision_of(self.cache.root) or "auto"
-        self.options.log(f"loading the segmentation model {self.settings.segmenter}")
+        doing = "looking at class maps" if maps else "loading the segmentation model"
+        self.options.log(f"{doing} {self.settings.segmenter}")
         segmenter = load_segmenter(self.settings, device, precision)
         model = [
             str(value) for value in (getattr(segmenter, "device", ""), getattr(segmenter, "precision", "")) if value

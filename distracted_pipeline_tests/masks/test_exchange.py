@@ -32,6 +32,7 @@ def test_exported_masks_come_back_the_same_under_a_name_of_their_own(ingested: S
     for subject in cache.subjects_done():
         for img, mask in cache.masks(subject):
             np.testing.assert_array_equal(taken.mask(img), mask)
+    assert f"looking at class maps folder:{tmp_path / 'npz'}" in lines
     assert f"DISTRACTED_SEGMENTER=folder:{tmp_path / 'npz'}" in lines[-1]
 
 
