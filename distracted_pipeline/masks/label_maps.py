@@ -83,8 +83,8 @@ class GivenMasks:
         return raw
 
     def batch_size(self, prepared: np.ndarray) -> int:
-        """Return how many maps pass at once."""
-        return 32
+        """Return how many maps pass at once: few, for nothing is computed, and whole maps wait in memory for theirs."""
+        return 2
 
 
 def read_map(path: Path, categories: int) -> np.ndarray:
