@@ -33,7 +33,7 @@ def features(context: dg.AssetExecutionContext, config: DeviceConfig) -> Events:
 
         filled = fill_subject(settings, subject, config.options(context.log.info))
         if not filled.computed:
-            context.log.info(f"{subject}: all outputs are there already")
+            context.log.info(f"{subject}: all taps are there already")
         taps, _ = wanted_taps(settings)
         held = [TapStore(settings, model).content(subject, names) for model, names in taps.items()]
         return dg.MaterializeResult(metadata=features_metadata(filled), data_version=version(*held))

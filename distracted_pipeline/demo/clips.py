@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from distracted_pipeline.advice import typed
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.demo.drivers import driver_look
 from distracted_pipeline.demo.poses import scene_of
@@ -75,6 +76,6 @@ if __name__ == "__main__":
         sys.exit("Name the file to draw, one that ends in .mp4, .mov or .mkv.")
     try:
         write_clip(Path(sys.argv[1]))
-        print(f"wrote {sys.argv[1]}. Next: distracted predict {sys.argv[1]}")
+        print(f"wrote {sys.argv[1]}. Next: distracted predict {typed(sys.argv[1])}")
     except DistractedError as error:
         sys.exit(str(error))

@@ -193,7 +193,8 @@ def load_champion(settings: Settings, fold: str | None = None) -> Model:
         )
         return Model(module, tuple(about["inputs"]), tuple(about["size"]), torch.device("cpu"), about, chosen)
     except (OSError, MlflowException, KeyError, ValueError) as error:  # anybody may change tags, or move the alias
-        why = f"it says nothing of {error}" if isinstance(error, KeyError) else str(error)
+        changed = isinstance(error, (KeyError, ValueError))
+        why = f"its tags or metadata are not as they were registered ({error})" if changed else str(error)
         raise DistractedError(
             f"the champion (version {version.version} of {MODEL}) cannot be used from {version.source}: {why}. "
             f"Register it again: delete {settings.evaluation / 'champion.json'} and type: {RUN}"
