@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class WholeMapMean(nn.Module):
-    """What `AdaptiveAvgPool2d(1)` returns, over rows as they lie in memory.
+    """What `AdaptiveAvgPool2d(1)` returns, for a squeeze or the embedding, over rows as they lie in memory.
 
     Pooling writes its gradient out as a map; a sum's is one row an image, which is added to others as it is. On a GPU
     (an H200) pooling took 9 ms of a step, forward and back, where a mean takes 1.

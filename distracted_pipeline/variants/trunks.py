@@ -163,7 +163,7 @@ class EfficientNetTrunk(Trunk):
         return found
 
     def streamline(self) -> None:
-        """Merge batch norms and low-rank updates into the convolutions they belong to; pool squeezes the faster way.
+        """Merge batch norms and low-rank updates into the convolutions they belong to; take means the faster way.
 
         Once where neither learns, else at every step. A norm that learns after a convolution that does not stays: the
         gradient of that convolution's weights would cost more than the norm.
@@ -191,6 +191,8 @@ class EfficientNetTrunk(Trunk):
                     child.squeeze = WholeMapMean()
                     if not any(parameter.requires_grad for parameter in child.parameters()):
                         setattr(module, name, FrozenExcitation(child))
+        if self.pools_by_mean():
+            self.model.efficientnet.pooler = WholeMapMean()  # type: ignore[union-attr]
         self.to(memory_format=torch.channels_last)
 
     def pools_by_mean(self) -> bool:
