@@ -1,4 +1,4 @@
-"""Networks through `torch.compile`: whether that pays, and what happens where it cannot be done.
+"""Networks through `torch.compile`, kernels written here: whether that pays, and what happens where it cannot be done.
 
 Belongs here: what every room that compiles shares. Which batches a compiled network gets is the room's own matter: all
 of one shape, for every other one is compiled anew.
@@ -27,6 +27,7 @@ TRAINING_PAYS_FROM = math.inf
 compiling would pay is not known; `make bench-gpu` prints it."""
 
 KERNELS = "TORCHINDUCTOR_CACHE_DIR"
+TRITON_KERNELS = "TRITON_CACHE_DIR"
 BACKEND = "inductor"
 
 _Result = TypeVar("_Result")
@@ -37,22 +38,41 @@ def pays(choice: str, device: torch.device, images: float, pays_from: float) -> 
     return choice == "on" or (choice == "auto" and device.type == "cuda" and images >= pays_from)
 
 
+def holds(try_it: Callable[[], str], otherwise: str) -> bool:
+    """Tell whether nothing speaks against a kernel that was written here; print what does.
+
+    Args:
+        try_it: Runs it once and returns what speaks against it, or nothing.
+        otherwise: What is done without it.
+    """
+    try:
+        with torch.inference_mode(False):
+            why = try_it()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if why:
+        print(f"{otherwise} ({why})")
+    return not why
+
+
 class Compiled:
     """Networks that are compiled in place when they are first called, and run as they are where that fails.
 
     Args:
         networks: None of them: nothing is compiled.
-        kernels: Folder that keeps compiled kernels for the next process, unless the environment names another.
+        kernels: Folder that keeps compiled kernels for the next process, those that were written here too, unless the
+            environment names another.
         log: Hears of a failure.
     """
 
     def __init__(self, networks: Sequence[nn.Module], kernels: Path | None, log: Log) -> None:
         self._networks = list(networks)
         self._log = log
-        if not networks:
-            return
         if kernels is not None:
             os.environ.setdefault(KERNELS, str(kernels))
+            os.environ.setdefault(TRITON_KERNELS, str(kernels / "triton"))
         for network in networks:
             network.compile(backend=BACKEND, dynamic=False)
 

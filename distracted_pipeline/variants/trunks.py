@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distracted_pipeline.errors import DistractedError
+from distracted_pipeline.variants.depthwise import with_kernels
 from distracted_pipeline.variants.merging import MergedConv, MergedNorm, is_lora
 from distracted_pipeline.variants.squeezing import FrozenExcitation, WholeMapMean
 
@@ -163,15 +164,18 @@ class EfficientNetTrunk(Trunk):
         return found
 
     def streamline(self) -> None:
-        """Merge batch norms and low-rank updates into the convolutions they belong to; take means the faster way.
+        """Merge batch norms and low-rank updates into convolutions; take means and depthwise convolutions faster ways.
 
-        Once where neither learns, else at every step. A norm that learns after a convolution that does not stays: the
-        gradient of that convolution's weights would cost more than the norm.
+        Merged once where neither learns, else at every step. A norm that learns after a convolution that does not
+        stays: the gradient of that convolution's weights would cost more than the norm.
 
         Results are the same up to float rounding (relative differences of 1e-5), which is finer than that of fp16
         taps. Parameters that learn keep their names and values; frozen ones do not.
         """
         for module in list(self.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Conv2d):
+                    setattr(module, name, with_kernels(child))
             for (first, conv), (second, norm) in pairwise(list(module.named_children())):
                 if not ((isinstance(conv, nn.Conv2d) or is_lora(conv)) and isinstance(norm, nn.BatchNorm2d)):
                     continue

@@ -1,7 +1,5 @@
 """Deformable attention by one kernel is that of transformers' loop, which it replaces for a while and no longer."""
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from distracted_pipeline.masks.loading import load_segmenter
 from distracted_pipeline.masks.models import ModelSegmenter
 from distracted_pipeline.settings import Settings
 from distracted_pipeline_tests.masks.tiny_models import save_tiny
+from distracted_pipeline_tests.triton_kernels import compiled, interpreting, triton_kernels
 
 KERNEL = "distracted_pipeline.masks.deformable_kernel"
 CPU = torch.device("cpu")
@@ -27,12 +26,7 @@ LOOPS = {"mask2former": modeling_mask2former, "oneformer": modeling_oneformer}
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let Triton run the kernel on the CPU."""
-    pytest.importorskip("triton", reason="torch's CUDA wheels bring Triton")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    sys.modules.pop(KERNEL, None)
-    importlib.import_module(KERNEL)
-    yield
-    sys.modules.pop(KERNEL)
+    yield from interpreting(monkeypatch, KERNEL)
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +57,10 @@ def test_the_kernel_gives_what_the_loop_gives(interpreted: None, depth: int, poi
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_the_kernel_compiles_for_a_gpu_also_where_there_is_none(dtype: str) -> None:
-    """Being interpreted says nothing of the compiler, which once refused a select that it had to lay out."""
-    triton = pytest.importorskip("triton", reason="torch's CUDA wheels bring Triton")
-    sample = importlib.import_module(KERNEL).sample
+    sample = triton_kernels(KERNEL).sample
     constants = {"HEADS": 8, "LEVELS": 3, "POINTS": 4, "DEPTH": 32, "WIDE": 32, "BLOCK": deformable.BLOCK}
     types = {"value": f"*{dtype}", "levels": "*i32", "locations": "*fp32", "weights": f"*{dtype}", "out": "*fp32"}
-    signature = {**types, "queries": "i32", "length": "i32", **dict.fromkeys(constants, "constexpr")}
-    source = triton.compiler.ASTSource(fn=sample, signature=signature, constexprs=constants)
-    hopper = triton.backends.compiler.GPUTarget("cuda", 90, 32)
-    assert triton.compile(source, target=hopper).asm["cubin"]
+    assert compiled(sample, {**types, "queries": "i32", "length": "i32"}, constants)
 
 
 def test_the_kernel_computes_in_fp32_and_returns_the_type_that_the_loop_would(interpreted: None) -> None:
