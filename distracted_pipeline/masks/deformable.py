@@ -103,11 +103,12 @@ def _attend(value: Tensor, sides: list[int], locations: Tensor, weights: Tensor)
     out = _empty(value, locations, weights)
     wide = 1 << (depth - 1).bit_length()
     kernel: Any = sample[(-(-queries // BLOCK), batch * heads)]
-    kernel(
-        value.contiguous(), _levels(tuple(sides), value.device), locations.contiguous(), weights.contiguous(), out,
-        queries, length, HEADS=heads, LEVELS=levels, POINTS=points, DEPTH=depth, WIDE=wide, BLOCK=BLOCK,
-        enable_fp_fusion=True,
-    )  # fmt: skip
+    with torch.cuda.device_of(value):  # Triton's is the current one
+        kernel(
+            value.contiguous(), _levels(tuple(sides), value.device), locations.contiguous(), weights.contiguous(), out,
+            queries, length, HEADS=heads, LEVELS=levels, POINTS=points, DEPTH=depth, WIDE=wide, BLOCK=BLOCK,
+            enable_fp_fusion=True,
+        )  # fmt: skip
     return out
 
 

@@ -150,11 +150,12 @@ def _summed(x: Tensor, gradient: Tensor, sides: tuple[int, ...], size: int, stri
     run = -(-positions // (shares * BLOCK)) * BLOCK
     sums = x.new_empty(-(-positions // run), size * size, channels, dtype=torch.float32)
     grid = (len(sums), -(-channels // CHANNELS), size)
-    _kernels().of_weight[grid](
-        x, gradient, sums, positions, *sides, channels // 8, run,
-        SIZE=size, STRIDE=stride, PADDING=padding, BLOCK=BLOCK, CHANNELS=CHANNELS,
-        enable_fp_fusion=True,
-    )  # fmt: skip
+    with torch.cuda.device_of(x):  # Triton's is the current one
+        _kernels().of_weight[grid](
+            x, gradient, sums, positions, *sides, channels // 8, run,
+            SIZE=size, STRIDE=stride, PADDING=padding, BLOCK=BLOCK, CHANNELS=CHANNELS,
+            enable_fp_fusion=True,
+        )  # fmt: skip
     return sums.sum(0).t().reshape(channels, 1, size, size)
 
 
@@ -165,11 +166,12 @@ def _launch(
     channels = out.shape[1]
     positions = out.numel() // channels
     grid = (-(-positions // BLOCK), -(-channels // CHANNELS))
-    getattr(_kernels(), name)[grid](
-        *tensors, positions, *sides, channels // 8,
-        SIZE=size, STRIDE=stride, PADDING=padding, BLOCK=BLOCK, CHANNELS=CHANNELS,
-        enable_fp_fusion=True,
-    )  # fmt: skip
+    with torch.cuda.device_of(out):
+        getattr(_kernels(), name)[grid](
+            *tensors, positions, *sides, channels // 8,
+            SIZE=size, STRIDE=stride, PADDING=padding, BLOCK=BLOCK, CHANNELS=CHANNELS,
+            enable_fp_fusion=True,
+        )  # fmt: skip
 
 
 def _like(values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -232,15 +234,16 @@ def _milliseconds(device: torch.device, dtype: torch.dtype, *, own: bool) -> flo
     weight = torch.ones(channels, 1, size, size, dtype=torch.float32 if own else dtype, device=device)
     x, weight = x.requires_grad_(), weight.requires_grad_()
     taken: list[float] = []
-    for _ in range(1 + _TURNS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        if own:
-            out = convolve(x, weight, None, 1, size // 2)
-        else:
-            out = functional.conv2d(x, weight, None, 1, size // 2, 1, channels)
-        torch.autograd.grad(out, (x, weight), out.detach())
-        end.record()
-        end.synchronize()
-        taken.append(float(start.elapsed_time(end)))
+    with torch.cuda.device_of(x):
+        for _ in range(1 + _TURNS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            if own:
+                out = convolve(x, weight, None, 1, size // 2)
+            else:
+                out = functional.conv2d(x, weight, None, 1, size // 2, 1, channels)
+            torch.autograd.grad(out, (x, weight), out.detach())
+            end.record()
+            end.synchronize()
+            taken.append(float(start.elapsed_time(end)))
     return sorted(taken[1:])[_TURNS // 2]
