@@ -178,9 +178,16 @@ def _nothing_waits_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _data_roots_of_other_tests_may_go() -> Iterator[None]:
-    """Forget the data roots that a test has used: a process remembers them, lest a moved one grows a shadow."""
+    """Forget the data roots that a test has used: a process remembers them, lest a moved one grows a shadow.
+
+    The one that a command leaves in the environment, for what it starts, too.
+    """
+    before = os.environ.get("DISTRACTED_DATA")
     yield
     standing.forget()
+    os.environ.pop("DISTRACTED_DATA", None)
+    if before is not None:
+        os.environ["DISTRACTED_DATA"] = before
 
 
 @pytest.fixture
