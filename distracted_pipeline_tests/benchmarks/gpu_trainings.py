@@ -182,7 +182,7 @@ def _first_epoch(clock: Clock, bench: Bench, candidate: str) -> Iterator[str]:
     first, second, later = found["seconds"]
     yield (
         f"first epoch, {candidate}: {first - later:.1f} s more than the third, the second {second - later:.1f} s; "
-        f"{found['shapes']} shapes; an epoch takes {later:.2f} s"
+        f"an epoch takes {later:.2f} s; {found['shapes']} shapes"
     )
 
 
