@@ -189,6 +189,30 @@ def test_time_does_not_decide_where_results_must_be_the_same_in_every_process(mo
     depthwise.pays.cache_clear()
 
 
+def test_both_ways_are_timed_forward_and_back_and_the_first_turn_does_not_count(
+    interpreted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, waited = [90.0, 3.0, 1.0, 2.0, 5.0, 4.0] * 2, list[int]()
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None: ...
+
+        def synchronize(self) -> None: ...
+
+        def elapsed_time(self, end: "Event") -> float:
+            return turns.pop(0)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", waited.append)
+    monkeypatch.setattr(depthwise, "LAYER", (1, 8, 3, 3, 3))
+    assert [depthwise._milliseconds(CPU, torch.float32, own=own) for own in (True, False)] == [3.0, 3.0]
+    assert not turns
+    assert len(waited) == 12
+
+
 def test_nothing_is_tried_on_a_cpu_or_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depthwise, "_why_not", lambda *args: pytest.fail("tried"))
     assert not depthwise.is_usable(drawn(1, 8, 2, 2))
@@ -196,6 +220,14 @@ def test_nothing_is_tried_on_a_cpu_or_without_triton(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(depthwise, "find_spec", lambda name: None)
     assert not depthwise.pays(torch.device("cuda"), timed=True)
     depthwise.pays.cache_clear()
+
+
+@ON_A_GPU
+def test_the_kernels_are_right_on_a_gpu_and_can_be_timed_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert depthwise.pays(torch.device("cuda"), timed=False)
+    depthwise.pays(torch.device("cuda"), timed=True)
+    said = capsys.readouterr().out
+    assert not said or "ms on one layer" in said
 
 
 @ON_A_GPU
