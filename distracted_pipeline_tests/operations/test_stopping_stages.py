@@ -115,12 +115,16 @@ def test_a_signal_in_any_stage_ends_the_run(
 
 
 def wait_for_a_step(process: "subprocess.Popen[str]", instance: dg.DagsterInstance) -> None:
-    """Return once a run is at work on anything but what every run begins with."""
+    """Return once a step is at work on anything but what every run begins with.
+
+    A run counts as started a moment before its executor is, which listens to signals.
+    """
     first = [{dg.AssetKey("images")}, {dg.AssetKey("masks")}]
     while True:
         assert process.poll() is None
         at_work = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        if any(run.asset_selection not in first for run in at_work):
+        rest = [run.run_id for run in at_work if run.asset_selection not in first]
+        if any(instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START) for run_id in rest):
             return
         time.sleep(0.1)
 
