@@ -38,6 +38,16 @@ def pays(choice: str, device: torch.device, images: float, pays_from: float) -> 
     return choice == "on" or (choice == "auto" and device.type == "cuda" and images >= pays_from)
 
 
+def keep_kernels(folder: Path | None) -> None:
+    """Have a folder keep what is compiled, kernels that were written here too, for the next process.
+
+    Where the environment names another folder, or none is given, nothing changes.
+    """
+    if folder is not None:
+        os.environ.setdefault(KERNELS, str(folder))
+        os.environ.setdefault(TRITON_KERNELS, str(folder / "triton"))
+
+
 def holds(try_it: Callable[[], str], otherwise: str) -> bool:
     """Tell whether nothing speaks against a kernel that was written here; print what does.
 
@@ -62,17 +72,16 @@ class Compiled:
 
     Args:
         networks: None of them: nothing is compiled.
-        kernels: Folder that keeps compiled kernels for the next process, those that were written here too, unless the
-            environment names another.
+        kernels: As `keep_kernels`.
         log: Hears of a failure.
     """
 
     def __init__(self, networks: Sequence[nn.Module], kernels: Path | None, log: Log) -> None:
         self._networks = list(networks)
         self._log = log
-        if kernels is not None:
-            os.environ.setdefault(KERNELS, str(kernels))
-            os.environ.setdefault(TRITON_KERNELS, str(kernels / "triton"))
+        if not networks:
+            return
+        keep_kernels(kernels)
         for network in networks:
             network.compile(backend=BACKEND, dynamic=False)
 

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from distracted_pipeline import compiling
-from distracted_pipeline.compiling import KERNELS, SEGMENTER_PAYS_FROM, TRAINING_PAYS_FROM, Compiled, filled_up, pays
+from distracted_pipeline.compiling import (
+    KERNELS,
+    SEGMENTER_PAYS_FROM,
+    TRAINING_PAYS_FROM,
+    TRITON_KERNELS,
+    Compiled,
+    filled_up,
+    keep_kernels,
+    pays,
+)
 from distracted_pipeline.dataset import STATE_FARM
 from distracted_pipeline.images.ingest import ingest
 from distracted_pipeline.masks.cache import open_cache
@@ -106,13 +115,27 @@ def test_memory_that_runs_out_is_no_failure_of_the_compiler() -> None:
     assert not compiled
 
 
+def test_kernels_are_kept_in_the_folder_unless_the_environment_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KERNELS, "elsewhere")
+    monkeypatch.setenv(TRITON_KERNELS, "")
+    monkeypatch.delenv(TRITON_KERNELS)
+    keep_kernels(None)
+    assert TRITON_KERNELS not in os.environ
+    keep_kernels(tmp_path)
+    assert os.environ[KERNELS] == "elsewhere"
+    assert os.environ[TRITON_KERNELS] == str(tmp_path / "triton")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 def test_the_real_compiler_gives_the_same_values_and_gradients_and_keeps_its_kernels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(KERNELS, "")
-    monkeypatch.delenv(KERNELS)
+    for name in (KERNELS, TRITON_KERNELS):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     torch.manual_seed(0)
     layer, x = nn.Sequential(nn.Linear(4, 3), nn.SiLU()), torch.randn(5, 4)
     expected = layer(x)

@@ -26,6 +26,7 @@ from numpy.lib.format import open_memmap
 
 from distracted_pipeline.advice import RUN, materialize
 from distracted_pipeline.cache_folders import PRECISION, claim, precision_of, read_about
+from distracted_pipeline.compiling import keep_kernels
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.errors import DistractedError
 from distracted_pipeline.features import row_lists
@@ -277,6 +278,7 @@ class TapStore:
         pieces = Pieces(options.batch_size or _BATCH.get(device.type, 16), options.log)
         decoders = None  # a CPU's cores are busy with the backbone
         if device.type == "cuda":
+            keep_kernels(self.settings.kernels)
             decoders = decoders_for(self.settings.data, self._table.num_rows, options.log, preprocessing.size)
         data, trunk = self.settings.data, lambda: self._trunk
         return FrozenPass(data, preprocessing, trunk, device, precision, pieces, decoders)

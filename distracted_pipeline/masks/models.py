@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from transformers.image_transforms import get_size_with_aspect_ratio
 
-from distracted_pipeline.compiling import SEGMENTER_PAYS_FROM, Compiled, pays
+from distracted_pipeline.compiling import SEGMENTER_PAYS_FROM, Compiled, keep_kernels, pays
 from distracted_pipeline.dataset import Category
 from distracted_pipeline.devices import resolve_device, resolve_precision
 from distracted_pipeline.masks.deformable import fused_attention
@@ -155,6 +155,8 @@ class ModelSegmenter:
         """Compile where `options.compile` says so, or where that pays for so many images; once. Else perhaps record."""
         if self._compiled:
             return
+        if self.device.type == "cuda":
+            keep_kernels(options.kernels)
         if pays(options.compile, self.device, images, SEGMENTER_PAYS_FROM):
             options.log(f"compiling {self.name} for {images:,} images: the first batch takes a minute or more")
             self._compiled = Compiled([self.model], options.kernels, options.log)

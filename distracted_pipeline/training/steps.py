@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distracted_pipeline.compiling import TRAINING_PAYS_FROM, Compiled, filled_up, pays
+from distracted_pipeline.compiling import TRAINING_PAYS_FROM, Compiled, filled_up, keep_kernels, pays
 from distracted_pipeline.devices import autocast_dtype, resolve_device
 from distracted_pipeline.memory import Pieces, is_out_of_memory
 from distracted_pipeline.options import RunOptions
@@ -78,6 +78,8 @@ def open_session(
 ) -> Session:
     """Return what training `nets`, which are on the device, on the rows `train` starts with."""
     device = resolve_device(options.device_name())
+    if device.type == "cuda":
+        keep_kernels(options.kernels)
     solver = config.optimizer == "lbfgs"
     dtype = None if solver else autocast_dtype(options.precision, device)
     weights = class_weights(train.labels, nets[0].classifier.out_features) if config.class_weights else None

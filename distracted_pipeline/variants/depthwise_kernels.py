@@ -95,7 +95,7 @@ def of_input(
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Return the gradient of the input.
+    """Write the gradient of the input.
 
     Args:
         gradient: `[B, out_height, out_width, channels]`, of the output.
@@ -149,7 +149,7 @@ def of_weight(
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Return the gradient of one row of the kernel, summed over a run of positions.
+    """Write the gradient of one row of the kernel, summed over a run of positions.
 
     Nothing is added up in an order that differs from run to run.
 

@@ -1,6 +1,6 @@
 """Does the demo's finding survive other seeds? Its trainings again, with luck of their own each time.
 
-    distracted demo && make bench-demo-seeds        # some one to two minutes a seed on one core
+    distracted demo && make bench-demo-seeds        # one to two minutes a seed on one core
 
 Frames, masks and taps stay as the demo made them; baseline, placebo, the control and the fused variant are trained anew
 on every cross-validation fold, with all their replicates, and compared as the report compares them. Bars: the placebo
